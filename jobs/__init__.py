@@ -1,0 +1,1 @@
+"""Job graphs, configuration and the command line of tradestream."""

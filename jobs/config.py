@@ -1,0 +1,581 @@
+"""Configuration of every command and job. This is the only module that reads the environment.
+
+Each value is taken from the first of these that has it:
+
+1. an explicit argument (a command-line option, `Config.load(overrides={"kafka.bootstrap": ...})`);
+2. the environment: ``TRADESTREAM_<SECTION>_<KEY>``, e.g. ``TRADESTREAM_KAFKA_BOOTSTRAP`` (top level: ``TRADESTREAM_PROFILE``);
+3. the file named by ``TRADESTREAM_CONFIG``, or ``tradestream.toml`` in the working directory;
+4. the endpoints of the running local stack, ``<state_dir>/endpoints.toml`` (profile ``local`` only, and for a section only
+   while its address is not set by 1-3, so that a local password never travels to a remote host);
+5. the defaults below, which address the local stack's default ports.
+
+Secrets come from 2 or 3, or from a file that is named by ``<key>_file``; as an explicit argument they are refused.
+They are `Secret` objects, which print as ``***``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from jobs.config_kafka import (
+    NO_SECRET,
+    Secret,
+    kafka_confluent,
+    kafka_flink_sql,
+    kafka_python,
+)
+
+__all__ = [
+    "ClickHouseConfig",
+    "Config",
+    "ConfigError",
+    "FlinkConfig",
+    "KafkaConfig",
+    "RegistryConfig",
+    "Secret",
+    "StackConfig",
+    "process_environment",
+    "project_root",
+]
+
+PREFIX = "TRADESTREAM_"
+FILE_NAME = "tradestream.toml"
+ENDPOINTS_NAME = "endpoints.toml"
+
+
+class ConfigError(ValueError):
+    """A setting that is missing, unknown or invalid; the message names the key, its source and the remedy."""
+
+
+def project_root() -> Path:
+    """The checkout this package runs from, or the working directory when it is installed elsewhere."""
+    root = Path(__file__).resolve().parent.parent
+    return root if (root / "pyproject.toml").is_file() else Path.cwd()
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaConfig:
+    """How to reach Kafka; the methods translate it for each client library."""
+
+    bootstrap: str = ""
+    """Comma-separated host:port list. Default: the local stack's broker."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = (
+        "PLAINTEXT"
+    )
+    sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = ""
+    sasl_username: str = ""
+    sasl_password: Secret = NO_SECRET
+    ssl_cafile: str = ""
+    """PEM file of the certificate authorities to trust; empty: those of the system."""
+    ssl_certfile: str = ""
+    ssl_keyfile: str = ""
+    """PEM client certificate and its unencrypted PKCS#8 key, for mutual TLS."""
+
+    def kafka_python(self) -> dict[str, Any]:
+        """Keyword arguments of kafka-python's clients."""
+        return kafka_python(self)
+
+    def confluent(self) -> dict[str, str]:
+        """Settings of confluent-kafka's clients."""
+        return kafka_confluent(self)
+
+    def flink_sql(self) -> dict[str, str]:
+        """Options of the Flink SQL Kafka connector (``properties.*``), secrets included: do not log them."""
+        return kafka_flink_sql(self)
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryConfig:
+    """The schema registry's Confluent-compatible API."""
+
+    url: str = ""
+    """Base URL up to, not including, ``/subjects``. Default: the local stack's registry."""
+    username: str = ""
+    password: Secret = NO_SECRET
+
+
+@dataclass(frozen=True, slots=True)
+class FlinkConfig:
+    """The Flink cluster and what jobs ask of it."""
+
+    rest_url: str = ""
+    parallelism: int = 1
+    checkpoint_interval_ms: int = 1_000
+    checkpoint_dir: str = ""
+    """URI that JobManager and TaskManagers can write. Default: a folder of the state directory."""
+    savepoint_dir: str = ""
+    execution_mode: Literal["thread", "process"] = "thread"
+    python_executable: str = ""
+    """Interpreter on the TaskManagers (process mode). Default: the one that runs this command."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClickHouseConfig:
+    """ClickHouse over HTTP: the local gateway or a real server."""
+
+    url: str = ""
+    username: str = "default"
+    password: Secret = NO_SECRET
+    database: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class StackConfig:
+    """The local stack. Ports are moved together by `port_offset`, so that a second checkout runs beside the first."""
+
+    port_offset: int = 0
+    kafka_port: int = 28_092
+    kafka_controller_port: int = 28_093
+    registry_port: int = 28_081
+    flink_rest_port: int = 28_181
+    flink_rpc_port: int = 28_123
+    flink_blob_port: int = 28_124
+    clickhouse_port: int = 28_223
+    taskmanagers: int = 2
+    """One-slot TaskManagers that `stack up` starts: one slot runs one parallel instance of one job."""
+    kafka_heap_mb: int = 768
+    registry_heap_mb: int = 320
+    jobmanager_heap_mb: int = 640
+    taskmanager_heap_mb: int = 896
+    start_timeout_s: int = 180
+    """How long a component may take until it answers, on a slow and busy machine."""
+    cache_dir: str = ""
+    """Where downloaded artifacts live, shared by all checkouts. Default: ``$XDG_CACHE_HOME/tradestream``."""
+    java_home: str = ""
+    """JDK 17 or later. Default: ``$JAVA_HOME``, else ``java`` on the PATH."""
+
+    def port(self, name: str) -> int:
+        """The effective port of ``kafka``, ``kafka_controller``, ``registry``, ``flink_rest`` ..., offset included."""
+        return int(getattr(self, f"{name}_port")) + self.port_offset
+
+    def port_names(self) -> tuple[str, ...]:
+        """The names that `port` knows."""
+        return tuple(
+            f.name.removesuffix("_port")
+            for f in dataclasses.fields(self)
+            if f.name.endswith("_port")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings, resolved and validated. Build it with `Config.load`."""
+
+    kafka: KafkaConfig
+    registry: RegistryConfig
+    flink: FlinkConfig
+    clickhouse: ClickHouseConfig
+    stack: StackConfig
+    profile: Literal["local", "production"] = "local"
+    state_dir: Path = Path(".tradestream")
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """Where each value came from, by dotted key."""
+    ignored_environment: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    """Variables that start with our prefix and name no setting: shown by `describe`, in case they are misspelt."""
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        overrides: Mapping[str, object] | None = None,
+        config_file: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Config:
+        """Resolve all settings by the precedence of this module.
+
+        `overrides` maps dotted keys to values, None meaning "not given". `config_file` is the explicit form of
+        TRADESTREAM_CONFIG. `environment` replaces the process environment (for tests).
+        Raises ConfigError.
+        """
+        env = dict(os.environ if environment is None else environment)
+        explicit = {
+            key: value for key, value in (overrides or {}).items() if value is not None
+        }
+        for key in explicit:
+            _check_key(key, "argument")
+            if _field_types()[_base_key(key)] is Secret and not key.endswith("_file"):
+                raise ConfigError(
+                    f"{key} is a secret and cannot be an argument: set {_variable(key)}_FILE or {key}_file"
+                )
+        path, file_values = _read_config_file(config_file, env)
+        layers: list[tuple[str, Mapping[str, object]]] = [
+            ("argument", explicit),
+            (
+                "environment",
+                {
+                    key: env[_variable(key)]
+                    for key in _all_keys()
+                    if env.get(_variable(key), "") != ""
+                },
+            ),
+            (f"file {path}", file_values),
+        ]
+        resolver = _Resolver(layers)
+        state_dir = (
+            Path(str(resolver.get("state_dir", project_root() / ".tradestream")))
+            .expanduser()
+            .absolute()
+        )
+        if resolver.get("profile", "local") == "local":
+            resolver.add_endpoints(state_dir / ENDPOINTS_NAME)
+        return resolver.build(state_dir, env)
+
+    @property
+    def log_dir(self) -> Path:
+        """Logs of the local stack's processes."""
+        return self.state_dir / "logs"
+
+    @property
+    def endpoints_file(self) -> Path:
+        """Written by `stack up`, removed by `stack down`."""
+        return self.state_dir / ENDPOINTS_NAME
+
+    def describe(self) -> str:
+        """Every setting with its value (secrets hidden) and its source, one per line."""
+        rows = [
+            (key, _printable(value), self.sources.get(key, "default"))
+            for key, value in _walk(self)
+        ]
+        width = max(len(key) for key, _, _ in rows)
+        value_width = min(60, max(len(value) for _, value, _ in rows))
+        lines = [
+            f"{key:<{width}}  {value:<{value_width}}  ({source})"
+            for key, value, source in rows
+        ]
+        for name in self.ignored_environment:
+            lines.append(
+                f"ignored: {name} names no setting{_nearest(name, [_variable(k) for k in _all_keys()])}"
+            )
+        return "\n".join(lines)
+
+
+SECTIONS: Mapping[str, type] = {
+    "kafka": KafkaConfig,
+    "registry": RegistryConfig,
+    "flink": FlinkConfig,
+    "clickhouse": ClickHouseConfig,
+    "stack": StackConfig,
+}
+_ADDRESSES = {
+    "kafka": "bootstrap",
+    "registry": "url",
+    "flink": "rest_url",
+    "clickhouse": "url",
+}
+
+
+def process_environment(
+    base: Mapping[str, str] | None = None, **extra: str
+) -> dict[str, str]:
+    """The environment for a child process: ours, without our own settings and secrets and without FLINK_/HADOOP_ leftovers."""
+    env = dict(os.environ if base is None else base)
+    kept = {
+        k: v
+        for k, v in env.items()
+        if not k.startswith((PREFIX, "FLINK_", "HADOOP_", "PYTHON"))
+    }
+    return kept | extra
+
+
+class _Resolver:
+    """Layers of raw values, first wins, turned into typed sections."""
+
+    def __init__(self, layers: list[tuple[str, Mapping[str, object]]]) -> None:
+        self.layers = layers
+        self.sources: dict[str, str] = {}
+
+    def get(self, key: str, default: object) -> object:
+        """The raw value of the first layer that has `key`, or its ``_file`` form when it is a secret."""
+        kind = _field_types()[key]
+        for source, values in self.layers:
+            origin = f"{source} {_variable(key)}" if source == "environment" else source
+            if key in values:
+                self.sources[key] = origin
+                return _convert(key, values[key], kind, origin)
+            if kind is Secret and f"{key}_file" in values:
+                file = Path(str(values[f"{key}_file"])).expanduser()
+                self.sources[key] = (
+                    f"{origin}{'_FILE' if source == 'environment' else ''} → {file}"
+                )
+                return _read_secret(key, file, origin)
+        return default
+
+    def add_endpoints(self, file: Path) -> None:
+        """Add the running stack's endpoints, for the sections whose address nobody set."""
+        if not file.is_file():
+            return
+        known = {key for _, values in self.layers for key in values}
+        taken = {
+            section
+            for section, key in _ADDRESSES.items()
+            if f"{section}.{key}" in known
+        }
+        values = _flatten(_read_toml(file), f"file {file}")
+        self.layers.append(
+            (
+                "running local stack",
+                {
+                    key: value
+                    for key, value in values.items()
+                    if key.split(".")[0] not in taken
+                },
+            )
+        )
+
+    def build(self, state_dir: Path, env: Mapping[str, str]) -> Config:
+        """Construct the sections, fill in what depends on other sections, and validate."""
+        sections: dict[str, Any] = {}
+        for name, section in SECTIONS.items():
+            values = {
+                f.name: self.get(f"{name}.{f.name}", f.default)
+                for f in dataclasses.fields(section)
+            }
+            sections[name] = section(**values)
+        profile = str(self.get("profile", "local"))
+        stack = self._default_stack(sections["stack"], env)
+        if profile == "production":
+            missing = [
+                f"{s}.{k}" for s, k in _ADDRESSES.items() if not getattr(sections[s], k)
+            ]
+            if missing:
+                raise ConfigError(
+                    f"profile production needs {', '.join(missing)}: set {', '.join(map(_variable, missing))} or the file"
+                )
+        local = {
+            "kafka": {"bootstrap": f"127.0.0.1:{stack.port('kafka')}"},
+            "registry": {
+                "url": f"http://127.0.0.1:{stack.port('registry')}/apis/ccompat/v7"
+            },
+            "flink": {
+                "rest_url": f"http://127.0.0.1:{stack.port('flink_rest')}",
+                "checkpoint_dir": (state_dir / "flink" / "checkpoints").as_uri(),
+                "savepoint_dir": (state_dir / "flink" / "savepoints").as_uri(),
+                "python_executable": sys.executable,
+            },
+            "clickhouse": {"url": f"http://127.0.0.1:{stack.port('clickhouse')}"},
+        }
+        filled = {
+            name: dataclasses.replace(
+                sections[name],
+                **{k: v for k, v in defaults.items() if not getattr(sections[name], k)},
+            )
+            for name, defaults in local.items()
+        }
+        known = {_variable(key) for key in _all_keys()} | {f"{PREFIX}CONFIG"}
+        ignored = tuple(
+            sorted(
+                name for name in env if name.startswith(PREFIX) and name not in known
+            )
+        )
+        config = Config(
+            **filled,
+            stack=stack,
+            profile="production" if profile == "production" else "local",
+            state_dir=state_dir,
+            sources=self.sources,
+            ignored_environment=ignored,
+        )
+        _validate(config)
+        return config
+
+    @staticmethod
+    def _default_stack(stack: StackConfig, env: Mapping[str, str]) -> StackConfig:
+        cache = (
+            Path(env.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tradestream"
+        )
+        return dataclasses.replace(
+            stack,
+            cache_dir=stack.cache_dir or str(cache),
+            java_home=stack.java_home or env.get("JAVA_HOME", ""),
+        )
+
+
+def _validate(config: Config) -> None:
+    """Refuse combinations that would only fail later and less clearly."""
+    kafka, stack, flink = config.kafka, config.stack, config.flink
+    if kafka.security_protocol.startswith("SASL") and not (
+        kafka.sasl_username and kafka.sasl_password.reveal()
+    ):
+        raise ConfigError(
+            f"kafka.security_protocol is {kafka.security_protocol}, so kafka.sasl_username and kafka.sasl_password_file "
+            f"(or {_variable('kafka.sasl_password')}) must be set"
+        )
+    if bool(kafka.ssl_certfile) != bool(kafka.ssl_keyfile):
+        raise ConfigError(
+            "kafka.ssl_certfile and kafka.ssl_keyfile must be set together"
+        )
+    for part in kafka.bootstrap.split(","):
+        if not re.fullmatch(
+            r"\s*[^\s:]+:\d{1,5}\s*|\s*\[[0-9a-fA-F:]+\]:\d{1,5}\s*", part
+        ):
+            raise ConfigError(
+                f"kafka.bootstrap: {part!r} is not host:port ({config.sources.get('kafka.bootstrap')})"
+            )
+    for section, key in (
+        ("registry", "url"),
+        ("flink", "rest_url"),
+        ("clickhouse", "url"),
+    ):
+        url = str(getattr(getattr(config, section), key))
+        if not re.match(r"https?://[^/\s]+", url):
+            raise ConfigError(f"{section}.{key}: {url!r} is not an http(s) URL")
+    ports: dict[int, str] = {}
+    for name in stack.port_names():
+        port = stack.port(name)
+        if not 1_024 <= port <= 65_535:
+            raise ConfigError(
+                f"stack.{name}_port + stack.port_offset = {port} is not in 1024..65535"
+            )
+        if port in ports:
+            raise ConfigError(
+                f"stack.{name}_port and stack.{ports[port]}_port are both {port}"
+            )
+        ports[port] = name
+    for key in (
+        "flink.parallelism",
+        "flink.checkpoint_interval_ms",
+        "stack.taskmanagers",
+        "stack.start_timeout_s",
+    ):
+        value = getattr(stack if key.startswith("stack") else flink, key.split(".")[1])
+        if value < 1:
+            raise ConfigError(f"{key} must be at least 1, not {value}")
+
+
+def _read_config_file(
+    config_file: Path | None, env: Mapping[str, str]
+) -> tuple[Path, dict[str, object]]:
+    """The settings file that is asked for (it must exist) or the one in the working directory (it may)."""
+    asked = config_file or (
+        Path(env[f"{PREFIX}CONFIG"]) if env.get(f"{PREFIX}CONFIG") else None
+    )
+    path = (asked or Path(FILE_NAME)).expanduser()
+    if asked is None and not path.is_file():
+        return path, {}
+    return path, _flatten(_read_toml(path), f"file {path}")
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the configuration file {path}: {error.strerror}"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+
+
+def _flatten(tables: Mapping[str, Any], source: str) -> dict[str, object]:
+    """Dotted keys of a parsed file; an unknown one is an error that names the nearest."""
+    values: dict[str, object] = {}
+    for name, value in tables.items():
+        if isinstance(value, Mapping):
+            if name not in SECTIONS:
+                raise ConfigError(
+                    f"{source}: unknown section [{name}]{_nearest(name, list(SECTIONS))}"
+                )
+            values |= {f"{name}.{key}": inner for key, inner in value.items()}
+        else:
+            values[name] = value
+    for key in values:
+        _check_key(key, source)
+    return values
+
+
+def _check_key(key: str, source: str) -> None:
+    if key not in _all_keys():
+        raise ConfigError(
+            f"{source}: unknown setting {key}{_nearest(key, _all_keys())}"
+        )
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return (
+        f"; did you mean {close[0]}?"
+        if close
+        else f"; known: {', '.join(sorted(known))}"
+    )
+
+
+def _field_types() -> dict[str, Any]:
+    """The type of each dotted key that has a value of its own."""
+    types: dict[str, Any] = {
+        "profile": get_type_hints(Config)["profile"],
+        "state_dir": Path,
+    }
+    for name, section in SECTIONS.items():
+        types |= {
+            f"{name}.{key}": kind for key, kind in get_type_hints(section).items()
+        }
+    return types
+
+
+def _all_keys() -> list[str]:
+    """Every key that a file, an argument or (spelt by `_variable`) the environment may set."""
+    types = _field_types()
+    return [*types, *(f"{key}_file" for key, kind in types.items() if kind is Secret)]
+
+
+def _base_key(key: str) -> str:
+    types = _field_types()
+    return key if key in types else key.removesuffix("_file")
+
+
+def _variable(key: str) -> str:
+    return PREFIX + key.replace(".", "_").upper()
+
+
+def _convert(key: str, value: object, kind: Any, source: str) -> object:
+    """`value` as the field's type; text is accepted for numbers, because the environment has nothing else."""
+    if get_origin(kind) is Literal:
+        choices = get_args(kind)
+        if value not in choices:
+            raise ConfigError(
+                f"{key} ({source}): {value!r} is not one of {', '.join(repr(c) for c in choices)}"
+            )
+        return value
+    if kind is Secret:
+        return Secret(str(value))
+    if kind is int:
+        if isinstance(value, bool) or not re.fullmatch(r"[+-]?\d[\d_]*", str(value)):
+            raise ConfigError(f"{key} ({source}): {value!r} is not a whole number")
+        return int(str(value))
+    if not isinstance(value, str | Path):
+        raise ConfigError(f"{key} ({source}): {value!r} is not text")
+    return kind(value)
+
+
+def _read_secret(key: str, file: Path, source: str) -> Secret:
+    try:
+        # A trailing newline is what an editor or `echo` leaves; a password that ends in one is not supported.
+        return Secret(file.read_text(encoding="utf-8").rstrip("\r\n"))
+    except OSError as error:
+        raise ConfigError(
+            f"{key}_file ({source}): cannot read {file}: {error.strerror}"
+        ) from error
+
+
+def _walk(config: Config) -> Iterator[tuple[str, object]]:
+    yield "profile", config.profile
+    yield "state_dir", config.state_dir
+    for name in SECTIONS:
+        section = getattr(config, name)
+        for item in dataclasses.fields(section):
+            yield f"{name}.{item.name}", getattr(section, item.name)
+
+
+def _printable(value: object) -> str:
+    if isinstance(value, Secret):
+        return repr(value) if value.reveal() else "(none)"
+    return str(value) if str(value) else "(none)"
