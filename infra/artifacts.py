@@ -50,11 +50,7 @@ def find(config: Config) -> Artifacts | None:
     """The artifacts, if they have been downloaded."""
     folder = cache_folder(config)
     runner = next(iter(sorted((folder / "registry").glob("*-runner.jar"))), None)
-    if (
-        runner is None
-        or not any((folder / "kafka").glob("kafka_*.jar"))
-        or not any((folder / "flink").glob("*.jar"))
-    ):
+    if runner is None or not any((folder / "kafka").glob("kafka_*.jar")) or not any((folder / "flink").glob("*.jar")):
         return None
     return Artifacts(
         kafka_jars=folder / "kafka",
@@ -82,9 +78,7 @@ def ensure(config: Config, progress: Progress) -> Artifacts:
         raise ArtifactError(
             f"cannot write to the cache {folder.parent}: {error}. Set stack.cache_dir to another folder"
         )
-    progress(
-        f"downloading Kafka, the schema registry and the Flink connector (about 165 MB, once) to {folder}"
-    )
+    progress(f"downloading Kafka, the schema registry and the Flink connector (about 165 MB, once) to {folder}")
     try:
         _run_maven(maven, staging, progress)
         try:

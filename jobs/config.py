@@ -68,9 +68,7 @@ class KafkaConfig:
 
     bootstrap: str = ""
     """Comma-separated host:port list. Default: the local stack's broker."""
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = (
-        "PLAINTEXT"
-    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = ""
     sasl_username: str = ""
     sasl_password: Secret = NO_SECRET
@@ -159,11 +157,7 @@ class StackConfig:
 
     def port_names(self) -> tuple[str, ...]:
         """The names that `port` knows."""
-        return tuple(
-            f.name.removesuffix("_port")
-            for f in dataclasses.fields(self)
-            if f.name.endswith("_port")
-        )
+        return tuple(f.name.removesuffix("_port") for f in dataclasses.fields(self) if f.name.endswith("_port"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +191,7 @@ class Config:
         Raises ConfigError.
         """
         env = dict(os.environ if environment is None else environment)
-        explicit = {
-            key: value for key, value in (overrides or {}).items() if value is not None
-        }
+        explicit = {key: value for key, value in (overrides or {}).items() if value is not None}
         for key in explicit:
             _check_key(key, "argument")
             if _field_types()[_base_key(key)] is Secret and not key.endswith("_file"):
@@ -211,20 +203,12 @@ class Config:
             ("argument", explicit),
             (
                 "environment",
-                {
-                    key: env[_variable(key)]
-                    for key in _all_keys()
-                    if env.get(_variable(key), "") != ""
-                },
+                {key: env[_variable(key)] for key in _all_keys() if env.get(_variable(key), "") != ""},
             ),
             (f"file {path}", file_values),
         ]
         resolver = _Resolver(layers)
-        state_dir = (
-            Path(str(resolver.get("state_dir", project_root() / ".tradestream")))
-            .expanduser()
-            .absolute()
-        )
+        state_dir = Path(str(resolver.get("state_dir", project_root() / ".tradestream"))).expanduser().absolute()
         if resolver.get("profile", "local") == "local":
             resolver.add_endpoints(state_dir / ENDPOINTS_NAME)
         return resolver.build(state_dir, env)
@@ -241,20 +225,12 @@ class Config:
 
     def describe(self) -> str:
         """Every setting with its value (secrets hidden) and its source, one per line."""
-        rows = [
-            (key, _printable(value), self.sources.get(key, "default"))
-            for key, value in _walk(self)
-        ]
+        rows = [(key, _printable(value), self.sources.get(key, "default")) for key, value in _walk(self)]
         width = max(len(key) for key, _, _ in rows)
         value_width = min(60, max(len(value) for _, value, _ in rows))
-        lines = [
-            f"{key:<{width}}  {value:<{value_width}}  ({source})"
-            for key, value, source in rows
-        ]
+        lines = [f"{key:<{width}}  {value:<{value_width}}  ({source})" for key, value, source in rows]
         for name in self.ignored_environment:
-            lines.append(
-                f"ignored: {name} names no setting{_nearest(name, [_variable(k) for k in _all_keys()])}"
-            )
+            lines.append(f"ignored: {name} names no setting{_nearest(name, [_variable(k) for k in _all_keys()])}")
         return "\n".join(lines)
 
 
@@ -273,17 +249,13 @@ _ADDRESSES = {
 }
 
 
-def process_environment(
-    base: Mapping[str, str] | None = None, **extra: str
-) -> dict[str, str]:
-    """The environment for a child process: ours, without our own settings and secrets and without FLINK_/HADOOP_ leftovers."""
-    env = dict(os.environ if base is None else base)
-    kept = {
-        k: v
-        for k, v in env.items()
-        if not k.startswith((PREFIX, "FLINK_", "HADOOP_", "PYTHON"))
-    }
-    return kept | extra
+def process_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for a program that we start: ours plus `extra`, without our own settings and secrets.
+
+    Variables that would bend Python, Flink or Hadoop are left out too: a cluster is what its files say.
+    """
+    bending = (PREFIX, "FLINK_", "HADOOP_", "PYTHON")
+    return {key: value for key, value in os.environ.items() if not key.startswith(bending)} | dict(extra or {})
 
 
 class _Resolver:
@@ -303,9 +275,7 @@ class _Resolver:
                 return _convert(key, values[key], kind, origin)
             if kind is Secret and f"{key}_file" in values:
                 file = Path(str(values[f"{key}_file"])).expanduser()
-                self.sources[key] = (
-                    f"{origin}{'_FILE' if source == 'environment' else ''} → {file}"
-                )
+                self.sources[key] = f"{origin}{'_FILE' if source == 'environment' else ''} → {file}"
                 return _read_secret(key, file, origin)
         return default
 
@@ -314,20 +284,12 @@ class _Resolver:
         if not file.is_file():
             return
         known = {key for _, values in self.layers for key in values}
-        taken = {
-            section
-            for section, key in _ADDRESSES.items()
-            if f"{section}.{key}" in known
-        }
+        taken = {section for section, key in _ADDRESSES.items() if f"{section}.{key}" in known}
         values = _flatten(_read_toml(file), f"file {file}")
         self.layers.append(
             (
                 "running local stack",
-                {
-                    key: value
-                    for key, value in values.items()
-                    if key.split(".")[0] not in taken
-                },
+                {key: value for key, value in values.items() if key.split(".")[0] not in taken},
             )
         )
 
@@ -335,26 +297,19 @@ class _Resolver:
         """Construct the sections, fill in what depends on other sections, and validate."""
         sections: dict[str, Any] = {}
         for name, section in SECTIONS.items():
-            values = {
-                f.name: self.get(f"{name}.{f.name}", f.default)
-                for f in dataclasses.fields(section)
-            }
+            values = {f.name: self.get(f"{name}.{f.name}", f.default) for f in dataclasses.fields(section)}
             sections[name] = section(**values)
         profile = str(self.get("profile", "local"))
         stack = self._default_stack(sections["stack"], env)
         if profile == "production":
-            missing = [
-                f"{s}.{k}" for s, k in _ADDRESSES.items() if not getattr(sections[s], k)
-            ]
+            missing = [f"{s}.{k}" for s, k in _ADDRESSES.items() if not getattr(sections[s], k)]
             if missing:
                 raise ConfigError(
                     f"profile production needs {', '.join(missing)}: set {', '.join(map(_variable, missing))} or the file"
                 )
         local = {
             "kafka": {"bootstrap": f"127.0.0.1:{stack.port('kafka')}"},
-            "registry": {
-                "url": f"http://127.0.0.1:{stack.port('registry')}/apis/ccompat/v7"
-            },
+            "registry": {"url": f"http://127.0.0.1:{stack.port('registry')}/apis/ccompat/v7"},
             "flink": {
                 "rest_url": f"http://127.0.0.1:{stack.port('flink_rest')}",
                 "checkpoint_dir": (state_dir / "flink" / "checkpoints").as_uri(),
@@ -371,11 +326,7 @@ class _Resolver:
             for name, defaults in local.items()
         }
         known = {_variable(key) for key in _all_keys()} | {f"{PREFIX}CONFIG"}
-        ignored = tuple(
-            sorted(
-                name for name in env if name.startswith(PREFIX) and name not in known
-            )
-        )
+        ignored = tuple(sorted(name for name in env if name.startswith(PREFIX) and name not in known))
         config = Config(
             **filled,
             stack=stack,
@@ -389,9 +340,7 @@ class _Resolver:
 
     @staticmethod
     def _default_stack(stack: StackConfig, env: Mapping[str, str]) -> StackConfig:
-        cache = (
-            Path(env.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tradestream"
-        )
+        cache = Path(env.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tradestream"
         return dataclasses.replace(
             stack,
             cache_dir=stack.cache_dir or str(cache),
@@ -402,24 +351,16 @@ class _Resolver:
 def _validate(config: Config) -> None:
     """Refuse combinations that would only fail later and less clearly."""
     kafka, stack, flink = config.kafka, config.stack, config.flink
-    if kafka.security_protocol.startswith("SASL") and not (
-        kafka.sasl_username and kafka.sasl_password.reveal()
-    ):
+    if kafka.security_protocol.startswith("SASL") and not (kafka.sasl_username and kafka.sasl_password.reveal()):
         raise ConfigError(
             f"kafka.security_protocol is {kafka.security_protocol}, so kafka.sasl_username and kafka.sasl_password_file "
             f"(or {_variable('kafka.sasl_password')}) must be set"
         )
     if bool(kafka.ssl_certfile) != bool(kafka.ssl_keyfile):
-        raise ConfigError(
-            "kafka.ssl_certfile and kafka.ssl_keyfile must be set together"
-        )
+        raise ConfigError("kafka.ssl_certfile and kafka.ssl_keyfile must be set together")
     for part in kafka.bootstrap.split(","):
-        if not re.fullmatch(
-            r"\s*[^\s:]+:\d{1,5}\s*|\s*\[[0-9a-fA-F:]+\]:\d{1,5}\s*", part
-        ):
-            raise ConfigError(
-                f"kafka.bootstrap: {part!r} is not host:port ({config.sources.get('kafka.bootstrap')})"
-            )
+        if not re.fullmatch(r"\s*[^\s:]+:\d{1,5}\s*|\s*\[[0-9a-fA-F:]+\]:\d{1,5}\s*", part):
+            raise ConfigError(f"kafka.bootstrap: {part!r} is not host:port ({config.sources.get('kafka.bootstrap')})")
     for section, key in (
         ("registry", "url"),
         ("flink", "rest_url"),
@@ -432,13 +373,9 @@ def _validate(config: Config) -> None:
     for name in stack.port_names():
         port = stack.port(name)
         if not 1_024 <= port <= 65_535:
-            raise ConfigError(
-                f"stack.{name}_port + stack.port_offset = {port} is not in 1024..65535"
-            )
+            raise ConfigError(f"stack.{name}_port + stack.port_offset = {port} is not in 1024..65535")
         if port in ports:
-            raise ConfigError(
-                f"stack.{name}_port and stack.{ports[port]}_port are both {port}"
-            )
+            raise ConfigError(f"stack.{name}_port and stack.{ports[port]}_port are both {port}")
         ports[port] = name
     for key in (
         "flink.parallelism",
@@ -451,13 +388,9 @@ def _validate(config: Config) -> None:
             raise ConfigError(f"{key} must be at least 1, not {value}")
 
 
-def _read_config_file(
-    config_file: Path | None, env: Mapping[str, str]
-) -> tuple[Path, dict[str, object]]:
+def _read_config_file(config_file: Path | None, env: Mapping[str, str]) -> tuple[Path, dict[str, object]]:
     """The settings file that is asked for (it must exist) or the one in the working directory (it may)."""
-    asked = config_file or (
-        Path(env[f"{PREFIX}CONFIG"]) if env.get(f"{PREFIX}CONFIG") else None
-    )
+    asked = config_file or (Path(env[f"{PREFIX}CONFIG"]) if env.get(f"{PREFIX}CONFIG") else None)
     path = (asked or Path(FILE_NAME)).expanduser()
     if asked is None and not path.is_file():
         return path, {}
@@ -468,9 +401,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(
-            f"cannot read the configuration file {path}: {error.strerror}"
-        ) from error
+        raise ConfigError(f"cannot read the configuration file {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
 
@@ -481,9 +412,7 @@ def _flatten(tables: Mapping[str, Any], source: str) -> dict[str, object]:
     for name, value in tables.items():
         if isinstance(value, Mapping):
             if name not in SECTIONS:
-                raise ConfigError(
-                    f"{source}: unknown section [{name}]{_nearest(name, list(SECTIONS))}"
-                )
+                raise ConfigError(f"{source}: unknown section [{name}]{_nearest(name, list(SECTIONS))}")
             values |= {f"{name}.{key}": inner for key, inner in value.items()}
         else:
             values[name] = value
@@ -494,18 +423,12 @@ def _flatten(tables: Mapping[str, Any], source: str) -> dict[str, object]:
 
 def _check_key(key: str, source: str) -> None:
     if key not in _all_keys():
-        raise ConfigError(
-            f"{source}: unknown setting {key}{_nearest(key, _all_keys())}"
-        )
+        raise ConfigError(f"{source}: unknown setting {key}{_nearest(key, _all_keys())}")
 
 
 def _nearest(word: str, known: list[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return (
-        f"; did you mean {close[0]}?"
-        if close
-        else f"; known: {', '.join(sorted(known))}"
-    )
+    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(sorted(known))}"
 
 
 def _field_types() -> dict[str, Any]:
@@ -515,9 +438,7 @@ def _field_types() -> dict[str, Any]:
         "state_dir": Path,
     }
     for name, section in SECTIONS.items():
-        types |= {
-            f"{name}.{key}": kind for key, kind in get_type_hints(section).items()
-        }
+        types |= {f"{name}.{key}": kind for key, kind in get_type_hints(section).items()}
     return types
 
 
@@ -541,9 +462,7 @@ def _convert(key: str, value: object, kind: Any, source: str) -> object:
     if get_origin(kind) is Literal:
         choices = get_args(kind)
         if value not in choices:
-            raise ConfigError(
-                f"{key} ({source}): {value!r} is not one of {', '.join(repr(c) for c in choices)}"
-            )
+            raise ConfigError(f"{key} ({source}): {value!r} is not one of {', '.join(repr(c) for c in choices)}")
         return value
     if kind is Secret:
         return Secret(str(value))
@@ -561,9 +480,7 @@ def _read_secret(key: str, file: Path, source: str) -> Secret:
         # A trailing newline is what an editor or `echo` leaves; a password that ends in one is not supported.
         return Secret(file.read_text(encoding="utf-8").rstrip("\r\n"))
     except OSError as error:
-        raise ConfigError(
-            f"{key}_file ({source}): cannot read {file}: {error.strerror}"
-        ) from error
+        raise ConfigError(f"{key}_file ({source}): cannot read {file}: {error.strerror}") from error
 
 
 def _walk(config: Config) -> Iterator[tuple[str, object]]:

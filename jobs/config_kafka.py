@@ -65,9 +65,7 @@ def kafka_confluent(kafka: KafkaConfig) -> dict[str, str]:
     settings = {
         "bootstrap.servers": kafka.bootstrap,
         "security.protocol": kafka.security_protocol,
-        **_tls(
-            kafka, "ssl.ca.location", "ssl.certificate.location", "ssl.key.location"
-        ),
+        **_tls(kafka, "ssl.ca.location", "ssl.certificate.location", "ssl.key.location"),
     }
     if _uses_sasl(kafka):
         settings |= {
@@ -124,9 +122,7 @@ def _mechanism(kafka: KafkaConfig) -> str:
     return kafka.sasl_mechanism or "PLAIN"
 
 
-def _tls(
-    kafka: KafkaConfig, ca_key: str, certificate_key: str, key_key: str
-) -> dict[str, str]:
+def _tls(kafka: KafkaConfig, ca_key: str, certificate_key: str, key_key: str) -> dict[str, str]:
     """The TLS files that are set, under a client's names for them."""
     if not _uses_tls(kafka):
         return {}

@@ -1,0 +1,146 @@
+"""The configuration files that the local stack's components read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from jobs.config import Config
+
+
+def write_if_changed(file: Path, text: str) -> None:
+    """Write a generated file, leaving an identical one alone."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        file.write_text(text, encoding="utf-8")
+
+
+def kafka_properties(config: Config, data: Path) -> str:
+    """server.properties of a single KRaft node: broker and controller in one process, replication 1 everywhere."""
+    broker, controller = config.stack.port("kafka"), config.stack.port("kafka_controller")
+    settings: dict[str, object] = {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+        "listeners": f"PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{broker}",
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": data,
+        "auto.create.topics.enable": "false",
+        "num.partitions": 1,
+        "default.replication.factor": 1,
+        "min.insync.replicas": 1,
+        "offsets.topic.num.partitions": 4,
+        "offsets.topic.replication.factor": 1,
+        "transaction.state.log.num.partitions": 4,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        # Flink's sinks ask for up to an hour, so that a long outage does not abort what a checkpoint has sealed.
+        "transaction.max.timeout.ms": 3_600_000,
+        "share.coordinator.state.topic.num.partitions": 1,
+        "share.coordinator.state.topic.replication.factor": 1,
+        "share.coordinator.state.topic.min.isr": 1,
+        "group.initial.rebalance.delay.ms": 0,
+        # Where the topic catalogue does not say otherwise.
+        "log.retention.hours": 168,
+        "log.segment.bytes": 256 * 2**20,
+        "log.cleaner.dedupe.buffer.size": 16 * 2**20,
+        "num.network.threads": 3,
+        "num.io.threads": 4,
+        "num.recovery.threads.per.data.dir": 2,
+    }
+    return "".join(f"{key}={value}\n" for key, value in settings.items())
+
+
+def kafka_log4j(log_file: Path) -> str:
+    """Log4j for Kafka: as `rolling_log4j`, without the broker's line for each segment, index and state change."""
+    return rolling_log4j(str(log_file)) + (
+        "logger.state.name = state.change.logger\n"
+        "logger.state.level = WARN\n"
+        "logger.log.name = org.apache.kafka.storage.internals.log\n"
+        "logger.log.level = WARN\n"
+    )
+
+
+def rolling_log4j(log_file: str) -> str:
+    """A Log4j configuration that keeps at most 60 MB of a component's log."""
+    return (
+        "rootLogger.level = INFO\n"
+        "rootLogger.appenderRef.rolling.ref = Rolling\n"
+        "appender.rolling.name = Rolling\n"
+        "appender.rolling.type = RollingFile\n"
+        f"appender.rolling.fileName = {log_file}\n"
+        f"appender.rolling.filePattern = {log_file}.%i\n"
+        "appender.rolling.layout.type = PatternLayout\n"
+        "appender.rolling.layout.pattern = %d{yyyy-MM-dd HH:mm:ss,SSS} %-5p %-50.50c - %m%n\n"
+        "appender.rolling.policies.type = Policies\n"
+        "appender.rolling.policies.size.type = SizeBasedTriggeringPolicy\n"
+        "appender.rolling.policies.size.size = 20MB\n"
+        "appender.rolling.strategy.type = DefaultRolloverStrategy\n"
+        "appender.rolling.strategy.max = 2\n"
+    )
+
+
+def flink_config(config: Config, module_options: tuple[str, ...]) -> str:
+    """config.yaml of the session cluster: everything on loopback, durable checkpoints, bounded restarts."""
+    folder = config.state_dir / "flink"
+    python = config.flink.python_executable
+    settings: dict[str, object] = {
+        "jobmanager.rpc.address": "127.0.0.1",
+        "jobmanager.rpc.port": config.stack.port("flink_rpc"),
+        "jobmanager.bind-host": "127.0.0.1",
+        "blob.server.port": config.stack.port("flink_blob"),
+        "blob.storage.directory": str(folder / "tmp"),
+        "rest.address": "127.0.0.1",
+        "rest.bind-address": "127.0.0.1",
+        "rest.port": config.stack.port("flink_rest"),
+        "rest.bind-port": config.stack.port("flink_rest"),
+        "web.upload.dir": str(folder / "web"),
+        "web.tmpdir": str(folder / "web"),
+        "io.tmp.dirs": str(folder / "tmp"),
+        "taskmanager.host": "127.0.0.1",
+        "taskmanager.bind-host": "127.0.0.1",
+        "taskmanager.numberOfTaskSlots": 1,
+        "parallelism.default": config.flink.parallelism,
+        # A killed TaskManager is noticed by its closed connection within two heartbeats; a slow one, on a machine
+        # that is busy with all of this, is left alone for half a minute.
+        "heartbeat.interval": "2 s",
+        "heartbeat.timeout": "30 s",
+        "restart-strategy.type": "exponential-delay",
+        "restart-strategy.exponential-delay.initial-backoff": "500 ms",
+        "restart-strategy.exponential-delay.max-backoff": "10 s",
+        "restart-strategy.exponential-delay.reset-backoff-threshold": "2 min",
+        "restart-strategy.exponential-delay.attempts-before-reset-backoff": 8,
+        "state.backend.type": "hashmap",
+        "execution.checkpointing.storage": "filesystem",
+        "execution.checkpointing.dir": config.flink.checkpoint_dir,
+        "execution.checkpointing.savepoint-dir": config.flink.savepoint_dir,
+        "execution.checkpointing.num-retained": 3,
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "python.executable": python,
+        "python.client.executable": python,
+        "python.execution-mode": config.flink.execution_mode,
+        **_taskmanager_memory(config.stack.taskmanager_heap_mb),
+        "env.java.opts.all": " ".join(module_options),
+        "env.log.dir": str(config.log_dir),
+    }
+    # JSON's strings and numbers are YAML's.
+    return "".join(f"{key}: {json.dumps(value)}\n" for key, value in settings.items())
+
+
+def _taskmanager_memory(heap_mb: int) -> dict[str, object]:
+    """Every pool in figures, because we start the JVM ourselves; state is on the heap, so managed memory is small."""
+    return {
+        "taskmanager.cpu.cores": 1.0,
+        "taskmanager.memory.framework.heap.size": "128m",
+        "taskmanager.memory.task.heap.size": f"{heap_mb - 128}m",
+        "taskmanager.memory.framework.off-heap.size": "128m",
+        "taskmanager.memory.task.off-heap.size": "256m",
+        "taskmanager.memory.network.min": "128m",
+        "taskmanager.memory.network.max": "128m",
+        "taskmanager.memory.managed.size": "128m",
+        "taskmanager.memory.jvm-metaspace.size": "320m",
+        "taskmanager.memory.jvm-overhead.min": "192m",
+        "taskmanager.memory.jvm-overhead.max": "192m",
+    }
