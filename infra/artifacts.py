@@ -46,24 +46,27 @@ def cache_folder(config: Config) -> Path:
     return Path(config.stack.cache_dir).expanduser() / f"stack-{digest}"
 
 
-def find(config: Config) -> Artifacts | None:
-    """The artifacts, if they have been downloaded."""
+def locate(config: Config) -> Artifacts:
+    """Where the artifacts are, or will be when they have been downloaded."""
     folder = cache_folder(config)
-    runner = next(iter(sorted((folder / "registry").glob("*-runner.jar"))), None)
-    if runner is None or not any((folder / "kafka").glob("kafka_*.jar")) or not any((folder / "flink").glob("*.jar")):
-        return None
-    return Artifacts(
-        kafka_jars=folder / "kafka",
-        registry_jar=runner,
-        flink_connectors=folder / "flink",
+    runner = next(iter(sorted((folder / "registry").glob("*-runner.jar"))), folder / "registry" / "runner.jar")
+    return Artifacts(kafka_jars=folder / "kafka", registry_jar=runner, flink_connectors=folder / "flink")
+
+
+def are_present(config: Config) -> bool:
+    """Whether the artifacts have been downloaded."""
+    found = locate(config)
+    return (
+        found.registry_jar.is_file()
+        and any(found.kafka_jars.glob("kafka_*.jar"))
+        and any(found.flink_connectors.glob("*.jar"))
     )
 
 
 def ensure(config: Config, progress: Progress) -> Artifacts:
     """Return the artifacts, downloading them first when they are not there. Raises ArtifactError."""
-    present = find(config)
-    if present is not None:
-        return present
+    if are_present(config):
+        return locate(config)
     maven = shutil.which("mvn")
     if maven is None:
         raise ArtifactError(
@@ -89,10 +92,9 @@ def ensure(config: Config, progress: Progress) -> Artifacts:
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
-    present = find(config)
-    if present is None:
+    if not are_present(config):
         raise ArtifactError(f"{folder} is incomplete; delete it and try again")
-    return present
+    return locate(config)
 
 
 def _run_maven(maven: str, target: Path, progress: Progress) -> None:

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import psutil
 
-from infra import artifacts, stack_specs
+from infra import artifacts, stack_files, stack_specs
 from infra.processes import Processes, Spec, StackError, port_is_free, port_owner
 from jobs.config import Config
 
@@ -108,7 +108,7 @@ class Stack:
         process = self.processes.find(name)
         if process is None:
             return ComponentStatus(name, "dead" if name in self.processes.names() else "stopped")
-        spec = self._probe_spec(name)
+        spec = self._spec(name)
         with contextlib.suppress(psutil.NoSuchProcess):
             family = [process, *process.children(recursive=True)]
             memory = 0
@@ -161,19 +161,19 @@ class Stack:
     def _start(self, names: Sequence[str], programs: artifacts.Artifacts, started: list[str]) -> None:
         """Start the missing ones at once and wait for all; `started` grows as they start."""
         missing = [name for name in names if self.processes.find(name) is None]
-        if any(name == "jobmanager" or _is_taskmanager(name) for name in missing):
-            stack_specs.prepare_flink(self.config, programs)
-        specs = [self._spec(name, programs) for name in missing]
+        specs = [self._spec(name) for name in missing]
         for spec in specs:
             # What a killed predecessor left (Python workers) would hold its files and ports.
             self.processes.sweep(spec.name)
             self._check_ports(spec)
+        for name in missing:
+            stack_files.prepare(name, self.config, programs)
         begin = time.monotonic()
         for spec in specs:
             started.append(spec.name)
             self.processes.spawn(spec)
         waiting = {spec.name: spec for spec in specs}
-        waiting |= {name: self._probe_spec(name) for name in names if name not in waiting}
+        waiting |= {name: self._spec(name) for name in names if name not in waiting}
         self._wait(waiting, begin, fresh=set(missing))
 
     def _wait(self, waiting: dict[str, Spec], begin: float, fresh: set[str]) -> None:
@@ -210,8 +210,8 @@ class Stack:
         if was_running:
             self.progress(f"{name:<14} stopped after {time.monotonic() - begin:.1f} s")
 
-    def _spec(self, name: str, programs: artifacts.Artifacts) -> Spec:
-        """Write the component's files and describe how to run it."""
+    def _spec(self, name: str) -> Spec:
+        programs = artifacts.locate(self.config)
         if name == "kafka":
             return stack_specs.kafka(self.config, programs)
         if name == "registry":
@@ -221,13 +221,6 @@ class Stack:
         if name == "jobmanager":
             return stack_specs.jobmanager(self.config)
         return stack_specs.taskmanager(self.config, name, self.processes)
-
-    def _probe_spec(self, name: str) -> Spec:
-        """The description of a component that runs; the programs must be in the cache, since it was started from it."""
-        programs = artifacts.find(self.config)
-        if programs is None:
-            raise StackError(f"the cache {artifacts.cache_folder(self.config)} has gone; `stack down` and `stack up`")
-        return self._spec(name, programs)
 
     def _expand(self, components: Sequence[str] | None) -> list[str]:
         """Component names in starting order, ``flink`` spelt out."""
@@ -279,7 +272,7 @@ class Stack:
         """Tell other commands where the stack is, in the words of the configuration file."""
         stack = self.config.stack
         url = f"http://127.0.0.1:{stack.port('clickhouse')}"
-        secret = stack_specs.password_file(self.config, "default")
+        secret = stack_files.password_file(self.config, "default")
         tables: dict[str, dict[str, str | int]] = {
             "kafka": {"bootstrap": f"127.0.0.1:{stack.port('kafka')}"},
             "registry": {"url": f"http://127.0.0.1:{stack.port('registry')}/apis/ccompat/v7"},
@@ -292,7 +285,7 @@ class Stack:
         lines = ["# Written by `stack up`, removed by `stack down`."]
         for table, values in tables.items():
             lines += [f"[{table}]", *(f"{key} = {_toml(value)}" for key, value in values.items()), ""]
-        stack_specs.write_private(self.config.endpoints_file, "\n".join(lines))
+        stack_files.write_private(self.config.endpoints_file, "\n".join(lines))
 
     def last_words(self, name: str, lines: int = 12) -> str:
         """The end of a component's output and log, for an error message."""

@@ -1,11 +1,111 @@
-"""The configuration files that the local stack's components read."""
+"""What the local stack's components need on disk before they start: configuration, formatted folders, passwords."""
 
 from __future__ import annotations
 
 import json
+import os
+import secrets
+import shutil
+import subprocess
 from pathlib import Path
 
+from infra.artifacts import Artifacts
+from infra.processes import StackError
+from infra.stack_specs import FLINK_MODULE_OPTIONS, flink_home, java
 from jobs.config import Config
+
+CLICKHOUSE_ROLES = {"default": "admin", "writer": "writer", "analyst": "readonly"}
+
+
+def prepare(name: str, config: Config, artifacts: Artifacts) -> None:
+    """Make what the component `name` needs. Safe to repeat; data is never touched. Raises StackError."""
+    if name == "kafka":
+        _prepare_kafka(config, artifacts)
+    elif name == "registry":
+        (config.state_dir / "registry").mkdir(parents=True, exist_ok=True)
+    elif name == "clickhouse":
+        write_users(config)
+    else:
+        _prepare_flink(config, artifacts)
+        # A fixed resource id makes Flink keep its working folder; ours is new at each start, so the old ones are waste.
+        for leftover in (config.state_dir / "flink" / "tmp").glob(f"tm_{name}-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _prepare_kafka(config: Config, artifacts: Artifacts) -> None:
+    """Write Kafka's files and give a new data folder its cluster id."""
+    folder = config.state_dir / "kafka"
+    properties, log4j = folder / "server.properties", folder / "log4j2.properties"
+    write_if_changed(properties, kafka_properties(config, folder / "data"))
+    write_if_changed(log4j, kafka_log4j(config.log_dir / "kafka.log"))
+    if (folder / "data" / "meta.properties").is_file():
+        return
+    # What an interrupted attempt left would be refused.
+    shutil.rmtree(folder / "data", ignore_errors=True)
+    classpath = f"{artifacts.kafka_jars}{os.sep}*"
+    command = [java(config), "-Xmx256m", f"-Dlog4j2.configurationFile={log4j.as_uri()}", "-cp", classpath]
+    # Kafka's cluster id is 16 random bytes in URL-safe Base64; one that begins with a dash would look like an option.
+    command += [
+        "kafka.tools.StorageTool",
+        "format",
+        f"--cluster-id={secrets.token_urlsafe(16)}",
+        f"--config={properties}",
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, start_new_session=True)
+    if result.returncode != 0:
+        raise StackError(f"kafka: its data folder cannot be formatted: {(result.stderr or result.stdout).strip()}")
+
+
+def _prepare_flink(config: Config, artifacts: Artifacts) -> None:
+    """Write Flink's configuration and link its jars, the connector and the Python bridge into one lib folder.
+
+    The bridge must be in lib, not shipped with each job: its native library can be loaded by one class loader only.
+    """
+    folder = config.state_dir / "flink"
+    write_if_changed(folder / "conf" / "config.yaml", flink_config(config, FLINK_MODULE_OPTIONS))
+    for name in ("log4j.properties", "log4j-cli.properties", "log4j-console.properties"):
+        write_if_changed(folder / "conf" / name, rolling_log4j("${sys:log.file}"))
+    for name in ("checkpoints", "savepoints", "web", "tmp"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    home = flink_home()
+    jars = [*(home / "lib").glob("*.jar"), *(home / "opt").glob("flink-python-*.jar")]
+    jars += artifacts.flink_connectors.glob("*.jar")
+    wanted = {jar.name: jar for jar in jars}
+    lib = folder / "lib"
+    lib.mkdir(parents=True, exist_ok=True)
+    for link in lib.iterdir():
+        if link.name not in wanted or link.resolve() != wanted[link.name].resolve():
+            link.unlink()
+    for name, jar in wanted.items():
+        if not (lib / name).exists():
+            (lib / name).symlink_to(jar)
+
+
+def password_file(config: Config, user: str) -> Path:
+    """Where the generated password of a local ClickHouse user is, readable by its owner only."""
+    return config.state_dir / "clickhouse" / "secrets" / user
+
+
+def write_users(config: Config) -> None:
+    """Make the users file of the ClickHouse gateway; passwords that exist are kept."""
+    lines = []
+    for user, role in CLICKHOUSE_ROLES.items():
+        secret = password_file(config, user)
+        secret.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not secret.is_file():
+            write_private(secret, secrets.token_urlsafe(24))
+        lines += [f"[users.{user}]", f'password = "{secret.read_text(encoding="utf-8")}"', f'role = "{role}"', ""]
+    write_private(config.state_dir / "clickhouse" / "users.toml", "\n".join(lines))
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write a file that only its owner can read, never for a moment with wider permissions."""
+    temporary = file.with_name(f"{file.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    temporary.replace(file)
 
 
 def write_if_changed(file: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""How each component of the local stack is configured, run and probed."""
+"""How each component of the local stack is run and probed. What it needs on disk is made by infra/stack_files.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import secrets
 import shutil
 import site
-import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -20,7 +19,6 @@ from confluent_kafka import KafkaException
 
 from infra.artifacts import Artifacts
 from infra.processes import Processes, Spec, StackError, port_is_free
-from infra.stack_files import flink_config, kafka_log4j, kafka_properties, rolling_log4j, write_if_changed
 from jobs.config import Config, project_root
 
 # Java 17 seals these packages; Flink's serializers and the Python bridge reflect into them (Flink's own config.yaml).
@@ -74,15 +72,8 @@ def flink_client_environment(config: Config) -> dict[str, str]:
 
 
 def kafka(config: Config, artifacts: Artifacts) -> Spec:
-    """Write Kafka's files, format its folder if it is new, and describe how to run it."""
+    """One KRaft node."""
     folder = config.state_dir / "kafka"
-    properties, log4j = folder / "server.properties", folder / "log4j2.properties"
-    write_if_changed(properties, kafka_properties(config, folder / "data"))
-    write_if_changed(log4j, kafka_log4j(config.log_dir / "kafka.log"))
-    classpath = f"{artifacts.kafka_jars}{os.sep}*"
-    tool = (java(config), "-Xmx256m", f"-Dlog4j2.configurationFile={log4j.as_uri()}", "-cp", classpath)
-    if not (folder / "data" / "meta.properties").is_file():
-        _format_kafka(folder, [*tool, "kafka.tools.StorageTool"], properties)
     port = config.stack.port("kafka")
     return Spec(
         name="kafka",
@@ -94,27 +85,17 @@ def kafka(config: Config, artifacts: Artifacts) -> Spec:
             "-XX:MaxGCPauseMillis=20",
             "-XX:+ExitOnOutOfMemoryError",
             "-Djava.awt.headless=true",
-            f"-Dlog4j2.configurationFile={log4j.as_uri()}",
+            f"-Dlog4j2.configurationFile={(folder / 'log4j2.properties').as_uri()}",
             "-cp",
-            classpath,
+            f"{artifacts.kafka_jars}{os.sep}*",
             "kafka.Kafka",
-            str(properties),
+            str(folder / "server.properties"),
         ),
         ready=lambda: _kafka_answers(port),
         ports={"stack.kafka_port": port, "stack.kafka_controller_port": config.stack.port("kafka_controller")},
         url=f"127.0.0.1:{port}",
         stop_timeout_s=30.0,
     )
-
-
-def _format_kafka(folder: Path, tool: list[str], properties: Path) -> None:
-    """Give the data folder its cluster id; what an interrupted attempt left is removed first."""
-    shutil.rmtree(folder / "data", ignore_errors=True)
-    # Kafka's cluster id is 16 random bytes in URL-safe Base64.
-    command = [*tool, "format", "--cluster-id", secrets.token_urlsafe(16), "--config", str(properties)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, start_new_session=True)
-    if result.returncode != 0:
-        raise StackError(f"kafka: its data folder cannot be formatted: {(result.stderr or result.stdout).strip()}")
 
 
 def _kafka_answers(port: int) -> bool:
@@ -135,7 +116,6 @@ def _kafka_answers(port: int) -> bool:
 def registry(config: Config, artifacts: Artifacts) -> Spec:
     """Apicurio Registry over an H2 file database, which keeps its ids through restarts and kills."""
     folder = config.state_dir / "registry"
-    folder.mkdir(parents=True, exist_ok=True)
     port = config.stack.port("registry")
     environment = {
         "APICURIO_STORAGE_KIND": "sql",
@@ -150,6 +130,7 @@ def registry(config: Config, artifacts: Artifacts) -> Spec:
         "QUARKUS_BANNER_ENABLED": "false",
         "QUARKUS_LOG_CONSOLE_LEVEL": "WARN",
         "QUARKUS_LOG_FILE_ENABLE": "true",
+        "QUARKUS_LOG_FILE_JSON": "false",
         "QUARKUS_LOG_FILE_PATH": str(config.log_dir / "registry.log"),
         "QUARKUS_LOG_FILE_ROTATION_MAX_FILE_SIZE": "8M",
         "QUARKUS_LOG_FILE_ROTATION_MAX_BACKUP_INDEX": "2",
@@ -180,31 +161,6 @@ def _lists_subjects(url: str) -> bool:
 
 
 # ---------------------------------------------------------------------------------------------------------- Flink
-
-
-def prepare_flink(config: Config, artifacts: Artifacts) -> None:
-    """Write Flink's configuration and link its jars, the connector and the Python bridge into one lib folder.
-
-    The bridge must be in lib, not shipped with each job: its native library can be loaded by one class loader only.
-    """
-    folder = config.state_dir / "flink"
-    write_if_changed(folder / "conf" / "config.yaml", flink_config(config, FLINK_MODULE_OPTIONS))
-    for name in ("log4j.properties", "log4j-cli.properties", "log4j-console.properties"):
-        write_if_changed(folder / "conf" / name, rolling_log4j("${sys:log.file}"))
-    for name in ("checkpoints", "savepoints", "web", "tmp"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    home = flink_home()
-    jars = [*(home / "lib").glob("*.jar"), *(home / "opt").glob("flink-python-*.jar")]
-    jars += artifacts.flink_connectors.glob("*.jar")
-    wanted = {jar.name: jar for jar in jars}
-    lib = folder / "lib"
-    lib.mkdir(parents=True, exist_ok=True)
-    for link in lib.iterdir():
-        if link.name not in wanted or link.resolve() != wanted[link.name].resolve():
-            link.unlink()
-    for name, jar in wanted.items():
-        if not (lib / name).exists():
-            (lib / name).symlink_to(jar)
 
 
 def jobmanager(config: Config) -> Spec:
@@ -313,16 +269,14 @@ def _flink_environment(config: Config) -> dict[str, str]:
 
 
 def clickhouse(config: Config) -> Spec:
-    """The ClickHouse engine behind our HTTP gateway; its users get generated passwords on the first start."""
+    """The ClickHouse engine behind our HTTP gateway."""
     folder = config.state_dir / "clickhouse"
-    folder.mkdir(parents=True, exist_ok=True)
-    users = write_users(config)
     port = config.stack.port("clickhouse")
     url = f"http://127.0.0.1:{port}"
     return Spec(
         name="clickhouse",
         command=(
-            config.flink.python_executable if config.flink.python_executable == sys.executable else sys.executable,
+            sys.executable,
             "-m",
             "infra.clickhouse_gateway",
             "--path",
@@ -332,7 +286,7 @@ def clickhouse(config: Config) -> Spec:
             "--port",
             str(port),
             "--users",
-            str(users),
+            str(folder / "users.toml"),
             "--log",
             str(config.log_dir / "clickhouse.log"),
         ),
@@ -342,36 +296,6 @@ def clickhouse(config: Config) -> Spec:
         url=url,
         stop_timeout_s=30.0,
     )
-
-
-def password_file(config: Config, user: str) -> Path:
-    """Where the generated password of a local ClickHouse user is, readable by its owner only."""
-    return config.state_dir / "clickhouse" / "secrets" / user
-
-
-def write_users(config: Config) -> Path:
-    """Make the users file of the gateway; passwords that exist are kept."""
-    file = config.state_dir / "clickhouse" / "users.toml"
-    lines = []
-    for user in CLICKHOUSE_USERS:
-        secret = password_file(config, user)
-        secret.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not secret.is_file():
-            write_private(secret, secrets.token_urlsafe(24))
-        role = {"default": "admin", "analyst": "readonly"}.get(user, "writer")
-        lines += [f"[users.{user}]", f'password = "{secret.read_text(encoding="utf-8")}"', f'role = "{role}"', ""]
-    write_private(file, "\n".join(lines))
-    return file
-
-
-def write_private(file: Path, text: str) -> None:
-    """Write a file that only its owner can read, never for a moment with wider permissions."""
-    temporary = file.with_name(f"{file.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    temporary.replace(file)
 
 
 def http_get(url: str, timeout_s: float = 3.0) -> str | None:
