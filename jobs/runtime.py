@@ -1,0 +1,184 @@
+"""What every job graph is built with: environments, SQL statements from sql/flink, Kafka sources and sinks.
+
+A job module has `NAME`, `build(config, ...)` and a `main` that `flink run -py` calls on the client. Nothing here reads the
+environment; the client resolves `jobs.config.Config` once, and operators get plain values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Template
+from typing import Final, Literal
+
+from pyflink.common import Configuration
+from pyflink.datastream import DataStream, StreamExecutionEnvironment
+from pyflink.table import EnvironmentSettings, StreamTableEnvironment
+
+from jobs.config import Config
+from schemas.catalogue import TOPICS
+from schemas.registry import Registry
+
+SQL: Final = Path(__file__).resolve().parent.parent / "sql" / "flink"
+SEPARATOR: Final = "\n----\n"
+# Exactly-once sinks keep a transaction open from one checkpoint to the next. It must outlive a checkpoint, an outage of the
+# cluster and the restart after it, or what was checkpointed is lost; brokers allow 15 minutes by default.
+TRANSACTION_TIMEOUT_MS: Final = 15 * 60 * 1000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Environments:
+    """The two views of one Flink job that is being built."""
+
+    stream: StreamExecutionEnvironment
+    table: StreamTableEnvironment
+
+
+def create_environments(config: Config, extra: Mapping[str, str] | None = None) -> Environments:
+    """Environments with the settings that every job shares; `extra` overrides single Flink options."""
+    flink = config.flink
+    options = {
+        "python.execution-mode": flink.execution_mode,
+        # Process mode buffers 1,000 elements or 1,000 ms by default; elements are whole batches here.
+        "python.fn-execution.bundle.size": "16",
+        "python.fn-execution.bundle.time": "5",
+        "parallelism.default": str(flink.parallelism),
+        "execution.checkpointing.interval": f"{flink.checkpoint_interval_ms} ms",
+        "execution.checkpointing.mode": "EXACTLY_ONCE",
+        "execution.checkpointing.min-pause": f"{max(1, flink.checkpoint_interval_ms // 4)} ms",
+        "execution.checkpointing.timeout": "5 min",
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "execution.checkpointing.dir": flink.checkpoint_dir,
+        # A failing job restarts for ever by default, which looks like a hang. Ten quick failures in ten minutes stop it.
+        "restart-strategy.type": "failure-rate",
+        "restart-strategy.failure-rate.max-failures-per-interval": "10",
+        "restart-strategy.failure-rate.failure-rate-interval": "10 min",
+        "restart-strategy.failure-rate.delay": "1 s",
+        "execution.buffer-timeout.interval": "2 ms",
+        "table.local-time-zone": "UTC",
+        # Arrays must keep the order of the records of a partition, so nothing is aggregated in two phases.
+        "table.optimizer.agg-phase-strategy": "ONE_PHASE",
+        **(extra or {}),
+    }
+    configuration = Configuration()
+    for key, value in options.items():
+        configuration.set_string(key, value)
+    stream = StreamExecutionEnvironment.get_execution_environment(configuration)
+    settings = EnvironmentSettings.new_instance().in_streaming_mode().build()
+    table = StreamTableEnvironment.create(stream, settings)
+    for key, value in options.items():
+        if key.startswith("table."):
+            table.get_config().set(key, value)
+    return Environments(stream, table)
+
+
+def statements(file: str, **values: str) -> list[str]:
+    """The statements of sql/flink/`file` with its placeholders filled in.
+
+    Raises KeyError for a placeholder without a value.
+    """
+    return Template((SQL / file).read_text(encoding="utf-8")).substitute(values).split(SEPARATOR)
+
+
+def run_statements(env: Environments, file: str, **values: str) -> None:
+    """Execute all statements of a file."""
+    for statement in statements(file, **values):
+        env.table.execute_sql(statement)
+
+
+def query(file: str, **values: str) -> str:
+    """The one statement of a file."""
+    (statement,) = statements(file, **values)
+    return statement
+
+
+def _options(pairs: Mapping[str, str]) -> str:
+    """The inside of a WITH clause."""
+    return ",\n    ".join(f"'{key}' = '{_quoted(value)}'" for key, value in pairs.items())
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")
+
+
+def create_source(
+    env: Environments,
+    config: Config,
+    table: str,
+    topic: str,
+    *,
+    group: str,
+    isolation: Literal["read_committed", "read_uncommitted"] = "read_committed",
+    start: Literal["earliest-offset", "latest-offset", "group-offsets"] = "earliest-offset",
+    extra: Mapping[str, str] | None = None,
+) -> None:
+    """A raw source table for a topic of the catalogue. `start` counts only when the job starts without a savepoint."""
+    options = {
+        **config.kafka.flink_sql(),
+        "properties.group.id": group,
+        "properties.isolation.level": isolation,
+        "properties.fetch.max.wait.ms": "20",
+        "scan.startup.mode": start,
+        # New partitions are found while the job runs.
+        "scan.topic-partition-discovery.interval": "60 s",
+        **(extra or {}),
+    }
+    env.table.execute_sql(
+        query(
+            "kafka_source.sql",
+            table=table,
+            topic=TOPICS[topic].name,
+            options=_options(options),
+        )
+    )
+
+
+def create_sink(
+    env: Environments,
+    config: Config,
+    table: str,
+    topics: Sequence[str],
+    *,
+    transactional_prefix: str | None,
+    extra: Mapping[str, str] | None = None,
+) -> None:
+    """A raw sink table over several topics: exactly-once with a transactional prefix, at least once without."""
+    delivery = (
+        {
+            "sink.delivery-guarantee": "exactly-once",
+            "sink.transactional-id-prefix": transactional_prefix,
+            "properties.transaction.timeout.ms": str(TRANSACTION_TIMEOUT_MS),
+        }
+        if transactional_prefix
+        else {"sink.delivery-guarantee": "at-least-once"}
+    )
+    options = {
+        **config.kafka.flink_sql(),
+        "properties.linger.ms": "2",
+        "properties.batch.size": str(128 * 1024),
+        "properties.compression.type": "lz4",
+        "properties.max.request.size": str(max(TOPICS[topic].max_message_bytes for topic in topics)),
+        **delivery,
+        **(extra or {}),
+    }
+    names = ";".join(TOPICS[topic].name for topic in topics)
+    if len(topics) == 1:
+        raise ValueError("the connector takes the topic column for two topics or more only")
+    env.table.execute_sql(query("kafka_sink.sql", table=table, topics=names, options=_options(options)))
+
+
+def micro_batches(env: Environments, inputs: Sequence[tuple[int, str]], window_ms: int) -> DataStream:
+    """One stream of (shard, source, payloads, positions, newest_ms) rows from several views, each with its source tag."""
+    window = f"{window_ms / 1000:.3f}"
+    parts = [query("micro_batch.sql", source=str(source), view=view, window=window) for source, view in inputs]
+    return env.table.to_data_stream(env.table.sql_query("\nUNION ALL\n".join(parts)))
+
+
+def schema_ids(config: Config, topics: Sequence[str]) -> dict[str, int]:
+    """The registered id of the current schema of each topic.
+
+    Raises RegistryError when a subject is missing or its latest version is not ours: run `tradestream schemas register`.
+    """
+    registry = Registry.from_config(config.registry)
+    return {topic: registry.current_id(TOPICS[topic]) for topic in topics}

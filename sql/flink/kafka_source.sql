@@ -1,0 +1,20 @@
+-- A Kafka topic as raw bytes with their position; decoding happens in the domain.
+-- Grain: one Kafka record. Columns: record_key (utf-8), payload (Confluent frame), position (partition * 2^48 + offset),
+-- kafka_time (as the producer or the broker stamped it), processed (processing time, for the micro-batch window).
+CREATE TEMPORARY TABLE ${table} (
+    record_key STRING,
+    payload BYTES,
+    kafka_partition INT METADATA FROM 'partition' VIRTUAL,
+    kafka_offset BIGINT METADATA FROM 'offset' VIRTUAL,
+    kafka_time TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL,
+    `position` AS CAST(kafka_partition AS BIGINT) * 281474976710656 + kafka_offset,
+    processed AS PROCTIME()
+) WITH (
+    'connector' = 'kafka',
+    'topic' = '${topic}',
+    'key.format' = 'raw',
+    'key.fields' = 'record_key',
+    'value.format' = 'raw',
+    'value.fields-include' = 'EXCEPT_KEY',
+    ${options}
+)

@@ -1,0 +1,52 @@
+-- What each stage of the trading job reads, with the shard it goes to. Statements are separated by a line of dashes.
+
+-- Orders go to the shard of their account, which is the record's key. A record without a key goes to the shard of '',
+-- where the domain refuses it if that is not its account's. A tombstone is bad input like any other: no bytes.
+CREATE TEMPORARY VIEW orders_by_account AS
+SELECT ${account_shard_of_key} AS shard, COALESCE(payload, X'') AS payload, `position`, kafka_time, processed
+FROM orders_source
+----
+-- Accounts go to their own shard; instruments, sessions and the end of the snapshot go to all. One scan, so that the order of
+-- the topic is kept.
+CREATE TEMPORARY VIEW reference_by_account AS
+SELECT place.shard AS shard, payload, `position`, kafka_time, processed
+FROM reference_source CROSS JOIN UNNEST(
+    CASE WHEN record_key LIKE 'account:%' THEN ARRAY[${account_shard_of_reference}] ELSE ${all_account_shards} END
+) AS place (shard)
+----
+-- The match stage needs no accounts.
+CREATE TEMPORARY VIEW reference_by_symbol AS
+SELECT place.shard AS shard, payload, `position`, kafka_time, processed
+FROM reference_source CROSS JOIN UNNEST(
+    CASE WHEN record_key LIKE 'instrument:%' THEN ARRAY[${symbol_shard_of_reference}] ELSE ${all_symbol_shards} END
+) AS place (shard)
+WHERE record_key IS NULL OR record_key NOT LIKE 'account:%'
+----
+CREATE TEMPORARY VIEW controls_by_account AS
+SELECT place.shard AS shard, payload, `position`, kafka_time, processed
+FROM controls_source CROSS JOIN UNNEST(${all_account_shards}) AS place (shard)
+----
+CREATE TEMPORARY VIEW controls_by_symbol AS
+SELECT place.shard AS shard, payload, `position`, kafka_time, processed
+FROM controls_source CROSS JOIN UNNEST(${all_symbol_shards}) AS place (shard)
+----
+CREATE TEMPORARY VIEW outcomes_by_account AS
+SELECT CAST(record_key AS INT) AS shard, payload, `position`, kafka_time, processed FROM outcomes_source
+----
+CREATE TEMPORARY VIEW nbbo_by_symbol AS
+SELECT ${symbol_shard_of_key} AS shard, payload, `position`, kafka_time, processed FROM nbbo_source
+----
+-- Reference prices for the risk stage: the last NBBO of each symbol in a window, to every account shard. Conflated first,
+-- because each is read by all shards.
+CREATE TEMPORARY VIEW nbbo_last AS
+SELECT
+    LAST_VALUE(payload) AS payload,
+    MAX(`position`) AS `position`,
+    MAX(kafka_time) AS kafka_time,
+    window_time AS processed
+FROM TABLE(TUMBLE(TABLE nbbo_source, DESCRIPTOR(processed), INTERVAL '${reference_price_window}' SECOND))
+GROUP BY window_start, window_end, window_time, record_key
+----
+CREATE TEMPORARY VIEW nbbo_by_account AS
+SELECT place.shard AS shard, payload, `position`, kafka_time, processed
+FROM nbbo_last CROSS JOIN UNNEST(${all_account_shards}) AS place (shard)

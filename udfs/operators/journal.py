@@ -1,0 +1,64 @@
+"""The bytes of one micro-batch as they stand in the journal of a shard.
+
+A journal entry holds everything that was given to the engine in one call, so that applying the entries again, in order,
+to the last snapshot gives the same engine. Layout, little endian:
+    version  u8   (1)
+    source   u8   tag of the input stream (udfs.domain.sources)
+    count    u32  number of records, n
+    newest   i64  Kafka timestamp in ms of the newest record of the batch
+    lengths  u32 * n
+    positions i64 * n   partition << 48 | offset
+    payloads, one after the other
+"""
+
+import struct
+from typing import Final, NamedTuple
+
+VERSION: Final = 1
+_HEAD: Final = struct.Struct("<BBIq")
+
+
+class Batch(NamedTuple):
+    """Records of one input stream for one shard, in order."""
+
+    source: int
+    payloads: list[bytes]
+    positions: list[int]
+    newest_ms: int
+
+
+def encode_batch(batch: Batch) -> bytes:
+    """The journal entry of a batch."""
+    count = len(batch.payloads)
+    return b"".join(
+        (
+            _HEAD.pack(VERSION, batch.source, count, batch.newest_ms),
+            struct.pack(f"<{count}I", *map(len, batch.payloads)),
+            struct.pack(f"<{count}q", *batch.positions),
+            *batch.payloads,
+        )
+    )
+
+
+def decode_batch(entry: bytes) -> Batch:
+    """The batch of a journal entry.
+
+    Raises ValueError when the entry was written by a newer version or is cut off.
+    """
+    if len(entry) < _HEAD.size:
+        raise ValueError(f"journal entry of {len(entry)} bytes is shorter than its head")
+    version, source, count, newest_ms = _HEAD.unpack_from(entry)
+    if version != VERSION:
+        raise ValueError(f"journal entry of version {version}; this release reads version {VERSION}")
+    at = _HEAD.size
+    lengths = struct.unpack_from(f"<{count}I", entry, at)
+    at += 4 * count
+    positions = list(struct.unpack_from(f"<{count}q", entry, at))
+    at += 8 * count
+    payloads = []
+    for length in lengths:
+        payloads.append(entry[at : at + length])
+        at += length
+    if at != len(entry):
+        raise ValueError(f"journal entry of {len(entry)} bytes should have {at}")
+    return Batch(source, payloads, positions, newest_ms)

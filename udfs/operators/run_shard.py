@@ -1,0 +1,249 @@
+"""run_shard: the one Python call a micro-batch costs.
+
+A keyed operator (key: shard) that holds one pure engine per shard in memory and makes it durable with a journal:
+    journal   ListState<bytes>   every batch that was applied since the snapshot (udfs.operators.journal)
+    snapshot  ValueState<bytes>  the engine's own versioned bytes
+The journal is compacted into a snapshot when it has grown past `compact_bytes` and past the last snapshot, so the work of
+writing snapshots stays proportional to the work of applying. After a restore an engine is rebuilt at the first batch of its
+shard: restore the snapshot, apply the journal again, drop what that emits (it was emitted before the checkpoint).
+
+Input rows:  (shard, source, payloads, positions, newest_ms)
+Output rows: (topic, keys, values), at most `CHUNK` records each, because SQL's UNNEST copies the whole array for every row it
+             makes; and, for a stage that has a next stage, side-output rows in the input form.
+"""
+
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from pyflink.common import Row, Types
+from pyflink.datastream import KeyedProcessFunction, OutputTag, RuntimeContext
+from pyflink.datastream.state import ListStateDescriptor, ValueStateDescriptor
+
+from udfs.operators.dead_letter_limit import DeadLetterLimit
+from udfs.operators.journal import Batch, decode_batch, encode_batch
+
+CHUNK: Final = 16
+DEAD_LETTER: Final = "dead-letter"
+BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
+
+INPUT_TYPE = Types.ROW_NAMED(
+    ["shard", "source", "payloads", "positions", "newest_ms"],
+    [
+        Types.INT(),
+        Types.INT(),
+        Types.OBJECT_ARRAY(BYTES),
+        Types.OBJECT_ARRAY(Types.LONG()),
+        Types.LONG(),
+    ],
+)
+OUTPUT_TYPE = Types.ROW_NAMED(
+    ["topic", "record_keys", "record_values"],
+    [
+        Types.STRING(),
+        Types.OBJECT_ARRAY(BYTES),
+        Types.OBJECT_ARRAY(BYTES),
+    ],
+)
+FORWARD_TAG = OutputTag("forward", INPUT_TYPE)
+
+_OFFSET_BITS: Final = 48
+_OFFSET_MASK: Final = (1 << _OFFSET_BITS) - 1
+
+
+class Lane(Protocol):
+    """Records for one topic."""
+
+    topic: str
+    keys: list[bytes]
+    values: list[bytes]
+
+
+class Outbox(Protocol):
+    """What an engine has written since it was last cleared. With a next stage it also has `forward`, frames by shard."""
+
+    def lanes(self) -> Sequence[Lane]:
+        """All lanes, in a fixed order."""
+
+    def clear(self) -> None:
+        """Forget what was written."""
+
+
+class Engine(Protocol):
+    """A pure engine of one shard: the same inputs give the same outputs and the same state."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """Where outputs are written."""
+
+    def apply(
+        self,
+        source: int,
+        payload: bytes,
+        partition: int,
+        offset: int,
+        kafka_timestamp_ms: int,
+    ) -> None:
+        """Apply one record."""
+
+    def end_batch(self) -> None:
+        """Write what is written once a batch."""
+
+    def snapshot(self) -> bytes:
+        """The whole state, with a version."""
+
+    def restore(self, state: bytes) -> None:
+        """Take over the state of a snapshot of this or an earlier version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What one stage of a job runs; pickled to the TaskManagers.
+
+    new_engine: makes the empty engine of a shard.
+    forward: source tag of the frames that this stage sends to the next one, None when there is no next stage.
+    receive: source tag of the frames that this stage gets from the one before it.
+    frame_prefixes: by source tag, the five bytes every current record starts with; others go through `resolve`.
+    resolve: turns a record of another writer schema into the current one; what it cannot read it returns as it is, and the
+        domain says what is wrong with it.
+    compact_bytes: size of a journal that is worth a snapshot.
+    """
+
+    name: str
+    new_engine: Callable[[int], Engine]
+    forward: int | None = None
+    receive: int | None = None
+    frame_prefixes: Mapping[int, bytes] = field(default_factory=dict)
+    resolve: Callable[[int, bytes], bytes] | None = None
+    compact_bytes: int = 4 * 1024 * 1024
+    limit: DeadLetterLimit = field(default_factory=DeadLetterLimit)
+
+
+class _Shard:
+    """An engine in memory and the size of its durable form."""
+
+    __slots__ = ("engine", "journal_bytes", "snapshot_bytes")
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.journal_bytes = 0
+        self.snapshot_bytes = 0
+
+
+class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no types
+    """Runs the engines of the shards that this subtask owns."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.shards: dict[int, _Shard] = {}
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Get the state handles and the metrics; engines are loaded at their first batch."""
+        self.shards = {}
+        self.journal = runtime_context.get_list_state(ListStateDescriptor("journal", BYTES))
+        self.snapshot = runtime_context.get_state(ValueStateDescriptor("snapshot", BYTES))
+        self.guard = self.stage.limit.start(self.stage.name)
+        group = runtime_context.get_metrics_group().add_group("tradestream", self.stage.name)
+        self.records = group.counter("records")
+        self.dead_letters = group.counter("dead_letters")
+        # Engines hold millions of live objects and make no cycles (a test says so); walking them would double their cost.
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+
+    def close(self) -> None:
+        """Give the engines' memory back: the interpreter outlives the job in thread mode."""
+        self.shards = {}
+        gc.enable()
+        gc.unfreeze()
+        gc.collect()
+
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
+        """Apply a micro-batch, make it durable, and give out what it caused."""
+        number = value[0]
+        shard = self.shards.get(number)
+        if shard is None:
+            shard = self.shards[number] = self._load(number)
+        if value[1] == self.stage.receive:
+            entry = bytes(value[2][0])
+            batch = decode_batch(entry)
+        else:
+            batch = Batch(value[1], self._current(value[1], value[2]), list(value[3]), value[4])
+            entry = encode_batch(batch)
+        _apply(shard.engine, batch)
+        self.journal.add(entry)
+        shard.journal_bytes += len(entry)
+        outbox = shard.engine.outbox
+        dead_letters: list[bytes] = []
+        for lane in outbox.lanes():
+            keys, values, topic = lane.keys, lane.values, lane.topic
+            if topic == DEAD_LETTER:
+                dead_letters = values
+            for start in range(0, len(values), CHUNK):
+                yield Row(topic, keys[start : start + CHUNK], values[start : start + CHUNK])
+        if self.stage.forward is not None:
+            for target, frames in enumerate(outbox.forward):  # type: ignore[attr-defined]
+                if frames:
+                    forwarded = Batch(self.stage.forward, frames, [0] * len(frames), batch.newest_ms)
+                    yield (
+                        FORWARD_TAG,
+                        Row(
+                            target,
+                            self.stage.forward,
+                            [encode_batch(forwarded)],
+                            [],
+                            batch.newest_ms,
+                        ),
+                    )
+        outbox.clear()
+        self.records.inc(len(batch.payloads))
+        if dead_letters:
+            self.dead_letters.inc(len(dead_letters))
+        self.guard.count(len(batch.payloads), dead_letters)
+        if shard.journal_bytes > self.stage.compact_bytes and shard.journal_bytes > shard.snapshot_bytes:
+            self._compact(shard)
+
+    def _load(self, number: int) -> _Shard:
+        """The engine of a shard as it was at the last checkpoint: empty when the shard is new."""
+        shard = _Shard(self.stage.new_engine(number))
+        state = self.snapshot.value()
+        if state is not None:
+            shard.engine.restore(bytes(state))
+            shard.snapshot_bytes = len(state)
+        for entry in self.journal.get() or ():
+            _apply(shard.engine, decode_batch(bytes(entry)))
+            shard.journal_bytes += len(entry)
+            # These outputs were committed, or are waiting to be, with the checkpoint that the journal came from.
+            shard.engine.outbox.clear()
+        return shard
+
+    def _compact(self, shard: _Shard) -> None:
+        """Replace the journal by a snapshot."""
+        state = shard.engine.snapshot()
+        self.snapshot.update(state)
+        self.journal.clear()
+        shard.snapshot_bytes = len(state)
+        shard.journal_bytes = 0
+
+    def _current(self, source: int, payloads: Sequence[bytes]) -> list[bytes]:
+        """The payloads, with those of another writer schema rewritten in the current one."""
+        prefix = self.stage.frame_prefixes.get(source)
+        resolve = self.stage.resolve
+        if prefix is None or resolve is None:
+            return list(payloads)
+        return [payload if payload.startswith(prefix) else resolve(source, payload) for payload in payloads]
+
+
+def _apply(engine: Engine, batch: Batch) -> None:
+    """Apply a batch to an engine."""
+    source, newest_ms, apply = batch.source, batch.newest_ms, engine.apply
+    for payload, position in zip(batch.payloads, batch.positions, strict=True):
+        apply(
+            source,
+            payload,
+            position >> _OFFSET_BITS,
+            position & _OFFSET_MASK,
+            newest_ms,
+        )
+    engine.end_batch()
