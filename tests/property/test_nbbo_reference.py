@@ -14,6 +14,8 @@ from udfs.domain.normalise import EXCHANGES, MarketLimits
 SCHEMA_IDS = {"raw-feed": 1, "market-data": 2, "nbbo": 3, "dead-letter": 4}
 TICKS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "lean_tick" / "ibm"
 SECOND = 1_000_000_000
+LINES = 50_000
+"""From 04:00 to about noon: the whole files pass too, but take half a minute uncompiled."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,9 @@ def shown(history: list[Line], exchange: str, is_bid: bool) -> Side | None:
         if not later.trusted:
             continue
         other = later.ask if is_bid else later.bid
-        if later.exchange == exchange and other is not None and other[1] > 0:
-            if (price >= other[0]) if is_bid else (price <= other[0]):
-                return None
+        crosses = other is not None and other[1] > 0 and ((price >= other[0]) if is_bid else (price <= other[0]))
+        if later.exchange == exchange and crosses:
+            return None
         same = later.bid if is_bid else later.ask
         if later.exchange != exchange and later.best_of_market and same is not None and same[1] > 0:
             better = price > same[0] if is_bid else price < same[0]
@@ -223,10 +225,10 @@ def test_nbbo_on_real_ticks_equals_the_best_quotes_of_the_file(day: str) -> None
     if not TICKS.is_dir():
         pytest.skip(f"no real ticks at {TICKS}")
     with zipfile.ZipFile(TICKS / f"{day}_quote.zip") as archive:
-        lines = archive.read(archive.namelist()[0]).splitlines()
+        lines = archive.read(archive.namelist()[0]).splitlines()[:LINES]
     shard = MarketShard(0, 1, SCHEMA_IDS, MarketLimits())
     latest: nbbo.Nbbo | None = None
-    pairs = equal = 0
+    pairs = 0
     previous: list[bytes] | None = None
     for sequence, line in enumerate(lines, start=1):
         frame = raw_feed.encode_fields(1, "lean", enums.FEED_FORMAT_LEAN_QUOTE, day, sequence, "IBM", 0, line)
@@ -245,11 +247,8 @@ def test_nbbo_on_real_ticks_equals_the_best_quotes_of_the_file(day: str) -> None
                 (latest.bid_price, latest.bid_size, latest.bid_exchange),
                 (latest.ask_price, latest.ask_size, latest.ask_exchange),
             )
-            equal += found == (bid, ask)
-            if found != (bid, ask):
-                print(sequence, line, bid, ask, found)
+            assert found == (bid, ask), f"line {sequence} {line!r}"
         previous = fields
     assert shard.counters.quotes == len(lines)
     assert shard.counters.refused == 0
-    assert pairs > 50_000
-    assert equal == pairs
+    assert pairs > 20_000
