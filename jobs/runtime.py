@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from pyflink.common import Configuration
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
-from pyflink.table import EnvironmentSettings, StreamTableEnvironment
+from pyflink.table import EnvironmentSettings, StatementSet, StreamTableEnvironment
 
 from jobs.config import Config
 from schemas.catalogue import TOPICS
@@ -35,10 +35,11 @@ class Environments:
     table: StreamTableEnvironment
 
 
-def create_environments(config: Config, extra: Mapping[str, str] | None = None) -> Environments:
-    """Environments with the settings that every job shares; `extra` overrides single Flink options."""
+def create_environments(config: Config, name: str, extra: Mapping[str, str] | None = None) -> Environments:
+    """Environments of the job `name` with the settings that every job shares; `extra` overrides single Flink options."""
     flink = config.flink
     options = {
+        "pipeline.name": name,
         "python.execution-mode": flink.execution_mode,
         # Process mode buffers 1,000 elements or 1,000 ms by default; elements are whole batches here.
         "python.fn-execution.bundle.size": "16",
@@ -56,6 +57,8 @@ def create_environments(config: Config, extra: Mapping[str, str] | None = None) 
         "restart-strategy.failure-rate.failure-rate-interval": "10 min",
         "restart-strategy.failure-rate.delay": "1 s",
         "execution.buffer-timeout.interval": "2 ms",
+        # Sources and sinks get uids from the plan, so that a savepoint finds their state again.
+        "table.exec.uid.generation": "ALWAYS",
         "table.local-time-zone": "UTC",
         # Arrays must keep the order of the records of a partition, so nothing is aggregated in two phases.
         "table.optimizer.agg-phase-strategy": "ONE_PHASE",
@@ -162,10 +165,27 @@ def create_sink(
         **delivery,
         **(extra or {}),
     }
-    names = ";".join(TOPICS[topic].name for topic in topics)
-    if len(topics) == 1:
-        raise ValueError("the connector takes the topic column for two topics or more only")
-    env.table.execute_sql(query("kafka_sink.sql", table=table, topics=names, options=_options(options)))
+    env.table.execute_sql(
+        query(
+            "kafka_sink.sql",
+            table=table,
+            topics=";".join(TOPICS[topic].name for topic in topics),
+            topic_column="topic STRING NOT NULL METADATA," if len(topics) > 1 else "",
+            options=_options(options),
+        )
+    )
+
+
+def insert_chunks(chunks: str, sink: str, topics: Sequence[str]) -> str:
+    """The statement that explodes the chunks of a view for these topics into a sink made by `create_sink`."""
+    listed = ", ".join(f"'{_quoted(TOPICS[topic].name)}'" for topic in topics)
+    return query(
+        "explode_chunks.sql",
+        chunks=chunks,
+        sink=sink,
+        topic_column="topic," if len(topics) > 1 else "",
+        condition=f"topic IN ({listed})",
+    )
 
 
 def micro_batches(env: Environments, inputs: Sequence[tuple[int, str]], window_ms: int) -> DataStream:
@@ -178,7 +198,17 @@ def micro_batches(env: Environments, inputs: Sequence[tuple[int, str]], window_m
 def schema_ids(config: Config, topics: Sequence[str]) -> dict[str, int]:
     """The registered id of the current schema of each topic.
 
-    Raises RegistryError when a subject is missing or its latest version is not ours: run `tradestream schemas register`.
+    Raises RegistryError when a subject is missing or does not have our schema: run `tradestream schemas register`.
     """
     registry = Registry.from_config(config.registry)
     return {topic: registry.current_id(TOPICS[topic]) for topic in topics}
+
+
+def submit(inserts: StatementSet, name: str) -> str:
+    """Start the job without waiting for its end, and print its id for `tradestream submit`."""
+    client = inserts.execute().get_job_client()
+    if client is None:
+        raise RuntimeError(f"Flink gave no client for job {name}; is the cluster's REST address right?")
+    job_id = str(client.get_job_id())
+    print(f"submitted {name} {job_id}", flush=True)
+    return job_id

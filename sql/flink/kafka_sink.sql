@@ -1,7 +1,8 @@
 -- One sink for all topics of a job: one transaction a checkpoint commits everything that the job says, together.
--- Grain: one Kafka record. Columns: topic (one of the listed), record_key, payload (Confluent frame).
+-- Grain: one Kafka record. Columns: topic (one of the listed; the connector has it when there are several), record_key,
+-- payload (Confluent frame).
 CREATE TEMPORARY TABLE ${table} (
-    topic STRING NOT NULL METADATA,
+    ${topic_column}
     record_key BYTES,
     payload BYTES
 ) WITH (

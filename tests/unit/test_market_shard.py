@@ -53,7 +53,7 @@ class Bench:
 
     def nbbo(self) -> nbbo.Nbbo | None:
         """End the batch; the NBBO it published, if any."""
-        self.shard.end_batch()
+        self.shard.flush()
         values = self.shard.outbox.nbbo.values
         self.shard.outbox.clear()
         assert len(values) <= 1
@@ -338,7 +338,7 @@ def test_replay_of_an_older_day_does_not_see_quotes_from_its_future() -> None:
 def test_snapshot_within_a_batch_or_for_another_shard_is_refused() -> None:
     bench = Bench()
     bench.line(b"34200000,1000000,100,0,0,N,1,0")
-    with pytest.raises(RuntimeError, match="end_batch"):
+    with pytest.raises(RuntimeError, match="flush"):
         bench.shard.snapshot()
     bench.nbbo()
     saved = bench.shard.snapshot()

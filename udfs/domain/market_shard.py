@@ -1,7 +1,7 @@
 """The market data engine of one shard of symbols: raw feed records in, market-data, nbbo and dead-letter out.
 
 Ordering: records of one symbol come in the order of their Kafka partition; everything a record causes is written in that order.
-`apply` writes the market data events and dead letters of a record; `end_batch` writes one NBBO for each symbol whose market
+`apply` writes the market data events and dead letters of a record; `flush` writes one NBBO for each symbol whose market
 looks different from what was published last, so a burst within a batch costs one NBBO (conflation).
 
 Invariants:
@@ -134,7 +134,7 @@ class MarketShard:
         if refused is not None:
             self._dead_letter(refused, payload, partition, offset, kafka_timestamp_ms)
 
-    def end_batch(self) -> None:
+    def flush(self) -> None:
         """Publish the NBBO of each symbol whose market has changed since it was last published."""
         counters = self.counters
         for state in self._changed:
@@ -154,9 +154,9 @@ class MarketShard:
         self._changed = []
 
     def snapshot(self) -> bytes:
-        """The state, between batches. Raises RuntimeError when `end_batch` was not called after the last `apply`."""
+        """The state, between batches. Raises RuntimeError when `flush` was not called after the last `apply`."""
         if self._changed:
-            raise RuntimeError("a snapshot is taken between batches: call end_batch() first")
+            raise RuntimeError("a snapshot is taken between batches: call flush() first")
         out = StateWriter()
         out.put(self._shard)
         out.put(self._shards)

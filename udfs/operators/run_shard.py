@@ -87,7 +87,7 @@ class Engine(Protocol):
     ) -> None:
         """Apply one record."""
 
-    def end_batch(self) -> None:
+    def flush(self) -> None:
         """Write what is written once a batch."""
 
     def snapshot(self) -> bytes:
@@ -246,4 +246,4 @@ def _apply(engine: Engine, batch: Batch) -> None:
             position & _OFFSET_MASK,
             newest_ms,
         )
-    engine.end_batch()
+    engine.flush()

@@ -1,0 +1,104 @@
+"""The market data job: raw feeds in, normalised market data and the NBBO out.
+
+1. Read raw feed records from Kafka, as bytes.
+2. Normalise, drop duplicates, refuse bad records and consolidate the NBBO, by symbol shard.
+3. Write market data and dead letters in one transaction a checkpoint.
+4. Write the NBBO at once.
+
+Inputs: raw-feed.
+Outputs: market-data, dead-letter, nbbo.
+Key: symbol shard in 2. The number of shards is part of the operator's uid, because state cannot move between shards.
+State: journal and snapshot of each shard's engine (udfs.operators.run_shard).
+Delivery: market-data and dead-letter exactly once for read_committed readers. nbbo is last-value data: at least once, to
+be read uncommitted and conflated, so that nobody trades on prices that are a checkpoint old; readers keep the highest sequence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from pyflink.common import Types
+from pyflink.table import StatementSet
+
+from jobs.config import Config
+from jobs.runtime import (
+    Environments,
+    create_environments,
+    create_sink,
+    create_source,
+    insert_chunks,
+    micro_batches,
+    schema_ids,
+    submit,
+)
+from udfs.domain import sources
+from udfs.domain.market_shard import MarketShard
+from udfs.domain.normalise import MarketLimits
+from udfs.domain.sharding import shard_sql
+from udfs.operators.run_shard import OUTPUT_TYPE, RunShard, Stage
+
+NAME: Final = "market_data"
+LEDGER: Final = ("market-data", "dead-letter")
+LAST_VALUES: Final = ("nbbo",)
+
+
+@dataclass(frozen=True, slots=True)
+class MarketDataSettings:
+    """Shape of the job and the limits beyond which a price, size or time is taken for an error."""
+
+    symbol_shards: int = 16
+    window_ms: int = 5
+    limits: MarketLimits = field(default_factory=MarketLimits)
+
+
+def build(config: Config, env: Environments, settings: MarketDataSettings | None = None) -> StatementSet:
+    """The graph; the numbers are those of the module's description."""
+    settings = settings or MarketDataSettings()
+    ids = schema_ids(config, (*LEDGER, *LAST_VALUES, "raw-feed"))
+
+    # 1. Source.
+    create_source(env, config, "feed_source", "raw-feed", group=NAME)
+    shard = shard_sql("COALESCE(record_key, '')", settings.symbol_shards)
+    env.table.create_temporary_view(
+        "feed_by_symbol",
+        env.table.sql_query(
+            f"SELECT {shard} AS shard, COALESCE(payload, X'') AS payload, `position`, kafka_time, processed FROM feed_source"
+        ),
+    )
+
+    # 2. Normalise and consolidate by symbol.
+    stage = Stage(
+        name="normalise",
+        new_engine=partial(MarketShard, shards=settings.symbol_shards, schema_ids=ids, limits=settings.limits),
+    )
+    normalised = (
+        micro_batches(env, [(sources.RAW_FEED, "feed_by_symbol")], settings.window_ms)
+        .key_by(lambda row: row[0], key_type=Types.INT())
+        .process(RunShard(stage), output_type=OUTPUT_TYPE)
+        .name("normalise")
+        .uid(f"normalise-{settings.symbol_shards}")
+    )
+    env.table.create_temporary_view("chunks", env.table.from_data_stream(normalised))
+    inserts = env.table.create_statement_set()
+
+    # 3. The ledger, exactly once.
+    create_sink(env, config, "ledger_sink", LEDGER, transactional_prefix=f"tradestream-{NAME}")
+    inserts.add_insert_sql(insert_chunks("chunks", "ledger_sink", LEDGER))
+
+    # 4. Last values, at once.
+    create_sink(env, config, "nbbo_sink", LAST_VALUES, transactional_prefix=None)
+    inserts.add_insert_sql(insert_chunks("chunks", "nbbo_sink", LAST_VALUES))
+    return inserts
+
+
+def main() -> None:
+    """Submit the job to the cluster that `flink run` points at."""
+    config = Config.load()
+    env = create_environments(config, NAME)
+    submit(build(config, env), NAME)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""The trading job: orders in, and the public truth about every order out.
+
+1. Read orders, reference data, controls, NBBO and the match stage's own outcomes from Kafka, as raw bytes.
+2. Validate and risk-check by account shard; refused orders are answered here, approved ones go on as frames.
+3. Route and match by symbol shard; all events of an approved order are written here, in order.
+4. Write everything to Kafka in one transaction a checkpoint.
+
+Inputs: orders, reference-data, controls, nbbo (uncommitted), order-outcomes (committed: only a final fill moves money).
+Outputs: order-events, trade-events, risk-events, routing-decisions, order-outcomes, dead-letter.
+Keys: account shard in 2, symbol shard in 3 (udfs.domain.sharding). The numbers of shards are part of the operators' uids,
+because state cannot move between shards: changing one means starting from an empty state.
+State: journal and snapshot of each shard's engine (udfs.operators.run_shard).
+Delivery: exactly once for readers with isolation.level=read_committed, who see an event at its checkpoint. Readers with
+read_uncommitted see the same event within milliseconds, and after a failure they may see it twice (drop repeats by
+eventId) or see one that was rolled back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from pyflink.common import Types
+from pyflink.table import StatementSet
+
+from jobs.config import Config
+from jobs.runtime import (
+    Environments,
+    create_environments,
+    create_sink,
+    create_source,
+    insert_chunks,
+    micro_batches,
+    run_statements,
+    schema_ids,
+    submit,
+)
+from udfs.domain import sources
+from udfs.domain.match_shard import MatchShard
+from udfs.domain.risk_shard import RiskShard
+from udfs.domain.sharding import shard_sql
+from udfs.operators.run_shard import FORWARD_TAG, OUTPUT_TYPE, RunShard, Stage
+
+NAME: Final = "trading"
+OUTPUTS: Final = ("order-events", "trade-events", "risk-events", "routing-decisions", "order-outcomes", "dead-letter")
+SCHEMAS: Final = (*OUTPUTS, "orders", "nbbo", "reference-data", "controls")
+
+
+@dataclass(frozen=True, slots=True)
+class TradingSettings:
+    """Shape of the job. Shards bound the parallelism; windows trade latency for throughput."""
+
+    account_shards: int = 16
+    symbol_shards: int = 16
+    window_ms: int = 5
+    reference_price_window_ms: int = 250
+
+
+def build(config: Config, env: Environments, settings: TradingSettings | None = None) -> StatementSet:
+    """The graph; the numbers are those of the module's description."""
+    settings = settings or TradingSettings()
+    ids = schema_ids(config, SCHEMAS)
+
+    # 1. Sources, and which shard each record goes to.
+    for table, topic in (
+        ("orders_source", "orders"),
+        ("reference_source", "reference-data"),
+        ("controls_source", "controls"),
+        ("outcomes_source", "order-outcomes"),
+    ):
+        create_source(env, config, table, topic, group=NAME)
+    create_source(env, config, "nbbo_source", "nbbo", group=NAME, isolation="read_uncommitted")
+    _create_inputs(env, settings)
+
+    # 2. Validate and risk-check by account.
+    by_account = micro_batches(
+        env,
+        [
+            (sources.REFERENCE, "reference_by_account"),
+            (sources.CONTROLS, "controls_by_account"),
+            (sources.NBBO, "nbbo_by_account"),
+            (sources.OUTCOMES, "outcomes_by_account"),
+            (sources.ORDERS, "orders_by_account"),
+        ],
+        settings.window_ms,
+    )
+    risk = Stage(
+        name="check_risk",
+        new_engine=partial(RiskShard, shards=settings.account_shards, schema_ids=ids),
+        forward=sources.FORWARD,
+    )
+    checked = (
+        by_account.key_by(lambda row: row[0], key_type=Types.INT())
+        .process(RunShard(risk), output_type=OUTPUT_TYPE)
+        .name("check_risk")
+        .uid(f"check_risk-{settings.account_shards}")
+    )
+
+    # 3. Route and match by symbol.
+    by_symbol = micro_batches(
+        env,
+        [
+            (sources.REFERENCE, "reference_by_symbol"),
+            (sources.CONTROLS, "controls_by_symbol"),
+            (sources.NBBO, "nbbo_by_symbol"),
+        ],
+        settings.window_ms,
+    )
+    match = Stage(
+        name="route_and_match",
+        new_engine=partial(MatchShard, shards=settings.symbol_shards, schema_ids=ids),
+        receive=sources.FORWARD,
+    )
+    matched = (
+        checked.get_side_output(FORWARD_TAG)
+        .union(by_symbol)
+        .key_by(lambda row: row[0], key_type=Types.INT())
+        .process(RunShard(match), output_type=OUTPUT_TYPE)
+        .name("route_and_match")
+        .uid(f"route_and_match-{settings.symbol_shards}")
+    )
+
+    # 4. One transactional sink for all topics.
+    env.table.create_temporary_view("chunks", env.table.from_data_stream(checked.union(matched)))
+    create_sink(env, config, "trading_sink", OUTPUTS, transactional_prefix=f"tradestream-{NAME}")
+    inserts = env.table.create_statement_set()
+    inserts.add_insert_sql(insert_chunks("chunks", "trading_sink", OUTPUTS))
+    return inserts
+
+
+def _create_inputs(env: Environments, settings: TradingSettings) -> None:
+    """The views of sql/flink/trading_inputs.sql."""
+
+    def every(shards: int) -> str:
+        return f"ARRAY[{', '.join(map(str, range(shards)))}]"
+
+    key = "COALESCE(record_key, '')"
+    run_statements(
+        env,
+        "trading_inputs.sql",
+        account_shard_of_key=shard_sql(key, settings.account_shards),
+        account_shard_of_reference=shard_sql("SUBSTRING(record_key FROM 9)", settings.account_shards),
+        symbol_shard_of_key=shard_sql(key, settings.symbol_shards),
+        symbol_shard_of_reference=shard_sql("SUBSTRING(record_key FROM 12)", settings.symbol_shards),
+        all_account_shards=every(settings.account_shards),
+        all_symbol_shards=every(settings.symbol_shards),
+        reference_price_window=f"{settings.reference_price_window_ms / 1000:.3f}",
+    )
+
+
+def main() -> None:
+    """Submit the job to the cluster that `flink run` points at."""
+    config = Config.load()
+    env = create_environments(config, NAME)
+    submit(build(config, env), NAME)
+
+
+if __name__ == "__main__":
+    main()
