@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import os
 import re
 import sys
@@ -431,6 +432,7 @@ def _nearest(word: str, known: list[str]) -> str:
     return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(sorted(known))}"
 
 
+@functools.cache
 def _field_types() -> dict[str, Any]:
     """The type of each dotted key that has a value of its own."""
     types: dict[str, Any] = {
@@ -442,6 +444,7 @@ def _field_types() -> dict[str, Any]:
     return types
 
 
+@functools.cache
 def _all_keys() -> list[str]:
     """Every key that a file, an argument or (spelt by `_variable`) the environment may set."""
     types = _field_types()
