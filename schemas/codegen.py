@@ -120,7 +120,7 @@ class _Module:
         self.wire: set[str] = {"ANY_SCHEMA", "check_frame", "finish", "new_frame", "trailing"}
         self.values: set[str] = {"as_record"}
         self.symbols: set[str] = set()
-        self.typing: set[str] = {"Any", "Final", "final"}
+        self.appends = False
 
     def text(self) -> str:
         """Return the module; the body is written first, because it decides the imports."""
@@ -131,10 +131,10 @@ class _Module:
         head = ['"""', *_paragraph(f"{root.name}, the record of the topic {self.schema.topic}."), ""]
         head[0:2] = [f'"""{head[1]}']
         head += [*_paragraph(root.doc), "", _GENERATED + '"""', "", "from __future__ import annotations", ""]
-        head += ["from collections.abc import Mapping", f"from typing import {', '.join(sorted(self.typing))}", ""]
+        head += ["from collections.abc import Mapping", "from typing import Any, Final, final", ""]
         if len(self.schema.records) > 1:
             head.append("from librt.strings import BytesWriter")
-        head += ["from mypy_extensions import i64", ""]
+        head += [f"from mypy_extensions import {'i64, u8' if self.appends else 'i64'}", ""]
         if self.symbols:
             head += _import("schemas.messages.enums", self.symbols)
         head += _import("schemas.values", self.values)
@@ -278,18 +278,20 @@ class _Module:
             local = field.attribute
             self.add(1, f"{local} = {value}")
         self.add(1, f"if {local} is None:")
-        self.add(2, "writer.append(0)")
+        self.appends = True
+        self.add(2, "writer.append(u8(0))")
         self.add(1, "else:")
-        self.add(2, "writer.append(2)")
+        self.add(2, "writer.append(u8(2))")
         self.write(2, field, field.type, local, place)
 
     def write(self, depth: int, field: Field, kind: Type, value: str, place: str) -> None:
         if isinstance(kind, ArrayType):
             self.use("write_count")
+            self.appends = True
             self.add(depth, f"write_count(writer, len({value}), {kind.max_items}, {place})")
             self.add(depth, f"for {field.attribute}_item in {value}:")
             self.write(depth + 1, field, kind.items, f"{field.attribute}_item", place)
-            self.add(depth, "writer.append(0)")
+            self.add(depth, "writer.append(u8(0))")
         elif isinstance(kind, RecordType):
             self.add(depth, f"_write_{snake(kind.name)}(writer, {value})")
         elif isinstance(kind, EnumType):

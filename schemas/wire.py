@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Final
 
 from librt.strings import BytesWriter, read_f64_le, write_f64_le, write_i32_be
-from mypy_extensions import i64
+from mypy_extensions import i64, u8
 
 from schemas.errors import BAD_MAGIC, TOO_LARGE, UNDECODABLE, UNKNOWN_SCHEMA, DecodeError, EncodeError
 
@@ -39,6 +39,10 @@ def schema_id_of(data: bytes) -> int:
     if data[0] != 0:
         raise DecodeError(BAD_MAGIC, f"first byte is {data[0]}, expected 0", 0)
     return data[1] << 24 | data[2] << 16 | data[3] << 8 | data[4]
+
+
+# Compiled code checks the types of arguments itself, and an isinstance of an unboxed integer would box it.
+_INTERPRETED: Final = type(schema_id_of).__name__ == "function"
 
 
 def check_frame(data: bytes, schema_id: int, max_bytes: int) -> None:
@@ -187,7 +191,7 @@ def new_frame(schema_id: int) -> BytesWriter:
     if schema_id < 0 or schema_id > INT_MAX:
         raise EncodeError(f"schema id {schema_id} is not in 0 to {INT_MAX}")
     writer = BytesWriter()
-    writer.append(0)
+    writer.append(u8(0))
     write_i32_be(writer, schema_id)
     return writer
 
@@ -202,31 +206,29 @@ def finish(writer: BytesWriter, max_bytes: int, record: str) -> bytes:
 
 def write_long(writer: BytesWriter, value: int, field: str) -> None:
     """Write a zigzag varint of up to 64 bits."""
-    if not isinstance(value, int):
+    if _INTERPRETED and not isinstance(value, int):
         raise EncodeError(f"{type(value).__name__} where an integer is expected", field)
-    if 0 <= value < 64:
-        writer.append(value << 1)
-        return
+    # The explicit u8 makes the appends machine code; without it mypyc looks the method up by name.
     if _FAST_MIN <= value <= _FAST_MAX:
         number: i64 = value
         bits: i64 = (number << 1) ^ (number >> 63)
         while bits > 127:
-            writer.append((bits & 127) | 128)
+            writer.append(u8((bits & 127) | 128))
             bits >>= 7
-        writer.append(bits)
+        writer.append(u8(bits))
         return
     if value < LONG_MIN or value > LONG_MAX:
         raise EncodeError(f"{value} does not fit a long of 64 bits", field)
     wide = (value << 1) ^ (value >> 63)
     while wide > 127:
-        writer.append((wide & 127) | 128)
+        writer.append(u8((wide & 127) | 128))
         wide >>= 7
-    writer.append(wide)
+    writer.append(u8(wide))
 
 
 def write_int(writer: BytesWriter, value: int, field: str) -> None:
     """Write a zigzag varint of up to 32 bits."""
-    if not isinstance(value, int):
+    if _INTERPRETED and not isinstance(value, int):
         raise EncodeError(f"{type(value).__name__} where an integer is expected", field)
     if value < INT_MIN or value > INT_MAX:
         raise EncodeError(f"{value} does not fit an int of 32 bits", field)
@@ -235,7 +237,7 @@ def write_int(writer: BytesWriter, value: int, field: str) -> None:
 
 def write_index(writer: BytesWriter, code: int, count: int, field: str) -> None:
     """Write the index of an enum symbol, 0 to count - 1."""
-    if not isinstance(code, int):
+    if _INTERPRETED and not isinstance(code, int):
         raise EncodeError(f"{type(code).__name__} where the code of a symbol is expected", field)
     if code < 0 or code >= count:
         raise EncodeError(f"code {code} is not one of the {count} known", field)
@@ -261,10 +263,7 @@ def write_string(writer: BytesWriter, value: str, limit: int, field: str) -> Non
     size = len(encoded)
     if size > limit:
         raise EncodeError(f"length {size} is over the limit of {limit} bytes", field, TOO_LARGE)
-    if size < 64:
-        writer.append(size << 1)
-    else:
-        write_long(writer, size, field)
+    write_long(writer, size, field)
     writer.write(encoded)
 
 
@@ -283,7 +282,7 @@ def write_boolean(writer: BytesWriter, value: bool, field: str) -> None:
     """Write a boolean as 0 or 1."""
     if not isinstance(value, bool):
         raise EncodeError(f"{type(value).__name__} where a boolean is expected", field)
-    writer.append(1 if value else 0)
+    writer.append(u8(1) if value else u8(0))
 
 
 def write_double(writer: BytesWriter, value: float, field: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, u8
 
 from schemas.messages.enums import CONTROL_KIND_CODES, CONTROL_KIND_NAMES, CONTROL_SCOPE_CODES, CONTROL_SCOPE_NAMES
 from schemas.values import as_code, as_long, as_record, as_string
@@ -165,14 +165,14 @@ def encode_fields(
     write_index(writer, kind, 7, "Control.kind")
     write_index(writer, scope, 4, "Control.scope")
     if target is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_string(writer, target, 64, "Control.target")
     if value is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_long(writer, value, "Control.value")
     write_string(writer, issued_by, 128, "Control.issuedBy")
     write_string(writer, reason, 1024, "Control.reason")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, u8
 
 from schemas.messages.enums import DEAD_LETTER_REASON_CODES, DEAD_LETTER_REASON_NAMES
 from schemas.values import as_bytes, as_code, as_int, as_long, as_record, as_string
@@ -264,14 +264,14 @@ def encode_fields(
     write_index(writer, reason, 14, "DeadLetter.reason")
     write_string(writer, detail, 4096, "DeadLetter.detail")
     if schema_id is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_int(writer, schema_id, "DeadLetter.schemaId")
     if record_key is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_bytes(writer, record_key, 65536, "DeadLetter.recordKey")
     write_bytes(writer, payload, 8388608, "DeadLetter.payload")
     write_long(writer, timestamp, "DeadLetter.timestamp")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, u8
 
 from schemas.messages.enums import MARKET_DATA_KIND_CODES, MARKET_DATA_KIND_NAMES
 from schemas.values import as_boolean, as_code, as_long, as_record, as_string
@@ -285,27 +285,27 @@ def encode_fields(
     write_string(writer, symbol, 64, "MarketDataEvent.symbol")
     write_string(writer, exchange, 32, "MarketDataEvent.exchange")
     if bid_price is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_long(writer, bid_price, "MarketDataEvent.bidPrice")
     write_long(writer, bid_size, "MarketDataEvent.bidSize")
     if ask_price is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_long(writer, ask_price, "MarketDataEvent.askPrice")
     write_long(writer, ask_size, "MarketDataEvent.askSize")
     if last_price is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_long(writer, last_price, "MarketDataEvent.lastPrice")
     write_long(writer, volume, "MarketDataEvent.volume")
     if sale_condition is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_string(writer, sale_condition, 64, "MarketDataEvent.saleCondition")
     write_boolean(writer, suspicious, "MarketDataEvent.suspicious")
     write_long(writer, sequence, "MarketDataEvent.sequence")

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final, final
 
 from librt.strings import BytesWriter
-from mypy_extensions import i64
+from mypy_extensions import i64, u8
 
 from schemas.values import as_items, as_long, as_record, as_string
 from schemas.wire import (
@@ -99,16 +99,16 @@ def _write_venue_quote(writer: BytesWriter, message: VenueQuote) -> None:
     write_string(writer, message.exchange, 32, "VenueQuote.exchange")
     bid_price = message.bid_price
     if bid_price is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_long(writer, bid_price, "VenueQuote.bidPrice")
     write_long(writer, message.bid_size, "VenueQuote.bidSize")
     ask_price = message.ask_price
     if ask_price is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_long(writer, ask_price, "VenueQuote.askPrice")
     write_long(writer, message.ask_size, "VenueQuote.askSize")
     write_long(writer, message.timestamp, "VenueQuote.timestamp")
@@ -369,35 +369,35 @@ def encode_fields(
     write_string(writer, event_id, 256, "Nbbo.eventId")
     write_string(writer, symbol, 64, "Nbbo.symbol")
     if bid_price is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_long(writer, bid_price, "Nbbo.bidPrice")
     write_long(writer, bid_size, "Nbbo.bidSize")
     if bid_exchange is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_string(writer, bid_exchange, 32, "Nbbo.bidExchange")
     if ask_price is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_long(writer, ask_price, "Nbbo.askPrice")
     write_long(writer, ask_size, "Nbbo.askSize")
     if ask_exchange is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_string(writer, ask_exchange, 32, "Nbbo.askExchange")
     write_count(writer, len(quotes), 32, "Nbbo.quotes")
     for quotes_item in quotes:
         _write_venue_quote(writer, quotes_item)
-    writer.append(0)
+    writer.append(u8(0))
     if last_price is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_long(writer, last_price, "Nbbo.lastPrice")
     write_long(writer, sequence, "Nbbo.sequence")
     write_long(writer, timestamp, "Nbbo.timestamp")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, u8
 
 from schemas.messages.enums import (
     ORDER_EVENT_TYPE_CODES,
@@ -397,39 +397,39 @@ def encode_fields(
     write_index(writer, time_in_force, 7, "OrderEvent.timeInForce")
     write_long(writer, quantity, "OrderEvent.quantity")
     if price is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_long(writer, price, "OrderEvent.price")
     if stop_price is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_long(writer, stop_price, "OrderEvent.stopPrice")
     write_index(writer, status, 11, "OrderEvent.status")
     write_index(writer, reason, 32, "OrderEvent.reason")
     if reason_text is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_string(writer, reason_text, 1024, "OrderEvent.reasonText")
     write_long(writer, cum_quantity, "OrderEvent.cumQuantity")
     write_long(writer, leaves_quantity, "OrderEvent.leavesQuantity")
     write_long(writer, last_quantity, "OrderEvent.lastQuantity")
     if last_price is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_long(writer, last_price, "OrderEvent.lastPrice")
     if trade_id is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_string(writer, trade_id, 256, "OrderEvent.tradeId")
     if venue is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_string(writer, venue, 32, "OrderEvent.venue")
     write_int(writer, sequence, "OrderEvent.sequence")
     write_string(writer, cause_id, 256, "OrderEvent.causeId")

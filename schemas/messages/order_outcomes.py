@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final, final
 
 from librt.strings import BytesWriter
-from mypy_extensions import i64
+from mypy_extensions import i64, u8
 
 from schemas.messages.enums import SIDE_CODES, SIDE_NAMES
 from schemas.values import as_boolean, as_code, as_int, as_items, as_long, as_record, as_string
@@ -285,7 +285,7 @@ def encode_fields(registry_id: int, shard: int, outcomes: list[OrderOutcome], ti
     write_count(writer, len(outcomes), 65536, "OrderOutcomes.outcomes")
     for outcomes_item in outcomes:
         _write_order_outcome(writer, outcomes_item)
-    writer.append(0)
+    writer.append(u8(0))
     write_long(writer, timestamp, "OrderOutcomes.timestamp")
     return finish(writer, MAX_BYTES, "OrderOutcomes")
 

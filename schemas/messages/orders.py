@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, u8
 
 from schemas.messages.enums import (
     COMMAND_TYPE_CODES,
@@ -275,20 +275,20 @@ def encode_fields(
     write_index(writer, time_in_force, 7, "OrderCommand.timeInForce")
     write_long(writer, quantity, "OrderCommand.quantity")
     if price is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_long(writer, price, "OrderCommand.price")
     if stop_price is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_long(writer, stop_price, "OrderCommand.stopPrice")
     write_index(writer, stp, 6, "OrderCommand.stp")
     if client_id is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_string(writer, client_id, 128, "OrderCommand.clientId")
     write_long(writer, timestamp, "OrderCommand.timestamp")
     return finish(writer, MAX_BYTES, "OrderCommand")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final, final
 
 from librt.strings import BytesWriter
-from mypy_extensions import i64
+from mypy_extensions import i64, u8
 
 from schemas.messages.enums import ASSET_CLASS_CODES, ASSET_CLASS_NAMES, REFERENCE_KIND_CODES, REFERENCE_KIND_NAMES
 from schemas.values import as_boolean, as_code, as_items, as_long, as_record, as_string
@@ -360,7 +360,7 @@ def _write_account(writer: BytesWriter, message: Account) -> None:
     write_count(writer, len(message.positions), 4096, "Account.positions")
     for positions_item in message.positions:
         _write_opening_position(writer, positions_item)
-    writer.append(0)
+    writer.append(u8(0))
     write_long(writer, message.max_order_quantity, "Account.maxOrderQuantity")
     write_long(writer, message.max_order_notional, "Account.maxOrderNotional")
     write_long(writer, message.max_position, "Account.maxPosition")
@@ -631,19 +631,19 @@ def encode_fields(
     write_index(writer, kind, 5, "ReferenceData.kind")
     write_string(writer, key, 128, "ReferenceData.key")
     if instrument is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         _write_instrument(writer, instrument)
     if account is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         _write_account(writer, account)
     if session is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         _write_session(writer, session)
     write_long(writer, effective_from, "ReferenceData.effectiveFrom")
     write_long(writer, timestamp, "ReferenceData.timestamp")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, u8
 
 from schemas.messages.enums import REASON_CODE_CODES, REASON_CODE_NAMES, RISK_EVENT_TYPE_CODES, RISK_EVENT_TYPE_NAMES
 from schemas.values import as_code, as_long, as_record, as_string
@@ -234,30 +234,30 @@ def encode_fields(
     write_index(writer, type, 5, "RiskEvent.type")
     write_string(writer, account_id, 64, "RiskEvent.accountId")
     if order_id is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_string(writer, order_id, 128, "RiskEvent.orderId")
     if symbol is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_string(writer, symbol, 64, "RiskEvent.symbol")
     write_index(writer, reason, 32, "RiskEvent.reason")
     if detail is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_string(writer, detail, 1024, "RiskEvent.detail")
     if limit_value is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_long(writer, limit_value, "RiskEvent.limitValue")
     if observed_value is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_long(writer, observed_value, "RiskEvent.observedValue")
     write_long(writer, buying_power, "RiskEvent.buyingPower")
     write_long(writer, timestamp, "RiskEvent.timestamp")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, u8
 
 from schemas.messages.enums import ROUTING_ACTION_CODES, ROUTING_ACTION_NAMES, SIDE_CODES, SIDE_NAMES
 from schemas.values import as_code, as_long, as_record, as_string
@@ -329,43 +329,43 @@ def encode_fields(
     write_index(writer, side, 5, "RoutingDecision.side")
     write_long(writer, quantity, "RoutingDecision.quantity")
     if limit_price is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_long(writer, limit_price, "RoutingDecision.limitPrice")
     write_string(writer, venue, 32, "RoutingDecision.venue")
     write_index(writer, action, 4, "RoutingDecision.action")
     if price is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_long(writer, price, "RoutingDecision.price")
     if bid_price is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_long(writer, bid_price, "RoutingDecision.bidPrice")
     write_long(writer, bid_size, "RoutingDecision.bidSize")
     if ask_price is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_long(writer, ask_price, "RoutingDecision.askPrice")
     write_long(writer, ask_size, "RoutingDecision.askSize")
     if book_bid_price is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_long(writer, book_bid_price, "RoutingDecision.bookBidPrice")
     if book_ask_price is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_long(writer, book_ask_price, "RoutingDecision.bookAskPrice")
     if nbbo_event_id is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_string(writer, nbbo_event_id, 256, "RoutingDecision.nbboEventId")
     write_long(writer, timestamp, "RoutingDecision.timestamp")
     return finish(writer, MAX_BYTES, "RoutingDecision")

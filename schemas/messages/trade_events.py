@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, u8
 
 from schemas.messages.enums import LIQUIDITY_CODES, LIQUIDITY_NAMES, SIDE_CODES, SIDE_NAMES
 from schemas.values import as_code, as_int, as_long, as_record, as_string
@@ -305,9 +305,9 @@ def encode_fields(
     write_string(writer, trade_id, 256, "TradeExecutedEvent.tradeId")
     write_string(writer, order_id, 128, "TradeExecutedEvent.orderId")
     if contra_order_id is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_string(writer, contra_order_id, 128, "TradeExecutedEvent.contraOrderId")
     write_string(writer, account_id, 64, "TradeExecutedEvent.accountId")
     write_string(writer, symbol, 64, "TradeExecutedEvent.symbol")
@@ -319,14 +319,14 @@ def encode_fields(
     write_string(writer, venue, 32, "TradeExecutedEvent.venue")
     write_index(writer, liquidity, 4, "TradeExecutedEvent.liquidity")
     if bid_price is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_long(writer, bid_price, "TradeExecutedEvent.bidPrice")
     if ask_price is None:
-        writer.append(0)
+        writer.append(u8(0))
     else:
-        writer.append(2)
+        writer.append(u8(2))
         write_long(writer, ask_price, "TradeExecutedEvent.askPrice")
     write_int(writer, order_sequence, "TradeExecutedEvent.orderSequence")
     write_string(writer, cause_id, 256, "TradeExecutedEvent.causeId")
