@@ -1,0 +1,280 @@
+"""The order book of one symbol: price-time priority.
+
+Ordering: better prices first; at one price, the order that came first. A fill keeps an order's place.
+Invariants: an order is in at most one level, with a positive open quantity; a level's `quantity` and `count` are the
+sums over its orders; the best bid is below the best ask (checked by `Book.check`, because matching has to keep it).
+Known limits: all orders are displayed; reserve and hidden orders do not exist.
+Complexity: add, cancel and fill cost O(1) at a price that has a level, and O(log levels) at a new one; the best price
+is O(1) amortised. Nothing depends on the number of orders. A level that has become empty stays, because its price is
+often used again; it goes when it comes to the top of the heap, or when most levels are empty.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import Final
+
+from schemas.messages.order_outcomes import OrderOutcome
+
+_COMPACT_AT: Final = 64
+
+
+class InvariantViolation(AssertionError):
+    """The engine's own state contradicts itself: a bug, never bad input. The job must stop."""
+
+
+class Order:
+    """An order in the match stage; money in 1/10,000 of the currency, quantities in shares, times in UTC ns.
+
+    `worst_price` is the limit, or the collar of a market order: no execution goes beyond it. `origin` is the identity
+    of the command that placed it (ids.order_origin). `decisions` counts its routing decisions. `outcome` is its line
+    in the running batch's report to the risk stage (outcomes.OutcomeLedger), None when the batch has not touched it.
+    """
+
+    __slots__ = (
+        "account_id",
+        "account_shard",
+        "close_ns",
+        "commission_e4",
+        "cum_quantity",
+        "decisions",
+        "is_buy",
+        "kafka_key",
+        "key",
+        "level",
+        "limit_price",
+        "next",
+        "order_id",
+        "order_type",
+        "origin",
+        "outcome",
+        "prev",
+        "quantity",
+        "sequence",
+        "side",
+        "status",
+        "symbol",
+        "time_in_force",
+        "worst_price",
+    )
+
+    def __init__(
+        self,
+        key: str,
+        origin: str,
+        order_id: str,
+        account_id: str,
+        symbol: str,
+        side: int,
+        is_buy: bool,
+        order_type: int,
+        time_in_force: int,
+        quantity: int,
+        limit_price: int | None,
+        worst_price: int,
+        commission_e4: int,
+        account_shard: int,
+        close_ns: int,
+    ) -> None:
+        self.key = key
+        self.origin = origin
+        self.order_id = order_id
+        self.kafka_key: bytes = order_id.encode("utf-8")
+        self.account_id = account_id
+        self.symbol = symbol
+        self.side = side
+        self.is_buy = is_buy
+        self.order_type = order_type
+        self.time_in_force = time_in_force
+        self.quantity = quantity
+        self.limit_price: int | None = limit_price
+        self.worst_price = worst_price
+        self.commission_e4 = commission_e4
+        self.account_shard = account_shard
+        self.close_ns = close_ns
+        self.cum_quantity: int = 0
+        self.sequence: int = 0
+        self.status: int = 0
+        self.decisions: int = 0
+        self.outcome: OrderOutcome | None = None
+        self.level: Level | None = None
+        self.prev: Order | None = None
+        self.next: Order | None = None
+
+
+class Level:
+    """The orders at one price, oldest first, as a doubly linked list through the orders themselves."""
+
+    __slots__ = ("count", "head", "price", "quantity", "tail")
+
+    def __init__(self, price: int) -> None:
+        self.price = price
+        self.quantity: int = 0
+        self.count: int = 0
+        self.head: Order | None = None
+        self.tail: Order | None = None
+
+
+class BookSide:
+    """One side of a book: levels by price, and a heap of the prices with the best on top."""
+
+    __slots__ = ("empty", "heap", "is_bid", "levels", "top")
+
+    def __init__(self, is_bid: bool) -> None:
+        self.is_bid = is_bid
+        self.levels: dict[int, Level] = {}
+        # Prices of all levels, negated for bids; each level exactly once.
+        self.heap: list[int] = []
+        self.empty: int = 0
+        # The best level that holds orders, when it is known; None means "look at the heap".
+        self.top: Level | None = None
+
+    def best(self) -> Level | None:
+        """The best level that holds orders, or None."""
+        top = self.top
+        if top is not None:
+            return top
+        heap = self.heap
+        levels = self.levels
+        while heap:
+            price = -heap[0] if self.is_bid else heap[0]
+            level = levels[price]
+            if level.count > 0:
+                self.top = level
+                return level
+            heapq.heappop(heap)
+            del levels[price]
+            self.empty -= 1
+        return None
+
+    def add(self, order: Order, price: int, leaves: int) -> None:
+        """Put an order with `leaves` open shares at the end of its price's queue."""
+        level = self.levels.get(price)
+        if level is None:
+            level = Level(price)
+            self.levels[price] = level
+            heapq.heappush(self.heap, -price if self.is_bid else price)
+        elif level.count == 0:
+            self.empty -= 1
+        tail = level.tail
+        if tail is None:
+            level.head = order
+        else:
+            tail.next = order
+            order.prev = tail
+        level.tail = order
+        order.level = level
+        level.count += 1
+        level.quantity += leaves
+        top = self.top
+        if top is not None and (price > top.price if self.is_bid else price < top.price):
+            self.top = level
+
+    def reduce(self, order: Order, quantity: int) -> None:
+        """Take filled shares off an order's level; the order stays in its place."""
+        level = order.level
+        if level is None or quantity > level.quantity:
+            raise InvariantViolation(f"order {order.order_id} gives up {quantity} shares that its level does not hold")
+        level.quantity -= quantity
+
+    def remove(self, order: Order, leaves: int) -> None:
+        """Take an order out, with the open shares that it still has."""
+        level = order.level
+        if level is None:
+            raise InvariantViolation(f"order {order.order_id} is not in the book")
+        before = order.prev
+        after = order.next
+        if before is None:
+            level.head = after
+        else:
+            before.next = after
+        if after is None:
+            level.tail = before
+        else:
+            after.prev = before
+        # Links are cut, so that nothing cyclic is left to the garbage collector, which is off in the hot process.
+        order.prev = None
+        order.next = None
+        order.level = None
+        level.quantity -= leaves
+        level.count -= 1
+        if level.count == 0:
+            self.empty += 1
+            if self.top is level:
+                self.top = None
+            if self.empty > _COMPACT_AT and self.empty * 2 > len(self.levels):
+                self._compact()
+
+    def _compact(self) -> None:
+        """Drop the empty levels; a sorted list is a heap."""
+        self.levels = {price: level for price, level in self.levels.items() if level.count > 0}
+        self.heap = sorted([-price for price in self.levels]) if self.is_bid else sorted(self.levels)
+        self.empty = 0
+
+    def orders(self) -> list[Order]:
+        """All orders in priority order (for snapshots and checks; linear)."""
+        result: list[Order] = []
+        for price in sorted(self.levels, reverse=self.is_bid):
+            order = self.levels[price].head
+            while order is not None:
+                result.append(order)
+                order = order.next
+        return result
+
+    def check(self) -> None:
+        """Raise InvariantViolation when sums, links or the heap are wrong."""
+        if sorted(self.heap) != sorted([-p for p in self.levels] if self.is_bid else list(self.levels)):
+            raise InvariantViolation("the heap does not hold each level's price exactly once")
+        empty = 0
+        best: Level | None = None
+        for price in sorted(self.levels, reverse=self.is_bid):
+            level = self.levels[price]
+            if level.count == 0:
+                empty += 1
+            elif best is None:
+                best = level
+            quantity = 0
+            count = 0
+            before: Order | None = None
+            order = level.head
+            while order is not None:
+                leaves = order.quantity - order.cum_quantity
+                if order.level is not level or order.prev is not before or leaves <= 0 or order.worst_price != price:
+                    raise InvariantViolation(f"order {order.order_id} is badly linked, filled or at a wrong price")
+                quantity += leaves
+                count += 1
+                before = order
+                order = order.next
+            if level.tail is not before or level.count != count or level.quantity != quantity:
+                raise InvariantViolation(f"the level at {price} does not sum up")
+        if empty != self.empty or self.best() is not best:
+            raise InvariantViolation("the count of empty levels or the best level is wrong")
+
+
+class Book:
+    """Both sides of one symbol."""
+
+    __slots__ = ("asks", "bids")
+
+    def __init__(self) -> None:
+        self.bids = BookSide(True)
+        self.asks = BookSide(False)
+
+    def best_bid(self) -> int:
+        """The best resting bid, or 0."""
+        level = self.bids.best()
+        return 0 if level is None else level.price
+
+    def best_ask(self) -> int:
+        """The best resting ask, or 0."""
+        level = self.asks.best()
+        return 0 if level is None else level.price
+
+    def check(self) -> None:
+        """Raise InvariantViolation when a side is inconsistent or the book is crossed or locked."""
+        self.bids.check()
+        self.asks.check()
+        bid = self.best_bid()
+        ask = self.best_ask()
+        if bid and ask and bid >= ask:
+            raise InvariantViolation(f"the book is crossed: bid {bid}, ask {ask}")

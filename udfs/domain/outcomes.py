@@ -1,0 +1,79 @@
+"""What happened to approved orders, collected for the risk stage: one line for each order that a batch touched.
+
+Ordering: lines stand in the order in which the batch first touched their orders; a record holds the lines of one
+account shard.
+Invariants: a line's fills are the sum over the batch; `leaves_quantity` is what is open after it, so that the risk
+stage can see when a record was lost or applied twice.
+Known limits: more than `MAX_LINES` lines for one shard become several records, to stay below a megabyte each.
+Complexity: constant for each fill.
+"""
+
+from typing import Final
+
+from schemas.messages.order_outcomes import OrderOutcome, OrderOutcomes, encode
+from udfs.domain.book import Order
+from udfs.domain.outbox import Lane
+
+MAX_LINES: Final = 2_048
+
+
+class OutcomeLedger:
+    """The lines of the running batch."""
+
+    __slots__ = ("lane", "schema_id", "timestamp", "touched")
+
+    def __init__(self, lane: Lane, schema_id: int) -> None:
+        self.lane = lane
+        self.schema_id = schema_id
+        self.touched: list[Order] = []
+        self.timestamp: int = 0
+
+    def _line(self, order: Order, timestamp: int) -> OrderOutcome:
+        """The order's line in this batch, made when it is the first touch."""
+        if timestamp > self.timestamp:
+            self.timestamp = timestamp
+        line = order.outcome
+        if line is None:
+            line = OrderOutcome(order.account_id, order.order_id, order.symbol, order.side, 0, 0, 0, 0, False)
+            order.outcome = line
+            self.touched.append(order)
+        return line
+
+    def fill(self, order: Order, quantity: int, price: int, timestamp: int) -> None:
+        """Shares of the order were filled; its cumulative quantity holds them already."""
+        line = self._line(order, timestamp)
+        line.filled_quantity += quantity
+        line.filled_notional += quantity * price
+        line.commission += quantity * order.commission_e4
+        line.leaves_quantity = order.quantity - order.cum_quantity
+        if line.leaves_quantity == 0:
+            line.terminal = True
+
+    def end(self, order: Order, timestamp: int) -> None:
+        """The order is done without being filled to the end: what it still reserves is to be released."""
+        line = self._line(order, timestamp)
+        line.leaves_quantity = 0
+        line.terminal = True
+
+    def flush(self) -> None:
+        """Write the batch's records, by shard, and begin the next batch."""
+        if not self.touched:
+            return
+        by_shard: dict[int, list[OrderOutcome]] = {}
+        for order in self.touched:
+            line = order.outcome
+            order.outcome = None
+            if line is not None:
+                lines = by_shard.get(order.account_shard)
+                if lines is None:
+                    lines = []
+                    by_shard[order.account_shard] = lines
+                lines.append(line)
+        for shard in sorted(by_shard):
+            lines = by_shard[shard]
+            key = str(shard).encode("ascii")
+            for start in range(0, len(lines), MAX_LINES):
+                record = OrderOutcomes(shard, lines[start : start + MAX_LINES], self.timestamp)
+                self.lane.put(key, encode(record, self.schema_id))
+        self.touched = []
+        self.timestamp = 0

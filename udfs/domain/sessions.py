@@ -1,0 +1,65 @@
+"""Trading sessions of reference data: which one a time falls into.
+
+Ordering: sessions are kept by opening time; a session that comes again with the same date replaces the older one.
+Invariant: open < close (checked where reference data comes in).
+Complexity: constant for a time in the session that was asked for last, logarithmic else.
+"""
+
+from bisect import bisect_right
+
+
+class SessionTimes:
+    """One session: UTC ns, the opening included and the close excluded."""
+
+    __slots__ = ("close_ns", "date", "open_ns")
+
+    def __init__(self, date: str, open_ns: int, close_ns: int) -> None:
+        self.date = date
+        self.open_ns = open_ns
+        self.close_ns = close_ns
+
+
+class SessionTable:
+    """All known sessions."""
+
+    __slots__ = ("by_date", "last", "opens", "sessions")
+
+    def __init__(self) -> None:
+        self.by_date: dict[str, SessionTimes] = {}
+        self.sessions: list[SessionTimes] = []
+        self.opens: list[int] = []
+        self.last: SessionTimes | None = None
+
+    def put(self, session: SessionTimes) -> None:
+        """Add or replace a session."""
+        self.by_date[session.date] = session
+        opens: list[int] = []
+        by_open: dict[int, SessionTimes] = {}
+        for known in self.by_date.values():
+            by_open[known.open_ns] = known
+        for open_ns in sorted(by_open):
+            opens.append(open_ns)
+        self.opens = opens
+        self.sessions = [by_open[open_ns] for open_ns in opens]
+        self.last = None
+
+    def at(self, time_ns: int) -> SessionTimes | None:
+        """The session that is open at a time, or None."""
+        last = self.last
+        if last is not None and last.open_ns <= time_ns < last.close_ns:
+            return last
+        session = self.begun_by(time_ns)
+        if session is None or time_ns >= session.close_ns:
+            return None
+        self.last = session
+        return session
+
+    def begun_by(self, time_ns: int) -> SessionTimes | None:
+        """The newest session that has opened at or before a time, or None."""
+        index = bisect_right(self.opens, time_ns)
+        return self.sessions[index - 1] if index > 0 else None
+
+    def next_open_after(self, time_ns: int) -> int:
+        """Opening of the first session that opens after a time; -1 when none is known."""
+        index = bisect_right(self.opens, time_ns)
+        return self.opens[index] if index < len(self.opens) else -1

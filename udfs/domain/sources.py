@@ -1,0 +1,22 @@
+"""Tags of the input streams that a shard engine applies; they are stored in journals, so a number is never reused."""
+
+from typing import Final
+
+ORDERS: Final = 1
+REFERENCE: Final = 2
+CONTROLS: Final = 3
+NBBO: Final = 4
+OUTCOMES: Final = 5
+FORWARD: Final = 6
+RAW_FEED: Final = 7
+
+TOPICS: Final[dict[int, str]] = {
+    ORDERS: "orders",
+    REFERENCE: "reference-data",
+    CONTROLS: "controls",
+    NBBO: "nbbo",
+    OUTCOMES: "order-outcomes",
+    FORWARD: "forward",
+    RAW_FEED: "raw-feed",
+}
+"""The logical topic of each stream; `forward` is not a topic but the edge from the risk stage to the match stage."""

@@ -1,0 +1,121 @@
+"""The bytes of a shard's snapshot: integers and texts in the order in which they were put.
+
+Ordering: a reader takes values in exactly the order in which the writer put them.
+Invariants: the first byte is the version; the last four are a CRC-32 of all before, so that damaged state is an error
+and not a wrong position.
+Known limits: integers are signed 64 bit.
+Complexity: linear, in C (struct and join).
+
+Layout, little endian: version u8, kind u8, count of integers u32, count of texts u32, integers i64 each, lengths of
+the texts u32 each, texts in UTF-8 one after the other, crc32 u32.
+"""
+
+import struct
+import zlib
+from typing import Final
+
+_HEAD: Final = struct.Struct("<BBII")
+_CRC: Final = struct.Struct("<I")
+
+
+class StateError(ValueError):
+    """Snapshot bytes that cannot be used: damaged, of another kind, or of a version that this release cannot read."""
+
+
+class StateWriter:
+    """Collects values; `finish` gives the bytes."""
+
+    __slots__ = ("blobs", "ints")
+
+    def __init__(self) -> None:
+        self.ints: list[int] = []
+        self.blobs: list[bytes] = []
+
+    def put(self, value: int) -> None:
+        """Add an integer."""
+        self.ints.append(value)
+
+    def put_flag(self, value: bool) -> None:
+        """Add a truth value."""
+        self.ints.append(1 if value else 0)
+
+    def put_text(self, value: str) -> None:
+        """Add a text."""
+        self.blobs.append(value.encode("utf-8", "surrogatepass"))
+
+    def put_bytes(self, value: bytes) -> None:
+        """Add bytes."""
+        self.blobs.append(value)
+
+    def finish(self, version: int, kind: int) -> bytes:
+        """The snapshot. Raises OverflowError when an integer does not fit 64 bits."""
+        try:
+            ints = struct.pack("<" + str(len(self.ints)) + "q", *self.ints)
+        except struct.error as error:
+            raise OverflowError(f"a number of the state does not fit 64 bits: {error}") from error
+        lengths = struct.pack("<" + str(len(self.blobs)) + "I", *[len(blob) for blob in self.blobs])
+        body = _HEAD.pack(version, kind, len(self.ints), len(self.blobs)) + ints + lengths + b"".join(self.blobs)
+        return body + _CRC.pack(zlib.crc32(body))
+
+
+class StateReader:
+    """Gives the values back. The constructor raises StateError; so does reading past the end."""
+
+    __slots__ = ("_blob_at", "_blobs", "_int_at", "_ints", "version")
+
+    def __init__(self, data: bytes, kind: int, newest_version: int) -> None:
+        if len(data) < _HEAD.size + _CRC.size:
+            raise StateError(f"a snapshot of {len(data)} bytes is too short to be one")
+        version, found_kind, int_count, blob_count = _HEAD.unpack_from(data)
+        if version == 0 or version > newest_version:
+            raise StateError(
+                f"snapshot of version {version}, but this release reads versions 1 to {newest_version}: "
+                "restore it with the release that wrote it, or with a newer one"
+            )
+        if found_kind != kind:
+            raise StateError(f"snapshot of kind {found_kind} given to an engine of kind {kind}")
+        (checksum,) = _CRC.unpack_from(data, len(data) - _CRC.size)
+        if zlib.crc32(data[: -_CRC.size]) != checksum:
+            raise StateError("the checksum of the snapshot is wrong: it was damaged; restore an older checkpoint")
+        at = _HEAD.size
+        self.version: int = version
+        self._ints: list[int] = list(struct.unpack_from(f"<{int_count}q", data, at))
+        at += 8 * int_count
+        lengths = struct.unpack_from(f"<{blob_count}I", data, at)
+        at += 4 * blob_count
+        blobs: list[bytes] = []
+        for length in lengths:
+            blobs.append(data[at : at + length])
+            at += length
+        self._blobs = blobs
+        self._int_at = 0
+        self._blob_at = 0
+
+    def take(self) -> int:
+        """The next integer."""
+        if self._int_at >= len(self._ints):
+            raise StateError("the snapshot holds fewer integers than its reader expects")
+        value = self._ints[self._int_at]
+        self._int_at += 1
+        return value
+
+    def take_flag(self) -> bool:
+        """The next truth value."""
+        return self.take() != 0
+
+    def take_text(self) -> str:
+        """The next text."""
+        return self.take_bytes().decode("utf-8", "surrogatepass")
+
+    def take_bytes(self) -> bytes:
+        """The next bytes."""
+        if self._blob_at >= len(self._blobs):
+            raise StateError("the snapshot holds fewer texts than its reader expects")
+        value = self._blobs[self._blob_at]
+        self._blob_at += 1
+        return value
+
+    def expect_end(self) -> None:
+        """Raise StateError when values are left over."""
+        if self._int_at != len(self._ints) or self._blob_at != len(self._blobs):
+            raise StateError("the snapshot holds more values than its reader expects")

@@ -1,0 +1,180 @@
+"""What other exchanges display in one symbol, less what we have taken from it already.
+
+Ordering: the nbbo record with the highest sequence counts; one with a lower or the same sequence is old news.
+Invariants: what we take at one exchange never exceeds the size that it displayed in the quote that we took it from.
+Choice for crossed and locked markets: each side of each exchange is taken at its word, alone. A national bid at or
+above the national ask is neither repaired nor ignored: a buy order may take the ask and a sell order the bid, each up
+to the displayed size, and the street is the other party of every such fill, so money only moves, it is never made.
+Known limits: a new timestamp of an exchange's quote makes both its sides whole again, as a quote is one statement;
+sizes below a round lot count like any other.
+Complexity: an update is linear in the exchanges (at most 32), as is a fill; the best quote is kept.
+"""
+
+from __future__ import annotations
+
+from schemas.messages.nbbo import Nbbo, VenueQuote
+from udfs.domain.rules import MAX_PRICE_E4
+
+
+class Venue:
+    """The quote of one exchange; a price of 0 means that the side is empty; sizes are what is left of the display."""
+
+    __slots__ = ("ask_price", "ask_size", "ask_taken", "bid_price", "bid_size", "bid_taken", "exchange", "timestamp")
+
+    def __init__(
+        self,
+        exchange: str,
+        bid_price: int,
+        bid_size: int,
+        ask_price: int,
+        ask_size: int,
+        timestamp: int,
+        bid_taken: int,
+        ask_taken: int,
+    ) -> None:
+        self.exchange = exchange
+        self.bid_price = bid_price
+        self.bid_size = bid_size
+        self.ask_price = ask_price
+        self.ask_size = ask_size
+        self.timestamp = timestamp
+        self.bid_taken = bid_taken
+        self.ask_taken = ask_taken
+
+
+def usable_price(price: int | None) -> int:
+    """The price, or 0 when there is none or it cannot be real."""
+    if price is None or price <= 0 or price > MAX_PRICE_E4:
+        return 0
+    return price
+
+
+class Street:
+    """The last nbbo record of a symbol and what is left of the quotes in it."""
+
+    __slots__ = (
+        "ask",
+        "ask_price",
+        "ask_size",
+        "bid",
+        "bid_price",
+        "bid_size",
+        "event_id",
+        "sequence",
+        "taken",
+        "timestamp",
+        "venues",
+    )
+
+    def __init__(self) -> None:
+        self.event_id: str | None = None
+        self.timestamp: int = 0
+        self.sequence: int = 0
+        # The national best as published, for the record of decisions and trades.
+        self.bid_price: int | None = None
+        self.bid_size: int = 0
+        self.ask_price: int | None = None
+        self.ask_size: int = 0
+        self.venues: list[Venue] = []
+        self.taken: bool = False
+        # The best venue on each side that has something left.
+        self.bid: Venue | None = None
+        self.ask: Venue | None = None
+
+    def is_news(self, sequence: int) -> bool:
+        """Whether an nbbo record with this sequence is newer than the last one."""
+        return self.event_id is None or sequence > self.sequence
+
+    def update(self, nbbo: Nbbo) -> None:
+        """Take over an nbbo record that is news."""
+        before = self.venues if self.taken else []
+        self.event_id = nbbo.event_id
+        self.timestamp = nbbo.timestamp
+        self.sequence = nbbo.sequence
+        self.bid_price = nbbo.bid_price
+        self.bid_size = nbbo.bid_size
+        self.ask_price = nbbo.ask_price
+        self.ask_size = nbbo.ask_size
+        self.taken = False
+        venues: list[Venue] = []
+        for quote in nbbo.quotes:
+            venues.append(self._venue(quote, before))
+        self.venues = venues
+        self.find_best()
+
+    def _venue(self, quote: VenueQuote, before: list[Venue]) -> Venue:
+        """The state of an exchange after its quote, with what we took from the very same quote kept."""
+        bid_taken = 0
+        ask_taken = 0
+        for old in before:
+            if old.exchange == quote.exchange and old.timestamp == quote.timestamp:
+                bid_taken = old.bid_taken
+                ask_taken = old.ask_taken
+                if bid_taken or ask_taken:
+                    self.taken = True
+        bid_left = quote.bid_size - bid_taken
+        ask_left = quote.ask_size - ask_taken
+        return Venue(
+            quote.exchange,
+            usable_price(quote.bid_price),
+            bid_left if bid_left > 0 else 0,
+            usable_price(quote.ask_price),
+            ask_left if ask_left > 0 else 0,
+            quote.timestamp,
+            bid_taken,
+            ask_taken,
+        )
+
+    def find_best(self) -> None:
+        """Best price first, then the larger size that is left, then the exchange's name."""
+        bid: Venue | None = None
+        ask: Venue | None = None
+        for venue in self.venues:
+            if (
+                venue.bid_size > 0
+                and venue.bid_price > 0
+                and (
+                    bid is None
+                    or venue.bid_price > bid.bid_price
+                    or (
+                        venue.bid_price == bid.bid_price
+                        and (
+                            venue.bid_size > bid.bid_size
+                            or (venue.bid_size == bid.bid_size and venue.exchange < bid.exchange)
+                        )
+                    )
+                )
+            ):
+                bid = venue
+            if (
+                venue.ask_size > 0
+                and venue.ask_price > 0
+                and (
+                    ask is None
+                    or venue.ask_price < ask.ask_price
+                    or (
+                        venue.ask_price == ask.ask_price
+                        and (
+                            venue.ask_size > ask.ask_size
+                            or (venue.ask_size == ask.ask_size and venue.exchange < ask.exchange)
+                        )
+                    )
+                )
+            ):
+                ask = venue
+        self.bid = bid
+        self.ask = ask
+
+    def take_ask(self, venue: Venue, quantity: int) -> None:
+        """A buy order was filled against an exchange's displayed ask."""
+        venue.ask_size -= quantity
+        venue.ask_taken += quantity
+        self.taken = True
+        self.find_best()
+
+    def take_bid(self, venue: Venue, quantity: int) -> None:
+        """A sell order was filled against an exchange's displayed bid."""
+        venue.bid_size -= quantity
+        venue.bid_taken += quantity
+        self.taken = True
+        self.find_best()
