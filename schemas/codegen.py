@@ -100,7 +100,9 @@ def _enums_module(enums: list[EnumType]) -> str:
         out += [f"{_names(enum)}: Final = ("]
         out += [f'    "{symbol}",' for symbol in enum.symbols]
         out += [")"]
-        out += [f"{_codes(enum)}: Final[dict[str, int]] = {{name: code for code, name in enumerate({_names(enum)})}}"]
+        out += [f"{_codes(enum)}: Final[dict[str, int]] = {{"]
+        out += [f'    "{symbol}": {code},' for code, symbol in enumerate(enum.symbols)]
+        out += ["}"]
     return "\n".join(out) + "\n"
 
 
@@ -199,6 +201,10 @@ class _Module:
             self.add(depth, line)
             return
         self.add(depth, head, *(f"    {item}," for item in items), tail)
+
+    def fit(self, depth: int, short: list[str], long: list[str]) -> None:
+        """Write the short form when it fits the line, else the long one."""
+        self.add(depth, *(short if all(len(line) + 4 * depth <= WIDTH for line in short) else long))
 
     # ---- decoding
 
@@ -328,7 +334,8 @@ class _Module:
         if isinstance(kind, RecordType):
             return f"to_dict_{snake(kind.name)}({value})"
         if isinstance(kind, ArrayType):
-            return f"[{self.shown(kind.items, 'item')} for item in {value}]"
+            shown = self.shown(kind.items, "item")
+            return f"list({value})" if shown == "item" else f"[{shown} for item in {value}]"
         return value
 
     def from_dict(self, record: RecordType) -> None:
@@ -341,7 +348,8 @@ class _Module:
         self.call(0, f"_{constant}_FIELDS: Final = (", known, ")")
         self.add(0, "", "", f"def from_dict_{name}(mapping: object) -> {record.name}:")
         self.add(1, f'"""Return a {record.name} from fastavro\'s form; EncodeError names the field that is wrong."""')
-        self.add(1, f'fields = as_record(mapping, "{record.name}", _{constant}_REQUIRED, _{constant}_FIELDS)')
+        arguments = f'mapping, "{record.name}", _{constant}_REQUIRED, _{constant}_FIELDS'
+        self.fit(1, [f"fields = as_record({arguments})"], ["fields = as_record(", f"    {arguments}", ")"])
         for field in record.fields:
             place = f'"{record.name}.{field.name}"'
             if field.optional:
@@ -352,8 +360,15 @@ class _Module:
             value = field.attribute if field.optional else f'fields["{field.name}"]'
             parsed = self.parsed(field, field.type, value, place)
             if field.optional:
-                parsed = f"None if {value} is None else {parsed}"
-            self.add(2, f"{parsed},")
+                self.fit(
+                    2, [f"None if {value} is None else {parsed},"], ["None", f"if {value} is None", f"else {parsed},"]
+                )
+            elif isinstance(field.type, ArrayType):
+                item, _, items = parsed.strip("[]").partition(" for ")
+                inner = [f"    {item} for {items}"], [f"    {item}", f"    for {items}"]
+                self.fit(2, [f"{parsed},"], ["[", *(inner[0] if len(inner[0][0]) <= WIDTH - 8 else inner[1]), "],"])
+            else:
+                self.add(2, f"{parsed},")
         self.add(1, ")")
 
     def parsed(self, field: Field, kind: Type, value: str, place: str) -> str:

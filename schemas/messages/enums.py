@@ -7,6 +7,69 @@ from __future__ import annotations
 
 from typing import Final
 
+# AlertCondition: What a rule compares, and how.
+ALERT_CONDITION_UNKNOWN: Final = 0
+ALERT_CONDITION_PRICE_ABOVE: Final = 1
+ALERT_CONDITION_PRICE_BELOW: Final = 2
+ALERT_CONDITION_CHANGE_ABOVE: Final = 3
+ALERT_CONDITION_CHANGE_BELOW: Final = 4
+ALERT_CONDITION_VOLUME_ABOVE: Final = 5
+ALERT_CONDITION_INDICATOR_ABOVE: Final = 6
+ALERT_CONDITION_INDICATOR_BELOW: Final = 7
+ALERT_CONDITION_NAMES: Final = (
+    "UNKNOWN",
+    "PRICE_ABOVE",
+    "PRICE_BELOW",
+    "CHANGE_ABOVE",
+    "CHANGE_BELOW",
+    "VOLUME_ABOVE",
+    "INDICATOR_ABOVE",
+    "INDICATOR_BELOW",
+)
+ALERT_CONDITION_CODES: Final[dict[str, int]] = {
+    "UNKNOWN": 0,
+    "PRICE_ABOVE": 1,
+    "PRICE_BELOW": 2,
+    "CHANGE_ABOVE": 3,
+    "CHANGE_BELOW": 4,
+    "VOLUME_ABOVE": 5,
+    "INDICATOR_ABOVE": 6,
+    "INDICATOR_BELOW": 7,
+}
+
+# AlertSeverity: How urgent an alert is.
+ALERT_SEVERITY_INFO: Final = 0
+ALERT_SEVERITY_WARNING: Final = 1
+ALERT_SEVERITY_CRITICAL: Final = 2
+ALERT_SEVERITY_UNKNOWN: Final = 3
+ALERT_SEVERITY_NAMES: Final = (
+    "INFO",
+    "WARNING",
+    "CRITICAL",
+    "UNKNOWN",
+)
+ALERT_SEVERITY_CODES: Final[dict[str, int]] = {
+    "INFO": 0,
+    "WARNING": 1,
+    "CRITICAL": 2,
+    "UNKNOWN": 3,
+}
+
+# AnalyticsKind: What a market-analytics record holds: bars of prices, or values of an indicator.
+ANALYTICS_KIND_UNKNOWN: Final = 0
+ANALYTICS_KIND_BAR: Final = 1
+ANALYTICS_KIND_INDICATOR: Final = 2
+ANALYTICS_KIND_NAMES: Final = (
+    "UNKNOWN",
+    "BAR",
+    "INDICATOR",
+)
+ANALYTICS_KIND_CODES: Final[dict[str, int]] = {
+    "UNKNOWN": 0,
+    "BAR": 1,
+    "INDICATOR": 2,
+}
+
 # AssetClass: Asset class of an instrument.
 ASSET_CLASS_STOCK: Final = 0
 ASSET_CLASS_OPTION: Final = 1
@@ -18,7 +81,39 @@ ASSET_CLASS_NAMES: Final = (
     "FUTURE",
     "UNKNOWN",
 )
-ASSET_CLASS_CODES: Final[dict[str, int]] = {name: code for code, name in enumerate(ASSET_CLASS_NAMES)}
+ASSET_CLASS_CODES: Final[dict[str, int]] = {
+    "STOCK": 0,
+    "OPTION": 1,
+    "FUTURE": 2,
+    "UNKNOWN": 3,
+}
+
+# AuditSource: What kind of record an audit record points to.
+AUDIT_SOURCE_UNKNOWN: Final = 0
+AUDIT_SOURCE_COMMAND: Final = 1
+AUDIT_SOURCE_EVENT: Final = 2
+AUDIT_SOURCE_MARKET_DATA: Final = 3
+AUDIT_SOURCE_REFERENCE: Final = 4
+AUDIT_SOURCE_CONTROL: Final = 5
+AUDIT_SOURCE_REPORT: Final = 6
+AUDIT_SOURCE_NAMES: Final = (
+    "UNKNOWN",
+    "COMMAND",
+    "EVENT",
+    "MARKET_DATA",
+    "REFERENCE",
+    "CONTROL",
+    "REPORT",
+)
+AUDIT_SOURCE_CODES: Final[dict[str, int]] = {
+    "UNKNOWN": 0,
+    "COMMAND": 1,
+    "EVENT": 2,
+    "MARKET_DATA": 3,
+    "REFERENCE": 4,
+    "CONTROL": 5,
+    "REPORT": 6,
+}
 
 # CommandType: What the client asks for. UNKNOWN stands for a command that this reader does not know; it is rejected.
 COMMAND_TYPE_NEW: Final = 0
@@ -31,7 +126,12 @@ COMMAND_TYPE_NAMES: Final = (
     "REPLACE",
     "UNKNOWN",
 )
-COMMAND_TYPE_CODES: Final[dict[str, int]] = {name: code for code, name in enumerate(COMMAND_TYPE_NAMES)}
+COMMAND_TYPE_CODES: Final[dict[str, int]] = {
+    "NEW": 0,
+    "CANCEL": 1,
+    "REPLACE": 2,
+    "UNKNOWN": 3,
+}
 
 # ControlKind: CLOCK: time has reached timestamp. KILL, RESUME: stop and restart accepting orders. HALT, UNHALT: stop
 # and restart trading in a symbol. LIMIT_CHANGE: a new limit.
@@ -51,7 +151,15 @@ CONTROL_KIND_NAMES: Final = (
     "UNHALT",
     "LIMIT_CHANGE",
 )
-CONTROL_KIND_CODES: Final[dict[str, int]] = {name: code for code, name in enumerate(CONTROL_KIND_NAMES)}
+CONTROL_KIND_CODES: Final[dict[str, int]] = {
+    "UNKNOWN": 0,
+    "CLOCK": 1,
+    "KILL": 2,
+    "RESUME": 3,
+    "HALT": 4,
+    "UNHALT": 5,
+    "LIMIT_CHANGE": 6,
+}
 
 # ControlScope: What a control applies to. UNKNOWN is ignored and reported, never widened to all.
 CONTROL_SCOPE_ALL: Final = 0
@@ -64,7 +172,45 @@ CONTROL_SCOPE_NAMES: Final = (
     "SYMBOL",
     "UNKNOWN",
 )
-CONTROL_SCOPE_CODES: Final[dict[str, int]] = {name: code for code, name in enumerate(CONTROL_SCOPE_NAMES)}
+CONTROL_SCOPE_CODES: Final[dict[str, int]] = {
+    "ALL": 0,
+    "ACCOUNT": 1,
+    "SYMBOL": 2,
+    "UNKNOWN": 3,
+}
+
+# CorporateActionType: Kind of corporate action.
+CORPORATE_ACTION_TYPE_UNKNOWN: Final = 0
+CORPORATE_ACTION_TYPE_CASH_DIVIDEND: Final = 1
+CORPORATE_ACTION_TYPE_STOCK_DIVIDEND: Final = 2
+CORPORATE_ACTION_TYPE_SPLIT: Final = 3
+CORPORATE_ACTION_TYPE_SPIN_OFF: Final = 4
+CORPORATE_ACTION_TYPE_MERGER_CASH: Final = 5
+CORPORATE_ACTION_TYPE_MERGER_STOCK: Final = 6
+CORPORATE_ACTION_TYPE_SYMBOL_CHANGE: Final = 7
+CORPORATE_ACTION_TYPE_DELISTING: Final = 8
+CORPORATE_ACTION_TYPE_NAMES: Final = (
+    "UNKNOWN",
+    "CASH_DIVIDEND",
+    "STOCK_DIVIDEND",
+    "SPLIT",
+    "SPIN_OFF",
+    "MERGER_CASH",
+    "MERGER_STOCK",
+    "SYMBOL_CHANGE",
+    "DELISTING",
+)
+CORPORATE_ACTION_TYPE_CODES: Final[dict[str, int]] = {
+    "UNKNOWN": 0,
+    "CASH_DIVIDEND": 1,
+    "STOCK_DIVIDEND": 2,
+    "SPLIT": 3,
+    "SPIN_OFF": 4,
+    "MERGER_CASH": 5,
+    "MERGER_STOCK": 6,
+    "SYMBOL_CHANGE": 7,
+    "DELISTING": 8,
+}
 
 # DeadLetterReason: Why an input record could not be used. Only grows at its end.
 DEAD_LETTER_REASON_UNKNOWN: Final = 0
@@ -97,7 +243,22 @@ DEAD_LETTER_REASON_NAMES: Final = (
     "UNKNOWN_ACCOUNT",
     "UNSUPPORTED",
 )
-DEAD_LETTER_REASON_CODES: Final[dict[str, int]] = {name: code for code, name in enumerate(DEAD_LETTER_REASON_NAMES)}
+DEAD_LETTER_REASON_CODES: Final[dict[str, int]] = {
+    "UNKNOWN": 0,
+    "BAD_MAGIC": 1,
+    "UNKNOWN_SCHEMA": 2,
+    "UNDECODABLE": 3,
+    "TOO_LARGE": 4,
+    "INVALID_VALUE": 5,
+    "DUPLICATE_ORDER_ID": 6,
+    "REPLAYED_ORDER": 7,
+    "DUPLICATE_EVENT": 8,
+    "LATE": 9,
+    "OUT_OF_ORDER": 10,
+    "UNKNOWN_SYMBOL": 11,
+    "UNKNOWN_ACCOUNT": 12,
+    "UNSUPPORTED": 13,
+}
 
 # FeedFormat: How the payload of a raw feed record is encoded. The default is what an older reader sees for a format
 # that it does not know.
@@ -109,7 +270,47 @@ FEED_FORMAT_NAMES: Final = (
     "LEAN_QUOTE",
     "LEAN_TRADE",
 )
-FEED_FORMAT_CODES: Final[dict[str, int]] = {name: code for code, name in enumerate(FEED_FORMAT_NAMES)}
+FEED_FORMAT_CODES: Final[dict[str, int]] = {
+    "UNKNOWN": 0,
+    "LEAN_QUOTE": 1,
+    "LEAN_TRADE": 2,
+}
+
+# Indicator: Technical indicator. NONE for bars.
+INDICATOR_NONE: Final = 0
+INDICATOR_SMA: Final = 1
+INDICATOR_EMA: Final = 2
+INDICATOR_RSI: Final = 3
+INDICATOR_MACD: Final = 4
+INDICATOR_BOLLINGER_UPPER: Final = 5
+INDICATOR_BOLLINGER_LOWER: Final = 6
+INDICATOR_ATR: Final = 7
+INDICATOR_VOLATILITY: Final = 8
+INDICATOR_UNKNOWN: Final = 9
+INDICATOR_NAMES: Final = (
+    "NONE",
+    "SMA",
+    "EMA",
+    "RSI",
+    "MACD",
+    "BOLLINGER_UPPER",
+    "BOLLINGER_LOWER",
+    "ATR",
+    "VOLATILITY",
+    "UNKNOWN",
+)
+INDICATOR_CODES: Final[dict[str, int]] = {
+    "NONE": 0,
+    "SMA": 1,
+    "EMA": 2,
+    "RSI": 3,
+    "MACD": 4,
+    "BOLLINGER_UPPER": 5,
+    "BOLLINGER_LOWER": 6,
+    "ATR": 7,
+    "VOLATILITY": 8,
+    "UNKNOWN": 9,
+}
 
 # Liquidity: ADDED: the order was resting in our book. REMOVED: it took from our book. ROUTED: it was filled at another
 # venue.
@@ -123,7 +324,12 @@ LIQUIDITY_NAMES: Final = (
     "ROUTED",
     "UNKNOWN",
 )
-LIQUIDITY_CODES: Final[dict[str, int]] = {name: code for code, name in enumerate(LIQUIDITY_NAMES)}
+LIQUIDITY_CODES: Final[dict[str, int]] = {
+    "ADDED": 0,
+    "REMOVED": 1,
+    "ROUTED": 2,
+    "UNKNOWN": 3,
+}
 
 # MarketDataKind: What a market data event says. The default is what an older reader sees for a kind that it does not
 # know.
@@ -135,7 +341,11 @@ MARKET_DATA_KIND_NAMES: Final = (
     "QUOTE",
     "TRADE",
 )
-MARKET_DATA_KIND_CODES: Final[dict[str, int]] = {name: code for code, name in enumerate(MARKET_DATA_KIND_NAMES)}
+MARKET_DATA_KIND_CODES: Final[dict[str, int]] = {
+    "UNKNOWN": 0,
+    "QUOTE": 1,
+    "TRADE": 2,
+}
 
 # OrderEventType: STATUS: the order's state changed. CANCEL_REJECTED, REPLACE_REJECTED: a command was refused and the
 # order stays as it was.
@@ -149,7 +359,12 @@ ORDER_EVENT_TYPE_NAMES: Final = (
     "REPLACE_REJECTED",
     "UNKNOWN",
 )
-ORDER_EVENT_TYPE_CODES: Final[dict[str, int]] = {name: code for code, name in enumerate(ORDER_EVENT_TYPE_NAMES)}
+ORDER_EVENT_TYPE_CODES: Final[dict[str, int]] = {
+    "STATUS": 0,
+    "CANCEL_REJECTED": 1,
+    "REPLACE_REJECTED": 2,
+    "UNKNOWN": 3,
+}
 
 # OrderStatus: State of an order. EXECUTED, REJECTED, CANCELLED, REPLACED and EXPIRED are final.
 ORDER_STATUS_PENDING: Final = 0
@@ -176,7 +391,19 @@ ORDER_STATUS_NAMES: Final = (
     "EXPIRED",
     "UNKNOWN",
 )
-ORDER_STATUS_CODES: Final[dict[str, int]] = {name: code for code, name in enumerate(ORDER_STATUS_NAMES)}
+ORDER_STATUS_CODES: Final[dict[str, int]] = {
+    "PENDING": 0,
+    "VALIDATED": 1,
+    "RISK_APPROVED": 2,
+    "ROUTED": 3,
+    "PARTIALLY_FILLED": 4,
+    "EXECUTED": 5,
+    "REJECTED": 6,
+    "CANCELLED": 7,
+    "REPLACED": 8,
+    "EXPIRED": 9,
+    "UNKNOWN": 10,
+}
 
 # OrderType: Order type. UNKNOWN stands for a type that this reader does not know; it is rejected.
 ORDER_TYPE_MARKET: Final = 0
@@ -191,7 +418,85 @@ ORDER_TYPE_NAMES: Final = (
     "STOP_LIMIT",
     "UNKNOWN",
 )
-ORDER_TYPE_CODES: Final[dict[str, int]] = {name: code for code, name in enumerate(ORDER_TYPE_NAMES)}
+ORDER_TYPE_CODES: Final[dict[str, int]] = {
+    "MARKET": 0,
+    "LIMIT": 1,
+    "STOP": 2,
+    "STOP_LIMIT": 3,
+    "UNKNOWN": 4,
+}
+
+# PortfolioEventType: What a portfolio event reports.
+PORTFOLIO_EVENT_TYPE_UNKNOWN: Final = 0
+PORTFOLIO_EVENT_TYPE_VALUATION: Final = 1
+PORTFOLIO_EVENT_TYPE_PERFORMANCE: Final = 2
+PORTFOLIO_EVENT_TYPE_REBALANCE_PROPOSED: Final = 3
+PORTFOLIO_EVENT_TYPE_REBALANCED: Final = 4
+PORTFOLIO_EVENT_TYPE_LIMIT_EXCEEDED: Final = 5
+PORTFOLIO_EVENT_TYPE_NAMES: Final = (
+    "UNKNOWN",
+    "VALUATION",
+    "PERFORMANCE",
+    "REBALANCE_PROPOSED",
+    "REBALANCED",
+    "LIMIT_EXCEEDED",
+)
+PORTFOLIO_EVENT_TYPE_CODES: Final[dict[str, int]] = {
+    "UNKNOWN": 0,
+    "VALUATION": 1,
+    "PERFORMANCE": 2,
+    "REBALANCE_PROPOSED": 3,
+    "REBALANCED": 4,
+    "LIMIT_EXCEEDED": 5,
+}
+
+# PositionChange: What changed a position.
+POSITION_CHANGE_UNKNOWN: Final = 0
+POSITION_CHANGE_TRADE: Final = 1
+POSITION_CHANGE_CORPORATE_ACTION: Final = 2
+POSITION_CHANGE_TRANSFER: Final = 3
+POSITION_CHANGE_OPENING: Final = 4
+POSITION_CHANGE_REVALUATION: Final = 5
+POSITION_CHANGE_NAMES: Final = (
+    "UNKNOWN",
+    "TRADE",
+    "CORPORATE_ACTION",
+    "TRANSFER",
+    "OPENING",
+    "REVALUATION",
+)
+POSITION_CHANGE_CODES: Final[dict[str, int]] = {
+    "UNKNOWN": 0,
+    "TRADE": 1,
+    "CORPORATE_ACTION": 2,
+    "TRANSFER": 3,
+    "OPENING": 4,
+    "REVALUATION": 5,
+}
+
+# PriceKind: What a reference price is.
+PRICE_KIND_UNKNOWN: Final = 0
+PRICE_KIND_LAST: Final = 1
+PRICE_KIND_MID: Final = 2
+PRICE_KIND_CLOSE: Final = 3
+PRICE_KIND_OFFICIAL_CLOSE: Final = 4
+PRICE_KIND_SETTLEMENT: Final = 5
+PRICE_KIND_NAMES: Final = (
+    "UNKNOWN",
+    "LAST",
+    "MID",
+    "CLOSE",
+    "OFFICIAL_CLOSE",
+    "SETTLEMENT",
+)
+PRICE_KIND_CODES: Final[dict[str, int]] = {
+    "UNKNOWN": 0,
+    "LAST": 1,
+    "MID": 2,
+    "CLOSE": 3,
+    "OFFICIAL_CLOSE": 4,
+    "SETTLEMENT": 5,
+}
 
 # ReasonCode: Why something was refused, ended or changed: STAGE_CONDITION, a closed list that only grows at its end.
 # UNKNOWN stands for a reason that this reader does not know yet.
@@ -261,7 +566,40 @@ REASON_CODE_NAMES: Final = (
     "EXPIRY_SESSION_CLOSE",
     "UNKNOWN",
 )
-REASON_CODE_CODES: Final[dict[str, int]] = {name: code for code, name in enumerate(REASON_CODE_NAMES)}
+REASON_CODE_CODES: Final[dict[str, int]] = {
+    "NONE": 0,
+    "VALIDATION_UNKNOWN_ACCOUNT": 1,
+    "VALIDATION_ACCOUNT_INACTIVE": 2,
+    "VALIDATION_UNKNOWN_SYMBOL": 3,
+    "VALIDATION_SYMBOL_INACTIVE": 4,
+    "VALIDATION_QUANTITY_NOT_POSITIVE": 5,
+    "VALIDATION_QUANTITY_TOO_LARGE": 6,
+    "VALIDATION_PRICE_MISSING": 7,
+    "VALIDATION_PRICE_NOT_POSITIVE": 8,
+    "VALIDATION_PRICE_NOT_ALLOWED": 9,
+    "VALIDATION_PRICE_INCREMENT": 10,
+    "VALIDATION_UNSUPPORTED_ORDER_TYPE": 11,
+    "VALIDATION_UNSUPPORTED_TIME_IN_FORCE": 12,
+    "VALIDATION_UNSUPPORTED_SIDE": 13,
+    "VALIDATION_UNSUPPORTED_COMMAND": 14,
+    "VALIDATION_SESSION_CLOSED": 15,
+    "VALIDATION_ORDER_ID_INVALID": 16,
+    "RISK_BUYING_POWER": 17,
+    "RISK_INSUFFICIENT_POSITION": 18,
+    "RISK_POSITION_LIMIT": 19,
+    "RISK_ORDER_NOTIONAL": 20,
+    "RISK_ORDER_QUANTITY": 21,
+    "RISK_NO_REFERENCE_PRICE": 22,
+    "CANCEL_UNKNOWN_ORDER": 23,
+    "CANCEL_TOO_LATE": 24,
+    "CANCEL_WRONG_ACCOUNT": 25,
+    "MATCH_NO_LIQUIDITY": 26,
+    "MATCH_IOC_REMAINDER": 27,
+    "MATCH_COLLAR": 28,
+    "CANCEL_REQUESTED": 29,
+    "EXPIRY_SESSION_CLOSE": 30,
+    "UNKNOWN": 31,
+}
 
 # ReferenceKind: Which of the bodies a reference record carries. SNAPSHOT_END closes a full load.
 REFERENCE_KIND_UNKNOWN: Final = 0
@@ -276,7 +614,64 @@ REFERENCE_KIND_NAMES: Final = (
     "SESSION",
     "SNAPSHOT_END",
 )
-REFERENCE_KIND_CODES: Final[dict[str, int]] = {name: code for code, name in enumerate(REFERENCE_KIND_NAMES)}
+REFERENCE_KIND_CODES: Final[dict[str, int]] = {
+    "UNKNOWN": 0,
+    "INSTRUMENT": 1,
+    "ACCOUNT": 2,
+    "SESSION": 3,
+    "SNAPSHOT_END": 4,
+}
+
+# ReportKind: Which report.
+REPORT_KIND_UNKNOWN: Final = 0
+REPORT_KIND_RULE_606: Final = 1
+REPORT_KIND_RULE_605: Final = 2
+REPORT_KIND_CAT: Final = 3
+REPORT_KIND_STATEMENT: Final = 4
+REPORT_KIND_RECONCILIATION: Final = 5
+REPORT_KIND_NAMES: Final = (
+    "UNKNOWN",
+    "RULE_606",
+    "RULE_605",
+    "CAT",
+    "STATEMENT",
+    "RECONCILIATION",
+)
+REPORT_KIND_CODES: Final[dict[str, int]] = {
+    "UNKNOWN": 0,
+    "RULE_606": 1,
+    "RULE_605": 2,
+    "CAT": 3,
+    "STATEMENT": 4,
+    "RECONCILIATION": 5,
+}
+
+# ReportStatus: State of a report.
+REPORT_STATUS_UNKNOWN: Final = 0
+REPORT_STATUS_STARTED: Final = 1
+REPORT_STATUS_GENERATED: Final = 2
+REPORT_STATUS_FAILED: Final = 3
+REPORT_STATUS_DELIVERED: Final = 4
+REPORT_STATUS_ACCEPTED: Final = 5
+REPORT_STATUS_REJECTED: Final = 6
+REPORT_STATUS_NAMES: Final = (
+    "UNKNOWN",
+    "STARTED",
+    "GENERATED",
+    "FAILED",
+    "DELIVERED",
+    "ACCEPTED",
+    "REJECTED",
+)
+REPORT_STATUS_CODES: Final[dict[str, int]] = {
+    "UNKNOWN": 0,
+    "STARTED": 1,
+    "GENERATED": 2,
+    "FAILED": 3,
+    "DELIVERED": 4,
+    "ACCEPTED": 5,
+    "REJECTED": 6,
+}
 
 # RiskEventType: What the risk stage reports.
 RISK_EVENT_TYPE_ORDER_REJECTED: Final = 0
@@ -291,7 +686,13 @@ RISK_EVENT_TYPE_NAMES: Final = (
     "CONTROL_APPLIED",
     "UNKNOWN",
 )
-RISK_EVENT_TYPE_CODES: Final[dict[str, int]] = {name: code for code, name in enumerate(RISK_EVENT_TYPE_NAMES)}
+RISK_EVENT_TYPE_CODES: Final[dict[str, int]] = {
+    "ORDER_REJECTED": 0,
+    "LIMIT_BREACHED": 1,
+    "MARGIN_CALL": 2,
+    "CONTROL_APPLIED": 3,
+    "UNKNOWN": 4,
+}
 
 # RoutingAction: EXECUTE_INTERNAL: filled in our own book. ROUTE_AWAY: sent to another venue. POST: left to rest in our
 # book.
@@ -305,7 +706,54 @@ ROUTING_ACTION_NAMES: Final = (
     "POST",
     "UNKNOWN",
 )
-ROUTING_ACTION_CODES: Final[dict[str, int]] = {name: code for code, name in enumerate(ROUTING_ACTION_NAMES)}
+ROUTING_ACTION_CODES: Final[dict[str, int]] = {
+    "EXECUTE_INTERNAL": 0,
+    "ROUTE_AWAY": 1,
+    "POST": 2,
+    "UNKNOWN": 3,
+}
+
+# SettlementEventType: Step in the life of an obligation.
+SETTLEMENT_EVENT_TYPE_UNKNOWN: Final = 0
+SETTLEMENT_EVENT_TYPE_CONFIRMED: Final = 1
+SETTLEMENT_EVENT_TYPE_AFFIRMED: Final = 2
+SETTLEMENT_EVENT_TYPE_OBLIGATION_CREATED: Final = 3
+SETTLEMENT_EVENT_TYPE_NETTED: Final = 4
+SETTLEMENT_EVENT_TYPE_INSTRUCTED: Final = 5
+SETTLEMENT_EVENT_TYPE_SETTLED: Final = 6
+SETTLEMENT_EVENT_TYPE_FAILED: Final = 7
+SETTLEMENT_EVENT_TYPE_RECONCILED: Final = 8
+SETTLEMENT_EVENT_TYPE_BREAK_FOUND: Final = 9
+SETTLEMENT_EVENT_TYPE_BREAK_RESOLVED: Final = 10
+SETTLEMENT_EVENT_TYPE_CASH_POSTED: Final = 11
+SETTLEMENT_EVENT_TYPE_NAMES: Final = (
+    "UNKNOWN",
+    "CONFIRMED",
+    "AFFIRMED",
+    "OBLIGATION_CREATED",
+    "NETTED",
+    "INSTRUCTED",
+    "SETTLED",
+    "FAILED",
+    "RECONCILED",
+    "BREAK_FOUND",
+    "BREAK_RESOLVED",
+    "CASH_POSTED",
+)
+SETTLEMENT_EVENT_TYPE_CODES: Final[dict[str, int]] = {
+    "UNKNOWN": 0,
+    "CONFIRMED": 1,
+    "AFFIRMED": 2,
+    "OBLIGATION_CREATED": 3,
+    "NETTED": 4,
+    "INSTRUCTED": 5,
+    "SETTLED": 6,
+    "FAILED": 7,
+    "RECONCILED": 8,
+    "BREAK_FOUND": 9,
+    "BREAK_RESOLVED": 10,
+    "CASH_POSTED": 11,
+}
 
 # Side: Side of an order. UNKNOWN stands for a side that this reader does not know; it is rejected, never guessed.
 SIDE_BUY: Final = 0
@@ -320,7 +768,13 @@ SIDE_NAMES: Final = (
     "SELL_SHORT_EXEMPT",
     "UNKNOWN",
 )
-SIDE_CODES: Final[dict[str, int]] = {name: code for code, name in enumerate(SIDE_NAMES)}
+SIDE_CODES: Final[dict[str, int]] = {
+    "BUY": 0,
+    "SELL": 1,
+    "SELL_SHORT": 2,
+    "SELL_SHORT_EXEMPT": 3,
+    "UNKNOWN": 4,
+}
 
 # StpMode: Self-trade prevention: what happens when both sides of a match belong to one account. UNKNOWN is rejected.
 STP_MODE_NONE: Final = 0
@@ -337,7 +791,71 @@ STP_MODE_NAMES: Final = (
     "DECREMENT",
     "UNKNOWN",
 )
-STP_MODE_CODES: Final[dict[str, int]] = {name: code for code, name in enumerate(STP_MODE_NAMES)}
+STP_MODE_CODES: Final[dict[str, int]] = {
+    "NONE": 0,
+    "EXPIRE_TAKER": 1,
+    "EXPIRE_MAKER": 2,
+    "EXPIRE_BOTH": 3,
+    "DECREMENT": 4,
+    "UNKNOWN": 5,
+}
+
+# StreetFileKind: What a line of the street side says.
+STREET_FILE_KIND_UNKNOWN: Final = 0
+STREET_FILE_KIND_CONFIRMATION: Final = 1
+STREET_FILE_KIND_AFFIRMATION: Final = 2
+STREET_FILE_KIND_SETTLEMENT_STATUS: Final = 3
+STREET_FILE_KIND_POSITION_STATEMENT: Final = 4
+STREET_FILE_KIND_CASH_STATEMENT: Final = 5
+STREET_FILE_KIND_NAMES: Final = (
+    "UNKNOWN",
+    "CONFIRMATION",
+    "AFFIRMATION",
+    "SETTLEMENT_STATUS",
+    "POSITION_STATEMENT",
+    "CASH_STATEMENT",
+)
+STREET_FILE_KIND_CODES: Final[dict[str, int]] = {
+    "UNKNOWN": 0,
+    "CONFIRMATION": 1,
+    "AFFIRMATION": 2,
+    "SETTLEMENT_STATUS": 3,
+    "POSITION_STATEMENT": 4,
+    "CASH_STATEMENT": 5,
+}
+
+# SurveillancePattern: Pattern that was found.
+SURVEILLANCE_PATTERN_UNKNOWN: Final = 0
+SURVEILLANCE_PATTERN_SPOOFING: Final = 1
+SURVEILLANCE_PATTERN_LAYERING: Final = 2
+SURVEILLANCE_PATTERN_WASH_TRADE: Final = 3
+SURVEILLANCE_PATTERN_MARKING_THE_CLOSE: Final = 4
+SURVEILLANCE_PATTERN_FRONT_RUNNING: Final = 5
+SURVEILLANCE_PATTERN_MOMENTUM_IGNITION: Final = 6
+SURVEILLANCE_PATTERN_QUOTE_STUFFING: Final = 7
+SURVEILLANCE_PATTERN_EXCESSIVE_CANCELS: Final = 8
+SURVEILLANCE_PATTERN_NAMES: Final = (
+    "UNKNOWN",
+    "SPOOFING",
+    "LAYERING",
+    "WASH_TRADE",
+    "MARKING_THE_CLOSE",
+    "FRONT_RUNNING",
+    "MOMENTUM_IGNITION",
+    "QUOTE_STUFFING",
+    "EXCESSIVE_CANCELS",
+)
+SURVEILLANCE_PATTERN_CODES: Final[dict[str, int]] = {
+    "UNKNOWN": 0,
+    "SPOOFING": 1,
+    "LAYERING": 2,
+    "WASH_TRADE": 3,
+    "MARKING_THE_CLOSE": 4,
+    "FRONT_RUNNING": 5,
+    "MOMENTUM_IGNITION": 6,
+    "QUOTE_STUFFING": 7,
+    "EXCESSIVE_CANCELS": 8,
+}
 
 # TimeInForce: How long an order lives: the day, until cancelled, immediate or cancel, fill or kill, at the opening, at
 # the close. UNKNOWN is rejected.
@@ -357,4 +875,12 @@ TIME_IN_FORCE_NAMES: Final = (
     "CLS",
     "UNKNOWN",
 )
-TIME_IN_FORCE_CODES: Final[dict[str, int]] = {name: code for code, name in enumerate(TIME_IN_FORCE_NAMES)}
+TIME_IN_FORCE_CODES: Final[dict[str, int]] = {
+    "DAY": 0,
+    "GTC": 1,
+    "IOC": 2,
+    "FOK": 3,
+    "OPG": 4,
+    "CLS": 5,
+    "UNKNOWN": 6,
+}
