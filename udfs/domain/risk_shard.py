@@ -90,14 +90,16 @@ class RiskShard:
 
     schema_ids: registry id of each topic by its logical name: orders, reference-data, controls, nbbo and
     order-outcomes are read; order-events, risk-events and dead-letter are written. KeyError names one that is missing.
+    symbol_shards: number of shards of the match stage; 0 means as many as account shards.
     """
 
-    def __init__(self, shard: int, shards: int, schema_ids: dict[str, int]) -> None:
+    def __init__(self, shard: int, shards: int, schema_ids: dict[str, int], symbol_shards: int = 0) -> None:
         self.shard = shard
         self.shards = shards
-        self.outbox = Outbox(shards)
+        self.symbol_shards: int = symbol_shards if symbol_shards > 0 else shards
+        self.outbox = Outbox(self.symbol_shards)
         self.book = AccountBook()
-        self.reference = ReferenceBook(shards, self.book)
+        self.reference = ReferenceBook(self.symbol_shards, self.book)
         self.order_ids = OrderIds()
         self.held: list[HeldOrder] = []
         self.clock_ns: int = 0
