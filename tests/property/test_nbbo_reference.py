@@ -149,7 +149,7 @@ def test_nbbo_on_random_quotes_equals_the_scan_of_history(best_quotes: bool) -> 
             history.append(Line(line.time_ns, line.exchange, line.bid, line.ask, line.trusted, best_quotes))
             frame = raw_feed.encode_fields(1, source, enums.FEED_FORMAT_LEAN_QUOTE, "f", sequence, "IBM", 0, payload)
             shard.apply(1, frame, 0, sequence, 0)
-            shard.end_batch()
+            shard.flush()
             for value in shard.outbox.nbbo.values:
                 latest = nbbo.decode(value, 3)
                 assert latest.sequence == sequence
@@ -176,11 +176,11 @@ def test_nbbo_states_do_not_depend_on_how_records_are_batched() -> None:
         by_one, by_batch = (MarketShard(0, 1, SCHEMA_IDS, MarketLimits()) for _ in range(2))
         for offset, frame in enumerate(frames):
             by_one.apply(1, frame, 0, offset, 0)
-            by_one.end_batch()
+            by_one.flush()
             by_batch.apply(1, frame, 0, offset, 0)
             if rng.random() < 0.2:
-                by_batch.end_batch()
-        by_batch.end_batch()
+                by_batch.flush()
+        by_batch.flush()
         every_state = {nbbo.decode(v).event_id: v for v in by_one.outbox.nbbo.values}
         conflated = {nbbo.decode(v).event_id: v for v in by_batch.outbox.nbbo.values}
         assert len(conflated) < len(every_state)
@@ -214,7 +214,7 @@ def test_snapshot_at_a_random_cut_continues_with_identical_output() -> None:
                     lane.values.extend(values)
             for shard in (whole, cut):
                 shard.apply(1, frame, 0, sequence, sequence)
-                shard.end_batch()
+                shard.flush()
         for left, right in zip(whole.outbox.lanes(), cut.outbox.lanes(), strict=True):
             assert left.values == right.values, f"seed {seed} cut {at} {left.topic}"
 
@@ -233,7 +233,7 @@ def test_nbbo_on_real_ticks_equals_the_best_quotes_of_the_file(day: str) -> None
     for sequence, line in enumerate(lines, start=1):
         frame = raw_feed.encode_fields(1, "lean", enums.FEED_FORMAT_LEAN_QUOTE, day, sequence, "IBM", 0, line)
         shard.apply(1, frame, 0, sequence, 0)
-        shard.end_batch()
+        shard.flush()
         if shard.outbox.nbbo.values:
             latest = nbbo.decode(shard.outbox.nbbo.values[-1])
             shard.outbox.clear()

@@ -1,0 +1,1 @@
+"""What plays into Kafka: real tick files, a market simulator, order flow, and the publisher that paces them."""
