@@ -316,7 +316,7 @@ class Stack:
                 except BlockingIOError:
                     if time.monotonic() > deadline:
                         raise StackError(
-                            f"another `stack up` or `stack down` is at work in {self.config.state_dir}; wait for its end"
+                            f"another `stack up` or `stack down` is at work in {self.config.state_dir}; wait for it"
                         ) from None
                     time.sleep(0.2)
             yield

@@ -87,14 +87,14 @@ def password_file(config: Config, user: str) -> Path:
 
 
 def write_users(config: Config) -> None:
-    """Make the users file of the ClickHouse gateway; passwords that exist are kept."""
+    """Make the users file of the ClickHouse gateway and a password for each user; passwords that exist are kept."""
     lines = []
     for user, role in CLICKHOUSE_ROLES.items():
         secret = password_file(config, user)
         secret.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not secret.is_file():
             write_private(secret, secrets.token_urlsafe(24))
-        lines += [f"[users.{user}]", f'password = "{secret.read_text(encoding="utf-8")}"', f'role = "{role}"', ""]
+        lines += ["[[user]]", f'name = "{user}"', f'role = "{role}"', f'password_file = "secrets/{user}"', ""]
     write_private(config.state_dir / "clickhouse" / "users.toml", "\n".join(lines))
 
 

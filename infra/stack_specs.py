@@ -99,7 +99,7 @@ def kafka(config: Config, artifacts: Artifacts) -> Spec:
 
 
 def _kafka_answers(port: int) -> bool:
-    """Whether the broker lists its metadata; asked only when it listens, because the client waits long for a refusal."""
+    """Whether the broker lists its metadata; asked when it listens only, because the client waits long otherwise."""
     if port_is_free(port):
         return False
     settings: dict[str, str | int | float | bool] = {"bootstrap.servers": f"127.0.0.1:{port}", "log_level": 0}
@@ -253,7 +253,7 @@ def _flink_command(
 
 
 def _flink_environment(config: Config) -> dict[str, str]:
-    """Flink's folders, and the Python path: in thread mode the interpreter inside the JVM knows no virtual environment."""
+    """Flink's folders, and the Python path: in thread mode the interpreter in the JVM knows no virtual environment."""
     packages = [path for path in site.getsitepackages() if Path(path).is_dir()]
     bin_folder = Path(config.flink.python_executable or sys.executable).parent
     return {

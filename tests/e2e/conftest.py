@@ -32,6 +32,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
         try:
             running.up()
             # Loaded again, to have the endpoints and the password that `up` wrote.
-            yield RunningStack(Config.load(overrides=settings | {"stack.port_offset": config.stack.port_offset}), running)
+            yield RunningStack(
+                Config.load(overrides=settings | {"stack.port_offset": config.stack.port_offset}), running
+            )
         finally:
             running.down(wipe=True)
