@@ -1,0 +1,433 @@
+"""Start a job on the Flink cluster with PyFlink's own client, and find the state that a job can resume from.
+
+The client is a child process: `flink run -d -py jobs/<job>.py`. It gets the resolved settings in its environment
+(``TRADESTREAM_*``; a secret that is in a file stays there), so that what `tradestream config` shows is what the job sees.
+A cluster on this machine shares our files; to another one our packages travel as a zip (`-pyfs`).
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import site
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from jobs.config import SECTIONS, Config, Secret, process_environment, project_root
+from jobs.flink_rest import FlinkError, FlinkRest, Job, is_loopback, root_cause
+
+Progress = Callable[[str], None]
+PACKAGES: Final = ("jobs", "udfs", "schemas", "sql")
+"""What a job needs on a cluster that does not share our files."""
+_SUBMITTED = re.compile(r"(?:Job has been submitted with JobID|submitted \w+) ([0-9a-f]{32})")
+# Flink's serializers and the Python bridge reflect into packages that Java 17 seals (Flink's own config.yaml).
+_OPENED: Final = (
+    "java.lang java.lang.reflect java.net java.io java.nio java.text java.time java.util java.util.concurrent "
+    "java.util.concurrent.atomic java.util.concurrent.locks sun.nio.ch"
+)
+_HISTORY: Final = "submissions.jsonl"
+
+
+class SubmitError(RuntimeError):
+    """A job cannot be started; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobScript:
+    """A job module: its command-line name, its name on the cluster, its file and a line about it."""
+
+    key: str
+    name: str
+    file: Path
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A submission that is ready to run: `command` and what its environment adds to ours (secrets as ***)."""
+
+    script: JobScript
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    shown_environment: Mapping[str, str]
+    remote: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SavedState:
+    """Something to resume from: a savepoint or a retained checkpoint."""
+
+    path: str
+    kind: str
+    taken_ms: int
+
+
+def job_scripts() -> dict[str, JobScript]:
+    """The jobs of this checkout: the modules in jobs/ with NAME and build, found without importing PyFlink."""
+    found: dict[str, JobScript] = {}
+    for file in sorted(Path(__file__).resolve().parent.glob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"), file.name)
+        if not any(isinstance(node, ast.FunctionDef) and node.name == "build" for node in tree.body):
+            continue
+        names = [
+            str(node.value.value)
+            for node in tree.body
+            if isinstance(node, ast.AnnAssign | ast.Assign)
+            and isinstance(node.value, ast.Constant)
+            and any(isinstance(t, ast.Name) and t.id == "NAME" for t in _targets(node))
+        ]
+        if names:
+            summary = (ast.get_docstring(tree) or "").partition("\n")[0]
+            found[file.stem] = JobScript(file.stem, names[0], file, summary)
+    return found
+
+
+def find_script(job: str) -> JobScript:
+    """The job called `job` (a path to a script of the same shape is accepted too). Raises SubmitError."""
+    scripts = job_scripts()
+    if job in scripts:
+        return scripts[job]
+    file = Path(job).expanduser()
+    if file.suffix == ".py" and file.is_file():
+        return JobScript(file.stem, file.stem, file.resolve(), "")
+    raise SubmitError(f"there is no job {job}; there are: {', '.join(scripts) or 'none'}")
+
+
+def refuse_second_instance(rest: FlinkRest, script: JobScript) -> None:
+    """Raise SubmitError when the job runs already: both would use the same transactional ids and fence each other."""
+    running = live_jobs(rest, script.name)
+    if running:
+        raise SubmitError(
+            f"{script.name} runs already ({running[0].id}, {running[0].state}); a second one would abort its transactions. "
+            f"Replace it (`tradestream submit {script.key} --replace`) or stop it (`tradestream stop {script.name}`)"
+        )
+
+
+def live_jobs(rest: FlinkRest, name: str) -> list[Job]:
+    """Jobs of that name that are not over."""
+    return [job for job in rest.jobs() if job.name == name and job.live]
+
+
+# ---------------------------------------------------------------------------------------------------- submission
+
+
+def make_plan(
+    config: Config,
+    script: JobScript,
+    folder: Path,
+    *,
+    from_savepoint: str | None = None,
+    allow_non_restored_state: bool = False,
+    requirements: Path | None = None,
+) -> Plan:
+    """Prepare the client's files in `folder` and return what is to be run. Raises SubmitError."""
+    url = urllib.parse.urlsplit(config.flink.rest_url)
+    remote = not is_loopback(url.hostname or "")
+    if remote and config.sources.get("flink.checkpoint_dir") is None:
+        raise SubmitError(
+            f"flink.checkpoint_dir is not set, and {config.flink.rest_url} does not share this machine's folders: set it to "
+            "a URI that the cluster can write, e.g. s3://bucket/checkpoints"
+        )
+    home = flink_home()
+    python = _cluster_python(config, remote)
+    (folder / "conf").mkdir(parents=True, exist_ok=True)
+    (folder / "conf" / "config.yaml").write_text(_client_configuration(url, python), encoding="utf-8")
+    for file in (home / "conf").glob("log4j-cli.properties"):
+        shutil.copy(file, folder / "conf")
+    command = [str(home / "bin" / "flink"), "run", "-d", "-p", str(config.flink.parallelism)]
+    if from_savepoint:
+        command += ["-s", from_savepoint]
+        if allow_non_restored_state:
+            command += ["-n"]
+    if remote:
+        archive = folder / "tradestream.zip"
+        pack(archive)
+        command += ["-pyfs", str(archive)]
+        if requirements:
+            command += ["-pyreq", str(requirements)]
+    command += ["-py", str(script.file)]
+    settings, shown = child_settings(config)
+    flink = {
+        "FLINK_HOME": str(home),
+        "FLINK_CONF_DIR": str(folder / "conf"),
+        "FLINK_LIB_DIR": str(_client_lib(config, home, folder)),
+        "FLINK_OPT_DIR": str(home / "opt"),
+        "FLINK_PLUGINS_DIR": str(home / "plugins"),
+        "FLINK_LOG_DIR": str(folder),
+        "PYTHONPATH": os.pathsep.join([str(project_root()), *site.getsitepackages()]),
+    }
+    if config.stack.java_home:
+        flink["JAVA_HOME"] = config.stack.java_home
+    return Plan(script, tuple(command), {**settings, **flink}, {**shown, **flink}, remote)
+
+
+def run_plan(config: Config, plan: Plan, timeout_s: float = 300.0) -> str:
+    """Run the client and return the job's id. Raises SubmitError with the root cause when it fails."""
+    environment = process_environment(plan.environment)
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
+    process = subprocess.Popen(
+        plan.command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired as error:
+        raise SubmitError(f"Flink's client did not end within {timeout_s:.0f} s: {' '.join(plan.command)}") from error
+    finally:
+        # The client is a shell, a JVM and a Python: they end together, also on Ctrl-C.
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    log = _keep_output(config, plan.script, output)
+    found = _SUBMITTED.search(output)
+    if found is None or process.returncode != 0:
+        raise SubmitError(f"{plan.script.key} was not submitted: {root_cause(output)}\nAll that the client said: {log}")
+    _remember(config, plan.script.name, found.group(1))
+    return found.group(1)
+
+
+def submit_job(
+    config: Config,
+    job: str,
+    *,
+    from_savepoint: str | None = None,
+    allow_non_restored_state: bool = False,
+    timeout_s: float = 120.0,
+    progress: Progress = lambda _line: None,
+) -> str:
+    """Submit a job, wait until all its tasks run, return its id: what the demo and tests call.
+
+    `config.flink.parallelism` counts. Raises SubmitError or FlinkError.
+    """
+    script = find_script(job)
+    rest = FlinkRest(config.flink.rest_url)
+    refuse_second_instance(rest, script)
+    with tempfile.TemporaryDirectory(prefix="tradestream-submit-") as folder:
+        plan = make_plan(
+            config,
+            script,
+            Path(folder),
+            from_savepoint=from_savepoint,
+            allow_non_restored_state=allow_non_restored_state,
+        )
+        job_id = run_plan(config, plan)
+    progress(f"{script.name} submitted as {job_id}")
+    rest.wait_until_running(job_id, timeout_s, progress)
+    return job_id
+
+
+def check_slots(config: Config, rest: FlinkRest, parallelism: int, freed: int = 0) -> None:
+    """Raise SubmitError when the local cluster has too few free slots; a remote one may start TaskManagers on demand."""
+    overview = rest.overview()
+    free = overview.slots_free + freed
+    if config.profile == "local" and free < parallelism:
+        need = overview.taskmanagers + parallelism - free
+        raise SubmitError(
+            f"the job needs {parallelism} slot{'s' if parallelism > 1 else ''} and {free} of {overview.slots} are free: "
+            f"`tradestream stack up --taskmanagers {need}` adds some, `tradestream stop JOB` frees some"
+        )
+
+
+def child_settings(config: Config) -> tuple[dict[str, str], dict[str, str]]:
+    """The settings as TRADESTREAM_* variables for a child process, and the same with secrets hidden."""
+    values = {"TRADESTREAM_PROFILE": config.profile, "TRADESTREAM_STATE_DIR": str(config.state_dir)}
+    shown = dict(values)
+    for name in SECTIONS:
+        if name == "stack":
+            continue
+        section = getattr(config, name)
+        for item in dataclasses.fields(section):
+            value, variable = getattr(section, item.name), f"TRADESTREAM_{name}_{item.name}".upper()
+            source = config.sources.get(f"{name}.{item.name}", "")
+            if isinstance(value, Secret):
+                if " → " in source:
+                    values[f"{variable}_FILE"] = shown[f"{variable}_FILE"] = source.partition(" → ")[2]
+                elif value:
+                    values[variable], shown[variable] = value.reveal(), repr(value)
+            elif str(value):
+                values[variable] = shown[variable] = str(value)
+    return values, shown
+
+
+def flink_home() -> Path:
+    """Flink's distribution inside the installed apache-flink package. Raises SubmitError."""
+    package = importlib.util.find_spec("pyflink")
+    if package is None or package.origin is None:
+        raise SubmitError("the Python package apache-flink is not installed: run ./infra/test once")
+    return Path(package.origin).parent
+
+
+def pack(archive: Path) -> None:
+    """Write our packages into a zip, compiled modules included; those of another platform are ignored by Python."""
+    root = project_root()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as stream:
+        for package in PACKAGES:
+            for file in sorted((root / package).rglob("*")):
+                if file.is_file() and file.suffix in (".py", ".so", ".sql", ".avsc", ".toml", ".csv"):
+                    stream.write(file, file.relative_to(root))
+
+
+# ------------------------------------------------------------------------------------------------------ saved state
+
+
+def savepoint_directory(config: Config, name: str) -> str:
+    """Where savepoints of the job `name` go: a folder of its own, so that the newest one is easy to find."""
+    return f"{config.flink.savepoint_dir.rstrip('/')}/{name}"
+
+
+def latest_state(config: Config, rest: FlinkRest, name: str) -> SavedState:
+    """The newest savepoint or retained checkpoint of the job `name`.
+
+    A checkpoint that is newer than the newest savepoint wins: resuming from before it would write events a second time.
+    Raises SubmitError when nothing is found.
+    """
+    found = _states_on_disk(config, name)
+    for job in rest.jobs():
+        if job.name == name and not job.live:
+            stats = rest.checkpoints(job.id)
+            for kind, checkpoint in (("savepoint", stats.last_savepoint), ("checkpoint", stats.last)):
+                if checkpoint and checkpoint.path and _still_there(checkpoint.path):
+                    found.append(SavedState(checkpoint.path, kind, checkpoint.completed_ms))
+    if not found:
+        raise SubmitError(
+            f"there is no savepoint and no retained checkpoint of {name} under {savepoint_directory(config, name)} or in the "
+            f"cluster's memory: name one (--from-savepoint PATH), or start afresh (`tradestream submit {name}`)"
+        )
+    return max(found, key=lambda state: state.taken_ms)
+
+
+def _states_on_disk(config: Config, name: str) -> list[SavedState]:
+    """What this machine's folders hold, when the cluster writes to them."""
+    states = []
+    savepoints = _local_path(savepoint_directory(config, name))
+    if savepoints:
+        states += [_state(file, "savepoint") for file in savepoints.glob("*/_metadata")]
+    checkpoints = _local_path(config.flink.checkpoint_dir)
+    if checkpoints:
+        for job_id in _remembered(config, name):
+            states += [_state(file, "checkpoint") for file in (checkpoints / job_id).glob("chk-*/_metadata")]
+    return states
+
+
+def _state(metadata: Path, kind: str) -> SavedState:
+    return SavedState(metadata.parent.as_uri(), kind, int(metadata.stat().st_mtime * 1_000))
+
+
+def _still_there(path: str) -> bool:
+    local = _local_path(path)
+    return local is None or (local / "_metadata").is_file()
+
+
+def _local_path(uri: str) -> Path | None:
+    parts = urllib.parse.urlsplit(uri)
+    return Path(urllib.parse.unquote(parts.path)) if parts.scheme in ("file", "") and parts.path else None
+
+
+def _remember(config: Config, name: str, job_id: str) -> None:
+    """Note which job an id was, because folders of checkpoints are named by ids only."""
+    file = config.state_dir / "flink" / _HISTORY
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps({"job": name, "id": job_id, "submitted": int(time.time())}) + "\n")
+
+
+def _remembered(config: Config, name: str) -> list[str]:
+    file = config.state_dir / "flink" / _HISTORY
+    if not file.is_file():
+        return []
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [str(row["id"]) for row in rows if row["job"] == name]
+
+
+# ---------------------------------------------------------------------------------------------------------- inside
+
+
+def _targets(node: ast.AnnAssign | ast.Assign) -> list[ast.expr]:
+    return [node.target] if isinstance(node, ast.AnnAssign) else node.targets
+
+
+def _cluster_python(config: Config, remote: bool) -> str:
+    """The interpreter on the TaskManagers: ours is of no use on another machine unless it is asked for."""
+    chosen = config.sources.get("flink.python_executable") is not None
+    return config.flink.python_executable if chosen or not remote else "python3"
+
+
+def _client_configuration(url: urllib.parse.SplitResult, python: str) -> str:
+    """config.yaml of the client."""
+    settings: dict[str, object] = {
+        "rest.address": url.hostname or "",
+        "rest.port": url.port or (443 if url.scheme == "https" else 80),
+        "python.executable": python,
+        "python.client.executable": sys.executable,
+        "env.java.opts.all": " ".join(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED.split()),
+    }
+    if url.scheme == "https":
+        settings["security.ssl.rest.enabled"] = True
+    if url.path.strip("/"):
+        settings["rest.path"] = url.path
+    # JSON's strings and numbers are YAML's.
+    return "".join(f"{key}: {json.dumps(value)}\n" for key, value in settings.items())
+
+
+def _client_lib(config: Config, home: Path, folder: Path) -> Path:
+    """The client's jars: the local stack's, or the distribution's with the Kafka connector from the cache."""
+    local = config.state_dir / "flink" / "lib"
+    if any(local.glob("flink-sql-connector-kafka-*.jar")):
+        return local
+    from infra import artifacts
+
+    connectors = artifacts.ensure(config, lambda _line: None).flink_connectors
+    lib = folder / "lib"
+    lib.mkdir(exist_ok=True)
+    for jar in [*(home / "lib").glob("*.jar"), *connectors.glob("*.jar")]:
+        (lib / jar.name).symlink_to(jar)
+    return lib
+
+
+def _keep_output(config: Config, script: JobScript, output: str) -> Path:
+    """Keep what the client said in the log folder; the last one of each job."""
+    file = config.log_dir / f"submit-{script.key}.log"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(output, encoding="utf-8")
+    return file
+
+
+__all__ = [
+    "FlinkError",
+    "JobScript",
+    "Plan",
+    "SavedState",
+    "SubmitError",
+    "check_slots",
+    "child_settings",
+    "find_script",
+    "job_scripts",
+    "latest_state",
+    "live_jobs",
+    "make_plan",
+    "pack",
+    "refuse_second_instance",
+    "run_plan",
+    "savepoint_directory",
+    "submit_job",
+]
