@@ -12,11 +12,12 @@ sends it, reads or writes anything but the data folder.
 from __future__ import annotations
 
 import fcntl
+import importlib
 import os
 import shutil
-import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -203,12 +204,12 @@ class Engine:
     """The owner of a data folder. Raises FolderError when another process owns it."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder.resolve()
-        if set("?&%#") & set(str(self._folder)):
-            raise FolderError(f"the data folder's path may not hold any of ? & % #: {self._folder}")
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder.resolve()
+        if set("?&%#") & set(str(self.folder)):
+            raise FolderError(f"the data folder's path may not hold any of ? & % #: {self.folder}")
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._lock_file = self._take_lock()
-        private = self._folder / ".gateway"
+        private = self.folder / ".gateway"
         (private / "empty").mkdir(parents=True, exist_ok=True)
         (private / "config.xml").write_text(_CONFIG.format(private=xml_escape(str(private))), encoding="utf-8")
         (private / "users.xml").write_text(_USERS, encoding="utf-8")
@@ -217,14 +218,13 @@ class Engine:
         self.spool.mkdir()
         # A relative path that slips through somewhere must not reach the caller's folder.
         os.chdir(private / "empty")
-        import chdb._chdb as raw  # Loading the engine takes a second; the lock's message must come before it.
-
-        self._connect = raw.connect
+        # Loading the engine takes a second; the lock's message must come before it.
+        self._connect: Any = importlib.import_module("chdb._chdb").connect
         try:
-            self._master = Connection(raw.connect(f"{self._folder}?config-file={private}/config.xml"))
+            self._master = Connection(self._connect(f"{self.folder}?config-file={private}/config.xml"))
             self._replace_overlay()
         except (RuntimeError, GatewayError) as error:
-            raise FolderError(f"the engine cannot open {self._folder}: {error}") from error
+            raise FolderError(f"the engine cannot open {self.folder}: {error}") from error
         self.version = self._master.scalar("SELECT version()")
         self.timezone = self._master.scalar("SELECT timezone()")
         self.policy = Policy(
@@ -233,7 +233,7 @@ class Engine:
         )
 
     def _take_lock(self) -> IO[str]:
-        handle = open(self._folder / ".gateway.lock", "a+", encoding="utf-8")
+        handle = (self.folder / ".gateway.lock").open("a+", encoding="utf-8")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -241,7 +241,7 @@ class Engine:
             owner = handle.read().strip() or "unknown"
             handle.close()
             raise FolderError(
-                f"the data folder {self._folder} is owned by another gateway (process {owner}); "
+                f"the data folder {self.folder} is owned by another gateway (process {owner}); "
                 "stop that one or choose another folder"
             ) from None
         handle.truncate(0)
@@ -254,7 +254,7 @@ class Engine:
         if engine != "Overlay":
             return
         self._master.scalar("DETACH DATABASE default")
-        known = (self._folder / "metadata" / "default.sql").exists()
+        known = (self.folder / "metadata" / "default.sql").exists()
         self._master.scalar("ATTACH DATABASE default" if known else "CREATE DATABASE default ENGINE = Atomic")
         found = self._master.scalar("SELECT engine FROM system.databases WHERE name = 'default'")
         if found != "Atomic":
@@ -264,13 +264,13 @@ class Engine:
         """A new connection; `readonly` 1 or 2 is the engine's own setting and cannot be lowered on it."""
         suffix = f"&readonly={readonly}" if readonly else ""
         try:
-            return Connection(self._connect(f"{self._folder}?database=default{suffix}"))
+            return Connection(self._connect(f"{self.folder}?database=default{suffix}"))
         except RuntimeError as error:
             raise from_engine(error) from error
 
     def spool_path(self) -> Path:
         """A path in the spool folder that does not exist yet."""
-        return Path(tempfile.mktemp(dir=self.spool, suffix=".out"))
+        return self.spool / f"{uuid.uuid4().hex}.out"
 
     def syntax_error(self, statement: Statement) -> GatewayError:
         """The engine's own words for a text that its parser refuses, run where it could do no harm."""

@@ -15,16 +15,17 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any, Protocol, cast
 
-import lz4.frame
+import lz4.frame  # type: ignore[import-untyped]
 import pyarrow as pa
 import zstandard
 
 from infra.clickhouse_errors import GatewayError
+from infra.clickhouse_sql import names
 
 # Formats of which a result is the plain concatenation of its blocks; names in lower case.
-_PLAIN = frozenset(
+_PLAIN = names(
     "csv tsv tabseparated tsvraw tabseparatedraw native rowbinary jsoneachrow jsonlines ndjson jsonstringseachrow "
-    "jsoncompacteachrow jsoncompactstringseachrow lineasstring rawblob null tskv bsoneachrow msgpack".split()
+    "jsoncompacteachrow jsoncompactstringseachrow lineasstring tskv bsoneachrow msgpack"
 )
 # Formats whose first 1 or 2 rows are a header, by how a header line is ended.
 _HEADER_LINES = {
@@ -61,7 +62,9 @@ def content_type(fmt: str) -> str:
         return "application/json; charset=UTF-8"
     if name.startswith(("rowbinary", "msgpack", "avro", "protobuf", "bson", "rawblob")):
         return "application/octet-stream"
-    return "text/tab-separated-values; charset=UTF-8" if name.startswith(("tab", "tsv")) else "text/plain; charset=UTF-8"
+    return (
+        "text/tab-separated-values; charset=UTF-8" if name.startswith(("tab", "tsv")) else "text/plain; charset=UTF-8"
+    )
 
 
 def streams(fmt: str) -> bool:
@@ -194,10 +197,10 @@ class _Inflate(io.RawIOBase):
 
     def readinto(self, target: Any) -> int:
         while not self._pending and not self._state.eof:
-            raw = self._source.read(1 << 16)
+            raw = self._state.unconsumed_tail or self._source.read(1 << 16)
             if not raw:
                 raise EOFError("the compressed body ended before its stream did")
-            self._pending = self._state.decompress(self._state.unconsumed_tail + raw, 1 << 20)
+            self._pending = self._state.decompress(raw, 1 << 20)
         taken = self._pending[: len(target)]
         target[: len(taken)] = taken
         self._pending = self._pending[len(taken) :]

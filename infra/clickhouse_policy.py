@@ -14,23 +14,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from infra.clickhouse_errors import GatewayError
-from infra.clickhouse_sql import Statement
+from infra.clickhouse_sql import Statement, names
 from infra.clickhouse_users import Role
 
 # Table functions that neither leave the engine nor read the machine. Everything else that the engine lists is refused,
 # so that a function which a later engine adds is refused until somebody has looked at it.
-SAFE_TABLE_FUNCTIONS = frozenset(
+SAFE_TABLE_FUNCTIONS = names(
     "dictionary format fuzzjson fuzzquery generate_series generaterandom generateseries input loop merge "
     "mergetreeanalyzeindexes mergetreeanalyzeindexesuuid mergetreecodecblockcounts mergetreeindex "
     "mergetreeprojection mergetreetextindex null numbers numbers_mt primes sqlstandardvalues values view "
-    "viewexplain viewifpermitted zeros zeros_mt".split()
+    "viewexplain viewifpermitted zeros zeros_mt"
 )
 # Ordinary functions that read files, load models or call services.
 UNSAFE_FUNCTIONS = frozenset({"file", "catboostevaluate", "modelevaluate", "generatesql"})
-SAFE_ENGINES = frozenset(
+SAFE_ENGINES = names(
     "aggregatingmergetree alias atomic buffer coalescingmergetree collapsingmergetree dictionary embeddedrocksdb "
     "generaterandom graphitemergetree join lazy log materializedview memory merge mergetree null ordinary "
-    "replacingmergetree set stripelog summingmergetree tinylog versionedcollapsingmergetree view windowview".split()
+    "replacingmergetree set stripelog summingmergetree tinylog versionedcollapsingmergetree view windowview"
 )
 SAFE_DICTIONARY_SOURCES = frozenset({"clickhouse", "null"})
 READS = frozenset({"SELECT", "WITH", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "CHECK", "VALUES"})
@@ -94,7 +94,9 @@ class Policy:
         for index, token in enumerate(words):
             following = words[index + 1] if index + 1 < len(words) else None
             if token.kind == "quoted" and "\\" in token.text:
-                raise GatewayError(497, f"The identifier {token.text} has an escape sequence, which is not allowed here")
+                raise GatewayError(
+                    497, f"The identifier {token.text} has an escape sequence, which is not allowed here"
+                )
             if following is None:
                 continue
             if token.is_word("INTO") and following.is_word("OUTFILE"):
@@ -110,4 +112,6 @@ class Policy:
             if defines and token.is_word("SOURCE") and following.text == "(" and index + 2 < len(words):
                 source = words[index + 2]
                 if source.identifier not in SAFE_DICTIONARY_SOURCES:
-                    raise GatewayError(497, f"Not enough privileges: the dictionary source {source.text} is not allowed")
+                    raise GatewayError(
+                        497, f"Not enough privileges: the dictionary source {source.text} is not allowed"
+                    )

@@ -175,6 +175,11 @@ def statement(text: str) -> Statement:
     return Statement(text[: found[-1].end] if found else "", tuple(found), name, start)
 
 
+def names(text: str) -> frozenset[str]:
+    """A set of names from a text that lists them with blanks between."""
+    return frozenset(text.split())
+
+
 def escape(value: str) -> str:
     """A value as the inside of a single-quoted ClickHouse string."""
     return value.replace("\\", "\\\\").replace("'", "\\'").replace("\0", "\\0")
