@@ -30,6 +30,7 @@ from jobs.runtime import (
     create_source,
     insert_chunks,
     micro_batches,
+    resolution,
     schema_ids,
     submit,
 )
@@ -72,6 +73,7 @@ def build(config: Config, env: Environments, settings: MarketDataSettings | None
     stage = Stage(
         name="normalise",
         new_engine=partial(MarketShard, shards=settings.symbol_shards, schema_ids=ids, limits=settings.limits),
+        resolution=resolution(config, ids, {sources.RAW_FEED: "raw-feed"}),
     )
     normalised = (
         micro_batches(env, [(sources.RAW_FEED, "feed_by_symbol")], settings.window_ms)

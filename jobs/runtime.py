@@ -19,12 +19,17 @@ from pyflink.table import EnvironmentSettings, StatementSet, StreamTableEnvironm
 from jobs.config import Config
 from schemas.catalogue import TOPICS
 from schemas.registry import Registry
+from udfs.operators.resolve_schemas import SchemaResolution
 
 SQL: Final = Path(__file__).resolve().parent.parent / "sql" / "flink"
 SEPARATOR: Final = "\n----\n"
 # Exactly-once sinks keep a transaction open from one checkpoint to the next. It must outlive a checkpoint, an outage of the
 # cluster and the restart after it, or what was checkpointed is lost; brokers allow 15 minutes by default.
 TRANSACTION_TIMEOUT_MS: Final = 15 * 60 * 1000
+
+
+class JobError(RuntimeError):
+    """A job that cannot be started; the message says what to do."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,11 +56,14 @@ def create_environments(config: Config, name: str, extra: Mapping[str, str] | No
         "execution.checkpointing.timeout": "5 min",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "execution.checkpointing.dir": flink.checkpoint_dir,
-        # A failing job restarts for ever by default, which looks like a hang. Ten quick failures in ten minutes stop it.
-        "restart-strategy.type": "failure-rate",
-        "restart-strategy.failure-rate.max-failures-per-interval": "10",
-        "restart-strategy.failure-rate.failure-rate-interval": "10 min",
-        "restart-strategy.failure-rate.delay": "1 s",
+        # A failing job restarts for ever by default, which looks like a hang: ten failures in a row, none more than ten
+        # minutes of good work after the one before, stop it.
+        "restart-strategy.type": "exponential-delay",
+        "restart-strategy.exponential-delay.initial-backoff": "1 s",
+        "restart-strategy.exponential-delay.max-backoff": "30 s",
+        "restart-strategy.exponential-delay.backoff-multiplier": "2.0",
+        "restart-strategy.exponential-delay.reset-backoff-threshold": "10 min",
+        "restart-strategy.exponential-delay.attempts-before-reset-backoff": "10",
         "execution.buffer-timeout.interval": "2 ms",
         # Sources and sinks get uids from the plan, so that a savepoint finds their state again.
         "table.exec.uid.generation": "ALWAYS",
@@ -195,13 +203,38 @@ def micro_batches(env: Environments, inputs: Sequence[tuple[int, str]], window_m
     return env.table.to_data_stream(env.table.sql_query("\nUNION ALL\n".join(parts)))
 
 
+def registry(config: Config) -> Registry:
+    """The schema registry."""
+    return Registry(config.registry.url, credentials=_credentials(config))
+
+
+def _credentials(config: Config) -> tuple[str, str] | None:
+    settings = config.registry
+    return (settings.username, settings.password.reveal()) if settings.username else None
+
+
 def schema_ids(config: Config, topics: Sequence[str]) -> dict[str, int]:
     """The registered id of the current schema of each topic.
 
-    Raises RegistryError when a subject is missing or does not have our schema: run `tradestream schemas register`.
+    Raises JobError when one is not registered, RegistryError when the registry cannot be asked.
     """
-    registry = Registry.from_config(config.registry)
-    return {topic: registry.current_id(TOPICS[topic]) for topic in topics}
+    known = registry(config)
+    ids = {}
+    for topic in topics:
+        entry = TOPICS[topic]
+        found = known.find(entry.subject, entry.schema_file.read_text(encoding="utf-8"))
+        if found is None:
+            raise JobError(
+                f"the registry at {config.registry.url} does not have this release's schema of {entry.subject}: "
+                "run `tradestream schemas register`"
+            )
+        ids[topic] = found.schema_id
+    return ids
+
+
+def resolution(config: Config, ids: Mapping[str, int], streams: Mapping[int, str]) -> SchemaResolution:
+    """What reads records of other schema versions; `streams`: topic by source tag."""
+    return SchemaResolution(config.registry.url, _credentials(config), streams, ids)
 
 
 def submit(inserts: StatementSet, name: str) -> str:

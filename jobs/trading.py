@@ -32,6 +32,7 @@ from jobs.runtime import (
     create_source,
     insert_chunks,
     micro_batches,
+    resolution,
     run_statements,
     schema_ids,
     submit,
@@ -87,8 +88,21 @@ def build(config: Config, env: Environments, settings: TradingSettings | None = 
     )
     risk = Stage(
         name="check_risk",
-        new_engine=partial(RiskShard, shards=settings.account_shards, schema_ids=ids),
+        new_engine=partial(
+            RiskShard, shards=settings.account_shards, schema_ids=ids, symbol_shards=settings.symbol_shards
+        ),
         forward=sources.FORWARD,
+        resolution=resolution(
+            config,
+            ids,
+            {
+                sources.ORDERS: "orders",
+                sources.REFERENCE: "reference-data",
+                sources.CONTROLS: "controls",
+                sources.NBBO: "nbbo",
+                sources.OUTCOMES: "order-outcomes",
+            },
+        ),
     )
     checked = (
         by_account.key_by(lambda row: row[0], key_type=Types.INT())
@@ -101,7 +115,6 @@ def build(config: Config, env: Environments, settings: TradingSettings | None = 
     by_symbol = micro_batches(
         env,
         [
-            (sources.REFERENCE, "reference_by_symbol"),
             (sources.CONTROLS, "controls_by_symbol"),
             (sources.NBBO, "nbbo_by_symbol"),
         ],
@@ -111,6 +124,7 @@ def build(config: Config, env: Environments, settings: TradingSettings | None = 
         name="route_and_match",
         new_engine=partial(MatchShard, shards=settings.symbol_shards, schema_ids=ids),
         receive=sources.FORWARD,
+        resolution=resolution(config, ids, {sources.CONTROLS: "controls", sources.NBBO: "nbbo"}),
     )
     matched = (
         checked.get_side_output(FORWARD_TAG)
@@ -142,7 +156,6 @@ def _create_inputs(env: Environments, settings: TradingSettings) -> None:
         account_shard_of_key=shard_sql(key, settings.account_shards),
         account_shard_of_reference=shard_sql("SUBSTRING(record_key FROM 9)", settings.account_shards),
         symbol_shard_of_key=shard_sql(key, settings.symbol_shards),
-        symbol_shard_of_reference=shard_sql("SUBSTRING(record_key FROM 12)", settings.symbol_shards),
         all_account_shards=every(settings.account_shards),
         all_symbol_shards=every(settings.symbol_shards),
         reference_price_window=f"{settings.reference_price_window_ms / 1000:.3f}",

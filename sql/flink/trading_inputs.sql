@@ -14,14 +14,7 @@ FROM reference_source CROSS JOIN UNNEST(
     CASE WHEN record_key LIKE 'account:%' THEN ARRAY[${account_shard_of_reference}] ELSE ${all_account_shards} END
 ) AS place (shard)
 ----
--- The match stage needs no accounts.
-CREATE TEMPORARY VIEW reference_by_symbol AS
-SELECT place.shard AS shard, payload, `position`, kafka_time, processed
-FROM reference_source CROSS JOIN UNNEST(
-    CASE WHEN record_key LIKE 'instrument:%' THEN ARRAY[${symbol_shard_of_reference}] ELSE ${all_symbol_shards} END
-) AS place (shard)
-WHERE record_key IS NULL OR record_key NOT LIKE 'account:%'
-----
+-- Controls and the clock go to every shard of both stages. The match stage needs no reference data: frames carry it.
 CREATE TEMPORARY VIEW controls_by_account AS
 SELECT place.shard AS shard, payload, `position`, kafka_time, processed
 FROM controls_source CROSS JOIN UNNEST(${all_account_shards}) AS place (shard)

@@ -13,7 +13,7 @@ Output rows: (topic, keys, values), at most `CHUNK` records each, because SQL's 
 """
 
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -23,10 +23,13 @@ from pyflink.datastream.state import ListStateDescriptor, ValueStateDescriptor
 
 from udfs.operators.dead_letter_limit import DeadLetterLimit
 from udfs.operators.journal import Batch, decode_batch, encode_batch
+from udfs.operators.resolve_schemas import SchemaResolution
 
 CHUNK: Final = 16
 DEAD_LETTER: Final = "dead-letter"
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
+# State is pickled bytes: for a primitive array, PyFlink's thread mode would convert every byte on its own.
+STATE_BYTES = Types.PICKLED_BYTE_ARRAY()
 
 INPUT_TYPE = Types.ROW_NAMED(
     ["shard", "source", "payloads", "positions", "newest_ms"],
@@ -104,9 +107,7 @@ class Stage:
     new_engine: makes the empty engine of a shard.
     forward: source tag of the frames that this stage sends to the next one, None when there is no next stage.
     receive: source tag of the frames that this stage gets from the one before it.
-    frame_prefixes: by source tag, the five bytes every current record starts with; others go through `resolve`.
-    resolve: turns a record of another writer schema into the current one; what it cannot read it returns as it is, and the
-        domain says what is wrong with it.
+    resolution: reads records that do not start like a current record of their source.
     compact_bytes: size of a journal that is worth a snapshot.
     """
 
@@ -114,8 +115,7 @@ class Stage:
     new_engine: Callable[[int], Engine]
     forward: int | None = None
     receive: int | None = None
-    frame_prefixes: Mapping[int, bytes] = field(default_factory=dict)
-    resolve: Callable[[int, bytes], bytes] | None = None
+    resolution: SchemaResolution | None = None
     compact_bytes: int = 4 * 1024 * 1024
     limit: DeadLetterLimit = field(default_factory=DeadLetterLimit)
 
@@ -141,8 +141,9 @@ class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no ty
     def open(self, runtime_context: RuntimeContext) -> None:
         """Get the state handles and the metrics; engines are loaded at their first batch."""
         self.shards = {}
-        self.journal = runtime_context.get_list_state(ListStateDescriptor("journal", BYTES))
-        self.snapshot = runtime_context.get_state(ValueStateDescriptor("snapshot", BYTES))
+        self.journal = runtime_context.get_list_state(ListStateDescriptor("journal", STATE_BYTES))
+        self.snapshot = runtime_context.get_state(ValueStateDescriptor("snapshot", STATE_BYTES))
+        self.prefixes = self.stage.resolution.prefixes() if self.stage.resolution else {}
         self.guard = self.stage.limit.start(self.stage.name)
         group = runtime_context.get_metrics_group().add_group("tradestream", self.stage.name)
         self.records = group.counter("records")
@@ -211,7 +212,7 @@ class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no ty
         if state is not None:
             shard.engine.restore(bytes(state))
             shard.snapshot_bytes = len(state)
-        for entry in self.journal.get() or ():
+        for entry in self.journal.get():
             _apply(shard.engine, decode_batch(bytes(entry)))
             shard.journal_bytes += len(entry)
             # These outputs were committed, or are waiting to be, with the checkpoint that the journal came from.
@@ -228,8 +229,8 @@ class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no ty
 
     def _current(self, source: int, payloads: Sequence[bytes]) -> list[bytes]:
         """The payloads, with those of another writer schema rewritten in the current one."""
-        prefix = self.stage.frame_prefixes.get(source)
-        resolve = self.stage.resolve
+        prefix = self.prefixes.get(source)
+        resolve = self.stage.resolution
         if prefix is None or resolve is None:
             return list(payloads)
         return [payload if payload.startswith(prefix) else resolve(source, payload) for payload in payloads]

@@ -1,0 +1,11 @@
+-- Groups the records of each lane into windows, so that Python is called once for a block of ClickHouse.
+-- Grain: one row for each lane and window that got records. The arrays of a row belong together, index by index.
+SELECT
+    CONCAT(topic, '#', CAST(lane AS STRING)) AS batch_key,
+    topic,
+    lane,
+    ARRAY_AGG(payload) AS payloads,
+    ARRAY_AGG(`position`) AS positions,
+    ARRAY_AGG(kafka_ms) AS kafka_ms
+FROM TABLE(TUMBLE(TABLE archive_source, DESCRIPTOR(processed), INTERVAL '${window}' SECOND))
+GROUP BY window_start, window_end, topic, lane
