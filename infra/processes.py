@@ -178,8 +178,8 @@ class Processes:
         for process in psutil.process_iter():
             if process.pid == os.getpid():
                 continue
-            marks = _marks(process)
-            if marks is not None and marks[0] == str(self.state_dir) and name in (None, marks[1]):
+            marks = _environment(process)
+            if marks.get(_STATE_MARK) == str(self.state_dir) and name in (None, marks.get(_COMPONENT_MARK)):
                 yield process
 
 
@@ -216,19 +216,18 @@ def _same_process(pid: int, started: float, state_dir: str) -> psutil.Process | 
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE or abs(process.create_time() - started) > _START_TIME_TOLERANCE_S:
             return None
-        marks = _marks(process)
-        if marks is not None and marks[0] == state_dir:
+        # Empty: the system hides it, or the program is being loaded at this moment. The start time has to do then.
+        environment = _environment(process)
+        if not environment or environment.get(_STATE_MARK) == state_dir:
             return process
     return None
 
 
-def _marks(process: psutil.Process) -> tuple[str, str] | None:
-    """The state folder and component that a process was started for, or None for a process that is not ours."""
+def _environment(process: psutil.Process) -> dict[str, str]:
+    """The environment a process was started with; empty when it cannot be read."""
     with suppress(psutil.Error, OSError):
-        environment = process.environ()
-        if _STATE_MARK in environment:
-            return environment[_STATE_MARK], environment.get(_COMPONENT_MARK, "")
-    return None
+        return process.environ()
+    return {}
 
 
 def _wait_gone(process: psutil.Process, timeout_s: float) -> bool:

@@ -59,6 +59,12 @@ def pids(stack: Stack) -> dict[str, int | None]:
     return {row.name: row.pid for row in stack.status()}
 
 
+def create_topic(stack: Stack, name: str, partitions: int) -> None:
+    # Kept in a variable until the result is there: the client cancels what it has under way when it is collected.
+    admin = AdminClient(stack.config.kafka.confluent())
+    admin.create_topics([NewTopic(name, partitions, 1)])[name].result(30)
+
+
 def registry(stack: Stack, path: str, body: dict[str, str] | None = None) -> Any:
     """GET, or POST when there is a body."""
     request = urllib.request.Request(
@@ -98,7 +104,7 @@ def test_up_again_starts_nothing(stack: Stack) -> None:
 
 def test_a_transaction_is_seen_whole_or_not_at_all(stack: Stack) -> None:
     settings = stack.config.kafka.confluent()
-    AdminClient(settings).create_topics([NewTopic("stack-transactions", 2, 1)])["stack-transactions"].result(30)
+    create_topic(stack, "stack-transactions", partitions=2)
     producer = Producer(settings | {"transactional.id": "stack-test", "transaction.timeout.ms": "3600000"})
     producer.init_transactions(30)
     for decision, commit in (("aborted", False), ("committed", True)):
@@ -146,7 +152,7 @@ def test_registry_ids_survive_kill_and_restart(stack: Stack) -> None:
 
 def test_kafka_data_survives_kill_and_restart(stack: Stack) -> None:
     settings = stack.config.kafka.confluent()
-    AdminClient(settings).create_topics([NewTopic("stack-durable", 1, 1)])["stack-durable"].result(30)
+    create_topic(stack, "stack-durable", partitions=1)
     producer = Producer(settings)
     producer.produce("stack-durable", b"before")
     assert producer.flush(20) == 0
