@@ -19,7 +19,7 @@ from schemas.messages.order_outcomes import OrderOutcome
 _COMPACT_AT: Final = 64
 
 
-class InvariantViolation(AssertionError):
+class InvariantViolation(Exception):
     """The engine's own state contradicts itself: a bug, never bad input. The job must stop."""
 
 

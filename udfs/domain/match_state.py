@@ -120,8 +120,13 @@ def _write_street(writer: StateWriter, street: Street) -> None:
     _write_price(writer, street.ask_price)
     writer.put(street.ask_size)
     writer.put_flag(street.taken)
-    writer.put(len(street.venues))
-    for venue in street.venues:
+    _write_venues(writer, street.venues)
+    _write_venues(writer, street.absent)
+
+
+def _write_venues(writer: StateWriter, venues: list[Venue]) -> None:
+    writer.put(len(venues))
+    for venue in venues:
         writer.put_text(venue.exchange)
         writer.put(venue.bid_price)
         writer.put(venue.bid_size)
@@ -143,6 +148,12 @@ def _read_street(reader: StateReader, street: Street) -> None:
     street.ask_price = _read_price(reader)
     street.ask_size = reader.take()
     street.taken = reader.take_flag()
+    street.venues = _read_venues(reader)
+    street.absent = _read_venues(reader)
+    street.find_best()
+
+
+def _read_venues(reader: StateReader) -> list[Venue]:
     venues: list[Venue] = []
     for _ in range(reader.take()):
         exchange = reader.take_text()
@@ -154,8 +165,7 @@ def _read_street(reader: StateReader, street: Street) -> None:
         bid_taken = reader.take()
         ask_taken = reader.take()
         venues.append(Venue(exchange, bid_price, bid_size, ask_price, ask_size, timestamp, bid_taken, ask_taken))
-    street.venues = venues
-    street.find_best()
+    return venues
 
 
 def _write_price(writer: StateWriter, price: int | None) -> None:

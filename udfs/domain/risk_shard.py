@@ -69,7 +69,7 @@ from udfs.domain.validation import Refusal, validate
 MAX_HELD: Final = 1_000_000
 
 
-class HeldOrdersOverflow(RuntimeError):
+class HeldOrdersOverflow(Exception):
     """Too many orders came before reference data was complete; the message says what to do."""
 
 

@@ -53,6 +53,7 @@ class Street:
     """The last nbbo record of a symbol and what is left of the quotes in it."""
 
     __slots__ = (
+        "absent",
         "ask",
         "ask_price",
         "ask_size",
@@ -76,6 +77,8 @@ class Street:
         self.ask_price: int | None = None
         self.ask_size: int = 0
         self.venues: list[Venue] = []
+        # Exchanges that we took from and that the last record does not show: their quote may come back unchanged.
+        self.absent: list[Venue] = []
         self.taken: bool = False
         # The best venue on each side that has something left.
         self.bid: Venue | None = None
@@ -87,7 +90,7 @@ class Street:
 
     def update(self, nbbo: Nbbo) -> None:
         """Take over an nbbo record that is news."""
-        before = self.venues if self.taken else []
+        before = self._taken_from() if self.taken else []
         self.event_id = nbbo.event_id
         self.timestamp = nbbo.timestamp
         self.sequence = nbbo.sequence
@@ -100,7 +103,19 @@ class Street:
         for quote in nbbo.quotes:
             venues.append(self._venue(quote, before))
         self.venues = venues
+        if before:
+            shown = {venue.exchange for venue in venues}
+            self.absent = [venue for venue in before if venue.exchange not in shown]
+            if self.absent:
+                self.taken = True
         self.find_best()
+
+    def _taken_from(self) -> list[Venue]:
+        """Exchanges, shown or absent, whose quote we have taken from: one entry each."""
+        shown = {venue.exchange for venue in self.venues}
+        found = [venue for venue in self.venues if venue.bid_taken or venue.ask_taken]
+        found.extend([venue for venue in self.absent if venue.exchange not in shown])
+        return found
 
     def _venue(self, quote: VenueQuote, before: list[Venue]) -> Venue:
         """The state of an exchange after its quote, with what we took from the very same quote kept."""
