@@ -1,0 +1,1 @@
+DROP TABLE IF EXISTS trade_events SYNC;
