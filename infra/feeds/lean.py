@@ -77,6 +77,29 @@ def read_lean(files: Iterable[LeanFile]) -> Iterator[Tick]:
         yield from heapq.merge(*map(_read_file, of_day), key=lambda tick: tick.time_ns)
 
 
+def first_prices(files: Iterable[LeanFile]) -> dict[str, int]:
+    """A price e4 for each symbol to begin with: its first trade, or the first side it was quoted at.
+
+    Raises LeanError for a symbol without any price.
+    """
+    prices: dict[str, int] = {}
+    of_kind = sorted(files, key=lambda file: (file.kind != "trade", file))
+    for file in of_kind:
+        if file.symbol in prices:
+            continue
+        columns = (1,) if file.kind == "trade" else (1, 3)
+        for tick in _read_file(file):
+            fields = tick.record.payload.split(b",")
+            found = [int(fields[c]) for c in columns if c < len(fields) and fields[c].isdigit() and int(fields[c]) > 0]
+            if found:
+                prices[file.symbol] = found[0]
+                break
+    missing = {file.symbol for file in of_kind} - set(prices)
+    if missing:
+        raise LeanError(f"no price in the files of {', '.join(sorted(missing))}")
+    return prices
+
+
 def _open_lean_file(path: Path) -> LeanFile:
     name = _ZIP_NAME.fullmatch(path.name)
     if name is None:
