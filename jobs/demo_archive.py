@@ -1,0 +1,201 @@
+"""Reads the archive for the demo: rows for the reconciliation, latencies, and the queries that a user may try next.
+
+Everything is asked over ClickHouse's HTTP interface, as any client would, and without FINAL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from jobs.config import Config
+from jobs.demo_watch import ARCHIVED
+from jobs.migrate import endpoint
+from jobs.reconcile import SHOWN_PROBLEMS, CommandRow, DeadLetterRow, EventRow, TopicCount, TradeRow
+from udfs.operators.clickhouse_client import Endpoint
+
+TABLES: Final[Mapping[str, str]] = {
+    topic: "dead_letters" if topic == "dead-letter" else topic.replace("-", "_") for topic in ARCHIVED
+}
+
+_EVENTS: Final = """
+SELECT event_id, event_type, order_id, account_id, symbol, side, quantity, status, reason, cum_quantity, leaves_quantity,
+    last_quantity, toNullable(toInt64(last_price * 10000)), trade_id, sequence, cause_id
+FROM order_events
+ORDER BY order_id, sequence, _partition, _offset
+"""
+_TRADES: Final = """
+SELECT event_id, trade_id, order_id, contra_order_id, account_id, symbol, side, quantity,
+    toInt64(execution_price * 10000), toInt64(commission * 10000), venue, liquidity, order_sequence
+FROM trade_events
+ORDER BY trade_id, side, _partition, _offset
+"""
+_COMMANDS: Final = """
+SELECT _partition, _offset, command, order_id, account_id, quantity FROM orders ORDER BY _partition, _offset
+"""
+_LETTERS: Final = """
+SELECT _topic, job, source_topic, source_partition, source_offset, reason
+FROM dead_letters ORDER BY source_topic, source_partition, source_offset
+"""
+_LATENCY: Final = """
+WITH answers AS
+(
+    SELECT cause_id, min(_kafka_time) AS first, max(_kafka_time) AS last
+    FROM order_events WHERE startsWith(event_id, concat(cause_id, '-')) GROUP BY cause_id
+),
+delays AS
+(
+    SELECT dateDiff('millisecond', o._kafka_time, a.first) AS first_ms, dateDiff('millisecond', o._kafka_time, a.last) AS last_ms
+    FROM orders AS o INNER JOIN answers AS a
+        ON a.cause_id = concat('orders-', toString(o._partition), '-', toString(o._offset))
+    WHERE o.command = 'NEW'
+)
+SELECT quantilesExact(0.5, 0.95, 0.99)(first_ms), quantilesExact(0.5, 0.95, 0.99)(last_ms), max(last_ms), count() FROM delays
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Percentiles in ms from an order's Kafka timestamp to those of its first and its last immediate event."""
+
+    orders: int
+    first_ms: tuple[float, ...]
+    last_ms: tuple[float, ...]
+    max_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A query worth running, and its first rows as they came back."""
+
+    title: str
+    sql: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+_SUGGESTIONS: Final = (
+    (
+        "Most traded symbols, with VWAP",
+        "SELECT symbol, countDistinct(trade_id) AS trades, sum(quantity) AS shares,\n"
+        "       round(sum(toFloat64(execution_price) * quantity) / sum(quantity), 4) AS vwap\n"
+        "FROM trade_events GROUP BY symbol ORDER BY shares DESC LIMIT 5",
+    ),
+    (
+        "Why orders were refused or ended unfilled",
+        "SELECT status, reason, count() AS orders, any(reason_text) AS example\n"
+        "FROM order_events WHERE event_type = 'STATUS' AND reason != 'NONE'\n"
+        "GROUP BY status, reason ORDER BY orders DESC LIMIT 5",
+    ),
+    (
+        "The life of the order with the most fills",
+        "SELECT sequence, status, last_quantity AS filled, last_price AS price, leaves_quantity AS leaves, venue\n"
+        "FROM order_events WHERE order_id = (SELECT order_id FROM order_events WHERE last_quantity > 0\n"
+        "                                    GROUP BY order_id ORDER BY count() DESC, order_id LIMIT 1)\n"
+        "ORDER BY sequence LIMIT 8",
+    ),
+)
+
+
+class Archive:
+    """The archive of one demo. Methods raise ClickHouseError."""
+
+    def __init__(self, config: Config) -> None:
+        self._endpoint: Endpoint = endpoint(config)
+        self._client: Any = None
+
+    @property
+    def client(self) -> Any:
+        """The connection, made when it is first needed."""
+        if self._client is None:
+            self._client = self._endpoint.connect()
+        return self._client
+
+    def counts(self) -> dict[str, int]:
+        """Rows by Kafka topic, records that the archive could not decode among their own topic."""
+        parts = [f"SELECT _topic, count() FROM {table} GROUP BY _topic" for table in dict.fromkeys(TABLES.values())]
+        counts = dict.fromkeys(TABLES, 0)
+        for topic, rows in self.client.query("\nUNION ALL\n".join(parts)).result_rows:
+            counts[topic] = counts.get(topic, 0) + int(rows)
+        return counts
+
+    def commands(self) -> Iterator[CommandRow]:
+        """Rows of orders."""
+        return (CommandRow(*row) for row in self._rows(_COMMANDS))
+
+    def events(self) -> Iterator[EventRow]:
+        """Rows of order_events, each order's in its sequence."""
+        return (EventRow(*row) for row in self._rows(_EVENTS))
+
+    def trades(self) -> Iterator[TradeRow]:
+        """Rows of trade_events, the two sides of a trade together."""
+        return (TradeRow(*row) for row in self._rows(_TRADES))
+
+    def letters(self) -> Iterator[DeadLetterRow]:
+        """Rows of dead_letters."""
+        return (DeadLetterRow(*row) for row in self._rows(_LETTERS))
+
+    def compare(self, positions: Mapping[tuple[str, int], Sequence[int]]) -> list[TopicCount]:
+        """Each topic's committed positions in Kafka against the rows of its table."""
+        return [
+            _compare(topic, {part: offsets for (name, part), offsets in positions.items() if name == topic}, rows)
+            for topic, rows in ((topic, self._positions(topic)) for topic in TABLES)
+        ]
+
+    def latency(self) -> Latency | None:
+        """Latency of new orders; None when none was answered."""
+        first, last, longest, orders = self.client.query(_LATENCY).result_rows[0]
+        if not orders:
+            return None
+        return Latency(int(orders), tuple(map(float, first)), tuple(map(float, last)), float(longest))
+
+    def suggestions(self) -> list[Suggestion]:
+        """The queries worth running, run."""
+        found = []
+        for title, sql in _SUGGESTIONS:
+            result = self.client.query(sql)
+            rows = tuple(tuple("" if cell is None else str(cell) for cell in row) for row in result.result_rows)
+            found.append(Suggestion(title, sql, tuple(result.column_names), rows))
+        return found
+
+    def _rows(self, sql: str) -> Iterator[tuple[Any, ...]]:
+        with self.client.query_rows_stream(sql) as stream:
+            yield from stream
+
+    def _positions(self, topic: str) -> dict[int, np.ndarray]:
+        tables = dict.fromkeys((TABLES[topic], "dead_letters"))
+        found: dict[int, np.ndarray] = {}
+        sql = "\nUNION ALL\n".join(
+            f"SELECT _partition, _offset FROM {table} WHERE _topic = {{topic:String}}" for table in tables
+        )
+        arrow = self.client.query_arrow(sql, {"topic": topic})
+        partitions = arrow.column(0).to_numpy()
+        offsets = arrow.column(1).to_numpy().astype(np.int64)
+        for partition in np.unique(partitions):
+            found[int(partition)] = np.sort(offsets[partitions == partition])
+        return found
+
+
+def _compare(topic: str, kafka: Mapping[int, Sequence[int]], rows: Mapping[int, np.ndarray]) -> TopicCount:
+    """One topic, by partition and offset."""
+    missing: list[str] = []
+    surplus: list[str] = []
+    repeated = 0
+    for partition in sorted(kafka.keys() | rows.keys()):
+        there = np.asarray(kafka.get(partition, ()), dtype=np.int64)
+        archived = rows.get(partition, np.empty(0, dtype=np.int64))
+        distinct = np.unique(archived)
+        repeated += len(archived) - len(distinct)
+        missing += [f"{partition}/{offset}" for offset in np.setdiff1d(there, distinct)[:SHOWN_PROBLEMS]]
+        surplus += [f"{partition}/{offset}" for offset in np.setdiff1d(distinct, there)[:SHOWN_PROBLEMS]]
+    return TopicCount(
+        topic,
+        sum(len(offsets) for offsets in kafka.values()),
+        sum(len(offsets) for offsets in rows.values()),
+        tuple(missing[:SHOWN_PROBLEMS]),
+        tuple(surplus[:SHOWN_PROBLEMS]),
+        repeated,
+    )

@@ -1,0 +1,261 @@
+"""Watches a running demo from outside: its own read_committed consumer, consumer lag, checkpoints and archived rows.
+
+`KafkaWatch` reads every archived topic from the beginning as any downstream consumer would and remembers each position that
+it saw, so that in the end the archive can be compared with it record by record.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from array import array
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from jobs.config import Config
+from jobs.flink_rest import FlinkError, FlinkRest
+from schemas.catalogue import TOPICS
+from schemas.errors import DecodeError
+from schemas.messages import dead_letter, order_events, reference_data
+from schemas.messages.enums import (
+    DEAD_LETTER_REASON_NAMES,
+    ORDER_EVENT_TYPE_NAMES,
+    ORDER_EVENT_TYPE_STATUS,
+    ORDER_STATUS_NAMES,
+    REFERENCE_KIND_ACCOUNT,
+)
+from schemas.messages.reference_data import Account
+
+ARCHIVED: Final = (
+    "market-data",
+    "nbbo",
+    "orders",
+    "order-events",
+    "trade-events",
+    "risk-events",
+    "routing-decisions",
+    "dead-letter",
+)
+"""Topics that have a table; `jobs.archive.ARCHIVED`, which cannot be imported without PyFlink (a test compares them)."""
+WATCHED: Final = (*ARCHIVED, "raw-feed", "reference-data", "controls")
+GROUPS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "market_data": ("market_data", ("raw-feed",)),
+    "trading": ("trading", ("orders", "nbbo")),
+}
+"""Jobs whose lag can be told exactly: consumer group, and inputs without transaction markers."""
+_BATCH: Final = 2_000
+_POLL_S: Final = 0.25
+_TIMEOUT_S: Final = 15.0
+
+
+class WatchError(RuntimeError):
+    """The demo can no longer be watched; the message says why."""
+
+
+class KafkaWatch:
+    """A consumer of all watched topics in a thread of its own. Use it as a context manager."""
+
+    def __init__(self, config: Config) -> None:
+        self.positions: dict[tuple[str, int], array[int]] = {}
+        """Offsets of the committed records of each topic and partition, as they were read."""
+        self.stages: Counter[str] = Counter()
+        """Order events by status; refused cancels by their type."""
+        self.letters: Counter[str] = Counter()
+        """Dead letters by reason."""
+        self.accounts: dict[str, Account] = {}
+        """Accounts as reference data has them."""
+        self.filled_shares = 0
+        self._ends: dict[tuple[str, int], int] = {}
+        self._config = config
+        self._stopped = threading.Event()
+        self._failure: str | None = None
+        self._thread = threading.Thread(target=self._run, name="demo-watch", daemon=True)
+
+    def __enter__(self) -> KafkaWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join(timeout=_TIMEOUT_S)
+
+    def count(self, topic: str) -> int:
+        """Committed records of a topic that were read so far."""
+        return sum(len(offsets) for (name, _), offsets in list(self.positions.items()) if name == topic)
+
+    def counts(self) -> dict[str, int]:
+        """The same for all watched topics."""
+        return {topic: self.count(topic) for topic in WATCHED}
+
+    def check(self) -> None:
+        """Raise WatchError when the consumer has failed."""
+        if self._failure is not None:
+            raise WatchError(f"the demo's own Kafka consumer stopped: {self._failure}")
+
+    def has_read(self, ends: Mapping[tuple[str, int], int]) -> bool:
+        """Whether every partition was read up to these end offsets."""
+        return all(self._ends.get(key, 0) >= end for key, end in ends.items())
+
+    def _run(self) -> None:
+        settings = self._config.kafka.confluent() | {
+            "group.id": "tradestream-demo-watch",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": "false",
+            "enable.partition.eof": "true",
+            "auto.offset.reset": "error",
+            "fetch.wait.max.ms": "200",
+            "queued.max.messages.kbytes": "16384",
+        }
+        try:
+            consumer = Consumer(settings)
+            try:
+                consumer.assign(
+                    [
+                        TopicPartition(TOPICS[topic].name, partition, 0)
+                        for topic in WATCHED
+                        for partition in range(TOPICS[topic].partitions(self._config.profile))
+                    ]
+                )
+                while not self._stopped.is_set():
+                    for message in consumer.consume(_BATCH, _POLL_S):
+                        self._take(message)
+            finally:
+                consumer.close()
+        except (KafkaException, DecodeError, WatchError) as error:
+            self._failure = str(error)
+
+    def _take(self, message: Message) -> None:
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        error = message.error()
+        if topic is None or partition is None or offset is None:
+            raise WatchError(str(error))
+        key = (topic, partition)
+        if error is not None:
+            if error.code() == KafkaError._PARTITION_EOF:
+                self._ends[key] = max(self._ends.get(key, 0), offset)
+                return
+            if error.retriable() or error.code() == KafkaError._ALL_BROKERS_DOWN:
+                return
+            raise WatchError(f"{topic}/{partition}: {error}")
+        offsets = self.positions.get(key)
+        if offsets is None:
+            offsets = self.positions[key] = array("q")
+        offsets.append(offset)
+        value = message.value()
+        if value is None:
+            return
+        if topic == "order-events":
+            event = order_events.decode(value)
+            status = event.event_type == ORDER_EVENT_TYPE_STATUS
+            self.stages[ORDER_STATUS_NAMES[event.status] if status else ORDER_EVENT_TYPE_NAMES[event.event_type]] += 1
+            self.filled_shares += event.last_quantity
+        elif topic == "dead-letter":
+            self.letters[DEAD_LETTER_REASON_NAMES[dead_letter.decode(value).reason]] += 1
+        elif topic == "reference-data":
+            record = reference_data.decode(value)
+            if record.kind == REFERENCE_KIND_ACCOUNT and record.account is not None:
+                self.accounts[record.account.account_id] = record.account
+
+
+@dataclass(frozen=True, slots=True)
+class JobHealth:
+    """A job as Flink tells it; times in ms. `age_ms`: since the last completed checkpoint, None before the first."""
+
+    state: str
+    checkpoints: int = 0
+    failed_checkpoints: int = 0
+    age_ms: int | None = None
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One look at everything; what could not be asked for is absent."""
+
+    taken_s: float
+    lag: Mapping[str, int] = field(default_factory=dict)
+    jobs: Mapping[str, JobHealth] = field(default_factory=dict)
+
+
+class Probe:
+    """Asks Kafka and Flink how far the jobs are. Methods may be called from one thread at a time."""
+
+    def __init__(self, config: Config, job_ids: Mapping[str, str]) -> None:
+        self._config = config
+        self._admin = AdminClient(config.kafka.confluent())
+        self.flink = FlinkRest(config.flink.rest_url)
+        self.job_ids = dict(job_ids)
+
+    def snapshot(self) -> Snapshot:
+        """Lag and health of the jobs. Raises FlinkError, KafkaException."""
+        return Snapshot(time.monotonic(), self.lag(), {name: self.health(name) for name in self.job_ids})
+
+    def ends(self, topics: Sequence[str], *, committed: bool) -> dict[tuple[str, int], int]:
+        """End offset of each partition: of what is committed, or of all that was written."""
+        level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+        asked = {part: OffsetSpec.latest() for part in self._partitions(topics)}
+        answers = self._admin.list_offsets(asked, isolation_level=level, request_timeout=_TIMEOUT_S)
+        return {(part.topic, part.partition): answer.result().offset for part, answer in answers.items()}
+
+    def lag(self) -> dict[str, int]:
+        """Records that each job has not yet taken, as of its last checkpoint."""
+        ends = self.ends([topic for _, topics in GROUPS.values() for topic in topics], committed=True)
+        behind = {}
+        for job, (group, topics) in GROUPS.items():
+            parts = self._partitions(topics)
+            request = ConsumerGroupTopicPartitions(group, parts)
+            answer = self._admin.list_consumer_group_offsets([request], request_timeout=_TIMEOUT_S)[group].result()
+            behind[job] = sum(
+                ends[part.topic, part.partition] - max(0, part.offset) for part in answer.topic_partitions or []
+            )
+        return behind
+
+    def input_lag(self, topic: str) -> int:
+        """Records of one input of the trading job that it has not yet taken, as of its last checkpoint."""
+        group = next(group for group, topics in GROUPS.values() if topic in topics)
+        ends = self.ends([topic], committed=True)
+        request = ConsumerGroupTopicPartitions(group, self._partitions([topic]))
+        answer = self._admin.list_consumer_group_offsets([request], request_timeout=_TIMEOUT_S)[group].result()
+        return sum(ends[part.topic, part.partition] - max(0, part.offset) for part in answer.topic_partitions or [])
+
+    def health(self, name: str) -> JobHealth:
+        """State and checkpoints of one job. Raises FlinkError."""
+        job_id = self.job_ids[name]
+        state, _ = self.flink.job(job_id)
+        checkpoints = self.flink.checkpoints(job_id)
+        last = checkpoints.last
+        return JobHealth(
+            state,
+            checkpoints.completed,
+            checkpoints.failed,
+            None if last is None else max(0, int(time.time() * 1_000) - last.completed_ms),
+            self.flink.restarts(job_id) or 0,
+        )
+
+    def require_running(self) -> None:
+        """Raise FlinkError, with the cause, when a job has ended."""
+        for name, job_id in self.job_ids.items():
+            state, _ = self.flink.job(job_id)
+            if state in ("FAILED", "CANCELED", "FINISHED"):
+                cause = self.flink.failure(job_id) or "Flink gives no reason"
+                raise FlinkError(f"job {name} is {state}: {cause}")
+
+    def _partitions(self, topics: Sequence[str]) -> list[TopicPartition]:
+        return [
+            TopicPartition(TOPICS[topic].name, partition)
+            for topic in topics
+            for partition in range(TOPICS[topic].partitions(self._config.profile))
+        ]

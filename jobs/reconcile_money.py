@@ -1,0 +1,206 @@
+"""Shares and money are conserved: checks over archived trades, against order events and the opening balances.
+
+The two tables are used against each other: closing balances come from order events (what orders were told), movements from
+trade events (what was executed), opening balances, commissions and limits from reference data.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from jobs.reconcile import OWN_VENUE, Check, EventRow, OpeningAccount, Problems, TradeRow
+
+
+@dataclass(slots=True)
+class TradeTotals:
+    """Sums over all trades; money in 1/10,000."""
+
+    rows: int = 0
+    trades: int = 0
+    internal: int = 0
+    """Trades between two of our orders; the others were with the street."""
+    shares: int = 0
+    """Shares that changed hands: a trade inside counts once."""
+    notional_e4: int = 0
+    commission_e4: int = 0
+    street_cash_e4: int = 0
+    """What accounts paid to the street, net."""
+    street_shares: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Shares that accounts bought from the street, net, by symbol."""
+
+
+def check_fills(fills: Mapping[tuple[str, str], EventRow], trades: Iterable[TradeRow]) -> Check:
+    """Each fill that an order event reports is a trade event of the same order, shares and price, and the reverse."""
+    problems = Problems()
+    seen: set[tuple[str, str]] = set()
+    for trade in trades:
+        key = (trade.trade_id, trade.side)
+        name = f"trade event {trade.event_id}"
+        problems.expect(key not in seen, f"{name}: trade {trade.trade_id} has two sides {trade.side}")
+        seen.add(key)
+        fill = fills.get(key)
+        if fill is None:
+            problems.add(f"{name}: no order event reports this fill of order {trade.order_id}")
+            continue
+        ordered = (fill.order_id, fill.account_id, fill.symbol, fill.last_quantity, fill.price_e4, fill.sequence)
+        executed = (
+            trade.order_id,
+            trade.account_id,
+            trade.symbol,
+            trade.quantity,
+            trade.price_e4,
+            trade.order_sequence,
+        )
+        problems.expect(ordered == executed, f"{name}: executed {executed}, reported to the order as {ordered}")
+    for key in fills.keys() - seen:
+        fill = fills[key]
+        problems.add(f"order event {fill.event_id}: its fill, trade {key[0]} {key[1]}, has no trade event")
+    return problems.check("Fills = trades", f"{len(seen):,} fills in order events and in trade events")
+
+
+def check_pairs(trades: Iterable[TradeRow]) -> tuple[Check, TradeTotals]:
+    """A trade in our book has a buyer and a seller with the same shares and price; one with the street has one side."""
+    problems = Problems()
+    totals = TradeTotals()
+    waiting: dict[str, TradeRow] = {}
+    for trade in trades:
+        totals.rows += 1
+        totals.commission_e4 += trade.commission_e4
+        sign = 1 if trade.side == "BUY" else -1
+        name = f"trade {trade.trade_id}"
+        problems.expect(
+            trade.quantity > 0 and trade.price_e4 > 0, f"{name}: {trade.quantity} shares at {money(trade.price_e4)}"
+        )
+        if trade.venue != OWN_VENUE:
+            totals.street_shares[trade.symbol] += sign * trade.quantity
+            totals.street_cash_e4 += sign * trade.quantity * trade.price_e4
+            problems.expect(
+                trade.contra_order_id is None and trade.liquidity == "ROUTED",
+                f"{name} at {trade.venue}: contra order {trade.contra_order_id}, liquidity {trade.liquidity}",
+            )
+        else:
+            other = waiting.pop(trade.trade_id, None)
+            if other is None:
+                waiting[trade.trade_id] = trade
+                continue
+            totals.internal += 1
+            if (
+                {trade.side, other.side} != {"BUY", "SELL"}
+                or {trade.liquidity, other.liquidity} != {"ADDED", "REMOVED"}
+                or (trade.symbol, trade.quantity, trade.price_e4) != (other.symbol, other.quantity, other.price_e4)
+                or (trade.contra_order_id, other.contra_order_id) != (other.order_id, trade.order_id)
+            ):
+                problems.add(f"{name}: its two sides do not match: {_side(trade)} against {_side(other)}")
+        totals.trades += 1
+        totals.shares += trade.quantity
+        totals.notional_e4 += trade.quantity * trade.price_e4
+    for trade in waiting.values():
+        problems.add(f"trade {trade.trade_id}: {_side(trade)} has no other side")
+    street = totals.trades - totals.internal
+    return problems.check(
+        "Buyers = sellers", f"{totals.internal:,} trades inside in pairs, {street:,} with the street"
+    ), totals
+
+
+def _side(trade: TradeRow) -> str:
+    return f"{trade.side} {trade.quantity} {trade.symbol} at {money(trade.price_e4)} ({trade.order_id})"
+
+
+@dataclass(slots=True)
+class Balance:
+    """An account's cash and shares."""
+
+    cash_e4: int
+    positions: dict[str, int]
+
+
+def check_conservation(
+    openings: Mapping[str, OpeningAccount], fills: Iterable[EventRow], totals: TradeTotals
+) -> tuple[Check, Check]:
+    """Shares and money: closing balances of all accounts, recomputed, equal the opening ones plus what the street gave.
+
+    Also no account may end with negative cash or shares, or beyond its position limit, unless it began so.
+    """
+    shares, cash = Problems(), Problems()
+    balances = {key: Balance(account.cash_e4, dict(account.positions)) for key, account in openings.items()}
+    commission_e4 = 0
+    for fill in fills:
+        account, balance = openings.get(fill.account_id), balances.get(fill.account_id)
+        if account is None or balance is None or fill.price_e4 is None:
+            cash.add(f"order event {fill.event_id}: fill of account {fill.account_id}, which has no opening balance")
+            continue
+        sign = 1 if fill.side == "BUY" else -1
+        fee_e4 = fill.last_quantity * account.commission_e4
+        commission_e4 += fee_e4
+        balance.cash_e4 -= sign * fill.last_quantity * fill.price_e4 + fee_e4
+        balance.positions[fill.symbol] = balance.positions.get(fill.symbol, 0) + sign * fill.last_quantity
+    _check_limits(openings, balances, shares, cash)
+
+    opening_shares, closing_shares = _sum_shares(openings.values()), _sum_shares(balances.values())
+    for symbol in sorted(opening_shares.keys() | closing_shares.keys() | totals.street_shares.keys()):
+        opening, closing = opening_shares.get(symbol, 0), closing_shares.get(symbol, 0)
+        street = totals.street_shares.get(symbol, 0)
+        shares.expect(
+            opening + street == closing,
+            f"{symbol}: {opening:,} at the open {street:+,} from the street is not {closing:,} at the close",
+        )
+    opening_e4 = sum(account.cash_e4 for account in openings.values())
+    closing_e4 = sum(balance.cash_e4 for balance in balances.values())
+    cash.expect(
+        commission_e4 == totals.commission_e4,
+        f"commissions: {money(totals.commission_e4)} in trade events, {money(commission_e4)} by the accounts' rates",
+    )
+    gap_e4 = closing_e4 + totals.street_cash_e4 + totals.commission_e4 - opening_e4
+    cash.expect(gap_e4 == 0, f"closing cash + street + commissions differ from opening cash by {money(gap_e4)}")
+    share_summary = (
+        f"{sum(opening_shares.values()):,} at the open {sum(totals.street_shares.values()):+,} from the street = "
+        f"{sum(closing_shares.values()):,}"
+    )
+    cash_summary = (
+        f"{money(opening_e4)} = {money(closing_e4)} held {_signed(totals.street_cash_e4)} street "
+        f"+ {money(totals.commission_e4)} fees"
+    )
+    return shares.check("Shares conserved", share_summary), cash.check("Money conserved", cash_summary)
+
+
+def _check_limits(
+    openings: Mapping[str, OpeningAccount], balances: Mapping[str, Balance], shares: Problems, cash: Problems
+) -> None:
+    for key, balance in balances.items():
+        account = openings[key]
+        cash.expect(
+            balance.cash_e4 >= 0 or balance.cash_e4 >= account.cash_e4,
+            f"account {key} ends with {money(balance.cash_e4)} in cash",
+        )
+        for symbol, quantity in balance.positions.items():
+            before = account.positions.get(symbol, 0)
+            shares.expect(
+                quantity >= min(0, before),
+                f"account {key} ends with {quantity:,} shares of {symbol}: it sold more than it had",
+            )
+            shares.expect(
+                quantity <= max(account.max_position, before),
+                f"account {key} ends with {quantity:,} shares of {symbol}, its limit is {account.max_position:,}",
+            )
+
+
+def _sum_shares(holders: Iterable[OpeningAccount | Balance]) -> dict[str, int]:
+    sums: dict[str, int] = defaultdict(int)
+    for holder in holders:
+        for symbol, quantity in holder.positions.items():
+            sums[symbol] += quantity
+    return sums
+
+
+def money(amount_e4: int) -> str:
+    """An amount in words of people: thousands separated, two decimals, or four when they matter."""
+    sign = "-" if amount_e4 < 0 else ""
+    whole, part = divmod(abs(amount_e4), 10_000)
+    decimals = f"{part:04d}"
+    return f"{sign}{whole:,}.{decimals[:2] if decimals.endswith('00') else decimals}"
+
+
+def _signed(amount_e4: int) -> str:
+    return f"- {money(-amount_e4)}" if amount_e4 < 0 else f"+ {money(amount_e4)}"
