@@ -86,7 +86,8 @@ def status(state_dir: Path | None, port_offset: int | None) -> None:
         raise click.ClickException(str(error)) from error
     table = Table(box=None, pad_edge=False)
     for heading in ("component", "state", "pid", "port", "memory", "up", "url"):
-        table.add_column(heading, justify="right" if heading in ("pid", "port", "memory", "up") else "left")
+        right = heading in ("pid", "port", "memory", "up")
+        table.add_column(heading, justify="right" if right else "left", overflow="fold", no_wrap=heading != "url")
     for row in rows:
         table.add_row(*_cells(row))
     Console().print(table)

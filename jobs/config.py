@@ -3,11 +3,11 @@
 Each value is taken from the first of these that has it:
 
 1. an explicit argument (a command-line option, `Config.load(overrides={"kafka.bootstrap": ...})`);
-2. the environment: ``TRADESTREAM_<SECTION>_<KEY>``, e.g. ``TRADESTREAM_KAFKA_BOOTSTRAP`` (top level: ``TRADESTREAM_PROFILE``);
+2. the environment: ``TRADESTREAM_<SECTION>_<KEY>``, e.g. ``TRADESTREAM_KAFKA_BOOTSTRAP``, ``TRADESTREAM_PROFILE``;
 3. the file named by ``TRADESTREAM_CONFIG``, or ``tradestream.toml`` in the working directory;
-4. the endpoints of the running local stack, ``<state_dir>/endpoints.toml`` (profile ``local`` only, and for a section only
-   while its address is not set by 1-3, so that a local password never travels to a remote host);
-5. the defaults below, which address the local stack's default ports.
+4. the endpoints of the running local stack, ``<state_dir>/endpoints.toml`` (profile ``local`` only, and for a
+   section only while its address is not set by 1-3, so that a local password never travels to a remote host);
+5. the defaults of jobs/config_sections.py, which address the local stack's default ports.
 
 Secrets come from 2 or 3, or from a file that is named by ``<key>_file``; as an explicit argument they are refused.
 They are `Secret` objects, which print as ``***``.
@@ -27,13 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from jobs.config_kafka import (
-    NO_SECRET,
-    Secret,
-    kafka_confluent,
-    kafka_flink_sql,
-    kafka_python,
-)
+from jobs.config_sections import ClickHouseConfig, FlinkConfig, KafkaConfig, RegistryConfig, Secret, StackConfig
 
 __all__ = [
     "ClickHouseConfig",
@@ -61,104 +55,6 @@ def project_root() -> Path:
     """The checkout this package runs from, or the working directory when it is installed elsewhere."""
     root = Path(__file__).resolve().parent.parent
     return root if (root / "pyproject.toml").is_file() else Path.cwd()
-
-
-@dataclass(frozen=True, slots=True)
-class KafkaConfig:
-    """How to reach Kafka; the methods translate it for each client library."""
-
-    bootstrap: str = ""
-    """Comma-separated host:port list. Default: the local stack's broker."""
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = ""
-    sasl_username: str = ""
-    sasl_password: Secret = NO_SECRET
-    ssl_cafile: str = ""
-    """PEM file of the certificate authorities to trust; empty: those of the system."""
-    ssl_certfile: str = ""
-    ssl_keyfile: str = ""
-    """PEM client certificate and its unencrypted PKCS#8 key, for mutual TLS."""
-
-    def kafka_python(self) -> dict[str, Any]:
-        """Keyword arguments of kafka-python's clients."""
-        return kafka_python(self)
-
-    def confluent(self) -> dict[str, str]:
-        """Settings of confluent-kafka's clients."""
-        return kafka_confluent(self)
-
-    def flink_sql(self) -> dict[str, str]:
-        """Options of the Flink SQL Kafka connector (``properties.*``), secrets included: do not log them."""
-        return kafka_flink_sql(self)
-
-
-@dataclass(frozen=True, slots=True)
-class RegistryConfig:
-    """The schema registry's Confluent-compatible API."""
-
-    url: str = ""
-    """Base URL up to, not including, ``/subjects``. Default: the local stack's registry."""
-    username: str = ""
-    password: Secret = NO_SECRET
-
-
-@dataclass(frozen=True, slots=True)
-class FlinkConfig:
-    """The Flink cluster and what jobs ask of it."""
-
-    rest_url: str = ""
-    parallelism: int = 1
-    checkpoint_interval_ms: int = 1_000
-    checkpoint_dir: str = ""
-    """URI that JobManager and TaskManagers can write. Default: a folder of the state directory."""
-    savepoint_dir: str = ""
-    execution_mode: Literal["thread", "process"] = "thread"
-    python_executable: str = ""
-    """Interpreter on the TaskManagers (process mode). Default: the one that runs this command."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClickHouseConfig:
-    """ClickHouse over HTTP: the local gateway or a real server."""
-
-    url: str = ""
-    username: str = "default"
-    password: Secret = NO_SECRET
-    database: str = "default"
-
-
-@dataclass(frozen=True, slots=True)
-class StackConfig:
-    """The local stack. Ports are moved together by `port_offset`, so that a second checkout runs beside the first."""
-
-    port_offset: int = 0
-    kafka_port: int = 28_092
-    kafka_controller_port: int = 28_093
-    registry_port: int = 28_081
-    flink_rest_port: int = 28_181
-    flink_rpc_port: int = 28_123
-    flink_blob_port: int = 28_124
-    clickhouse_port: int = 28_223
-    taskmanagers: int = 2
-    """One-slot TaskManagers that `stack up` starts: one slot runs one parallel instance of one job."""
-    kafka_heap_mb: int = 768
-    registry_heap_mb: int = 320
-    jobmanager_heap_mb: int = 640
-    taskmanager_heap_mb: int = 896
-    start_timeout_s: int = 180
-    """How long a component may take until it answers, on a slow and busy machine."""
-    cache_dir: str = ""
-    """Where downloaded artifacts live, shared by all checkouts. Default: ``$XDG_CACHE_HOME/tradestream``."""
-    java_home: str = ""
-    """JDK 17 or later. Default: ``$JAVA_HOME``, else ``java`` on the PATH."""
-
-    def port(self, name: str) -> int:
-        """The effective port of ``kafka``, ``kafka_controller``, ``registry``, ``flink_rest`` ..., offset included."""
-        return int(getattr(self, f"{name}_port")) + self.port_offset
-
-    def port_names(self) -> tuple[str, ...]:
-        """The names that `port` knows."""
-        return tuple(f.name.removesuffix("_port") for f in dataclasses.fields(self) if f.name.endswith("_port"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +202,7 @@ class _Resolver:
             missing = [f"{s}.{k}" for s, k in _ADDRESSES.items() if not getattr(sections[s], k)]
             if missing:
                 raise ConfigError(
-                    f"profile production needs {', '.join(missing)}: set {', '.join(map(_variable, missing))} or the file"
+                    f"profile production needs {', '.join(missing)}: set {', '.join(map(_variable, missing))}"
                 )
         local = {
             "kafka": {"bootstrap": f"127.0.0.1:{stack.port('kafka')}"},
@@ -354,8 +250,8 @@ def _validate(config: Config) -> None:
     kafka, stack, flink = config.kafka, config.stack, config.flink
     if kafka.security_protocol.startswith("SASL") and not (kafka.sasl_username and kafka.sasl_password.reveal()):
         raise ConfigError(
-            f"kafka.security_protocol is {kafka.security_protocol}, so kafka.sasl_username and kafka.sasl_password_file "
-            f"(or {_variable('kafka.sasl_password')}) must be set"
+            f"kafka.security_protocol is {kafka.security_protocol}, so kafka.sasl_username and "
+            f"kafka.sasl_password_file (or {_variable('kafka.sasl_password')}) must be set"
         )
     if bool(kafka.ssl_certfile) != bool(kafka.ssl_keyfile):
         raise ConfigError("kafka.ssl_certfile and kafka.ssl_keyfile must be set together")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jobs.config import KafkaConfig
+    from jobs.config_sections import KafkaConfig
 
 # The SQL connector jar carries its own Kafka client under this prefix; the plain class name would not be found.
 _SHADED = "org.apache.flink.kafka.shaded."

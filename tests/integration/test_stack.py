@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -217,6 +218,23 @@ def test_secrets_are_readable_by_the_owner_only(stack: Stack) -> None:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
     words = [word for process in our_processes(stack) for word in process.cmdline()]
     assert secret.read_text() not in " ".join(words)
+
+
+@pytest.mark.parametrize("user", ["default", "writer", "analyst"])
+def test_clickhouse_lets_the_generated_users_in_and_nobody_else(stack: Stack, user: str) -> None:
+    def answer(password: str) -> int:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{stack.config.stack.port('clickhouse')}/?query=SELECT%201",
+            headers={"X-ClickHouse-User": user, "X-ClickHouse-Key": password},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=20) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert answer(password_file(stack.config, user).read_text()) == 200
+    assert answer("guess") in (401, 403)
 
 
 def test_a_second_state_folder_runs_beside_the_first(stack: Stack, tmp_path: Path) -> None:

@@ -1,0 +1,109 @@
+"""The sections of the configuration, with their defaults. `jobs.config` fills them; nothing here reads anything."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from jobs.config_kafka import NO_SECRET, Secret, kafka_confluent, kafka_flink_sql, kafka_python
+
+__all__ = ["ClickHouseConfig", "FlinkConfig", "KafkaConfig", "RegistryConfig", "Secret", "StackConfig"]
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaConfig:
+    """How to reach Kafka; the methods translate it for each client library."""
+
+    bootstrap: str = ""
+    """Comma-separated host:port list. Default: the local stack's broker."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = ""
+    sasl_username: str = ""
+    sasl_password: Secret = NO_SECRET
+    ssl_cafile: str = ""
+    """PEM file of the certificate authorities to trust; empty: those of the system."""
+    ssl_certfile: str = ""
+    ssl_keyfile: str = ""
+    """PEM client certificate and its unencrypted PKCS#8 key, for mutual TLS."""
+
+    def kafka_python(self) -> dict[str, Any]:
+        """Keyword arguments of kafka-python's clients."""
+        return kafka_python(self)
+
+    def confluent(self) -> dict[str, str]:
+        """Settings of confluent-kafka's clients."""
+        return kafka_confluent(self)
+
+    def flink_sql(self) -> dict[str, str]:
+        """Options of the Flink SQL Kafka connector (``properties.*``), secrets included: do not log them."""
+        return kafka_flink_sql(self)
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryConfig:
+    """The schema registry's Confluent-compatible API."""
+
+    url: str = ""
+    """Base URL up to, not including, ``/subjects``. Default: the local stack's registry."""
+    username: str = ""
+    password: Secret = NO_SECRET
+
+
+@dataclass(frozen=True, slots=True)
+class FlinkConfig:
+    """The Flink cluster and what jobs ask of it."""
+
+    rest_url: str = ""
+    parallelism: int = 1
+    checkpoint_interval_ms: int = 1_000
+    checkpoint_dir: str = ""
+    """URI that JobManager and TaskManagers can write. Default: a folder of the state directory."""
+    savepoint_dir: str = ""
+    execution_mode: Literal["thread", "process"] = "thread"
+    python_executable: str = ""
+    """Interpreter on the TaskManagers (process mode). Default: the one that runs this command."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClickHouseConfig:
+    """ClickHouse over HTTP: the local gateway or a real server."""
+
+    url: str = ""
+    username: str = "default"
+    password: Secret = NO_SECRET
+    database: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class StackConfig:
+    """The local stack. Ports are moved together by `port_offset`, so that a second checkout runs beside the first."""
+
+    port_offset: int = 0
+    kafka_port: int = 28_092
+    kafka_controller_port: int = 28_093
+    registry_port: int = 28_081
+    flink_rest_port: int = 28_181
+    flink_rpc_port: int = 28_123
+    flink_blob_port: int = 28_124
+    clickhouse_port: int = 28_223
+    taskmanagers: int = 2
+    """One-slot TaskManagers that `stack up` starts: one slot runs one parallel instance of one job."""
+    kafka_heap_mb: int = 768
+    registry_heap_mb: int = 320
+    jobmanager_heap_mb: int = 640
+    taskmanager_heap_mb: int = 896
+    start_timeout_s: int = 180
+    """How long a component may take until it answers, on a slow and busy machine."""
+    cache_dir: str = ""
+    """Where downloaded artifacts live, shared by all checkouts. Default: ``$XDG_CACHE_HOME/tradestream``."""
+    java_home: str = ""
+    """JDK 17 or later. Default: ``$JAVA_HOME``, else ``java`` on the PATH."""
+
+    def port(self, name: str) -> int:
+        """The effective port of ``kafka``, ``kafka_controller``, ``registry``, ``flink_rest`` ..., offset included."""
+        return int(getattr(self, f"{name}_port")) + self.port_offset
+
+    def port_names(self) -> tuple[str, ...]:
+        """The names that `port` knows."""
+        return tuple(f.name.removesuffix("_port") for f in dataclasses.fields(self) if f.name.endswith("_port"))
