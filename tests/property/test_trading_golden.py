@@ -1,0 +1,238 @@
+"""Golden scenarios: tests/golden/trading_*.txt, to be read by people who know trading.
+
+A line that begins with `>` is an input; the lines below it are everything that it caused. The test runs the inputs and compares
+the whole text. After a wanted change of the rules: `PYTHONPATH=. python tests/property/test_trading_golden.py --update`, then read the diff.
+Every scenario starts with an open session, 09:30 to 16:00, another one on the next day, the symbol IBM (tick 0.01) and
+no quotes. Outcomes reach the risk stage after each input, but between `> hold outcomes` and `> settle`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trading_harness as h
+
+from udfs.domain.reasons import NOT_REACHABLE, REASONS
+
+GOLDEN = Path(__file__).resolve().parent.parent / "golden"
+FILES = sorted(GOLDEN.glob("trading_*.txt"))
+
+
+def e4(text: str) -> int:
+    """Decimal text as 1/10,000."""
+    whole, _, fraction = text.removeprefix("-").partition(".")
+    value = int(whole) * 10_000 + int((fraction + "0000")[:4])
+    return -value if text.startswith("-") else value
+
+
+def money(value: int | None) -> str:
+    """1/10,000 as decimal text, at least two places."""
+    if value is None:
+        return "-"
+    sign, value = ("-", -value) if value < 0 else ("", value)
+    text = f"{value // 10_000}.{value % 10_000:04d}"
+    return sign + (text[:-2] if text.endswith("00") else text)
+
+
+def at(text: str) -> int:
+    """HH:MM[:SS] of the session's day, or next-HH:MM of the day after, as nanoseconds."""
+    day = h.OPEN if not text.startswith("next-") else h.NEXT_OPEN
+    hour, minute, *rest = (int(part) for part in text.removeprefix("next-").split(":"))
+    second = rest[0] if rest else 0
+    return day + ((hour - 9) * 3600 + (minute - 30) * 60 + second) * h.SECOND
+
+
+class Scenario:
+    """Runs the inputs of one scenario."""
+
+    def __init__(self) -> None:
+        self.desk = h.Desk(check_every_step=True)
+        self.desk.run(
+            [
+                h.session("day-1", at("09:30"), at("16:00")),
+                h.session("day-2", at("next-09:30"), at("next-16:00")),
+                h.instrument("IBM"),
+            ]
+        )
+        self.now = at("09:30")
+        self.sequences: dict[str, int] = {}
+        self.hold = False
+        self.started = False
+
+    def run(self, line: str) -> list[str]:
+        """Apply one input line; returns what to print below it."""
+        kind, *words = line.split()
+        options = dict(word.split("=", 1) for word in words if "=" in word)
+        plain = [word for word in words if "=" not in word]
+        if kind not in ("account", "instrument") and not self.started:
+            self.started = True
+            self.desk.run([h.snapshot_end()])
+        before = len(self.desk.records)
+        shown = getattr(self, f"do_{kind}")(plain, options)
+        if not self.hold:
+            self.desk.settle()
+        return [render(topic, record) for topic, record in self.desk.records[before:]] + (shown or [])
+
+    def do_account(self, plain: list[str], options: dict[str, str]) -> None:
+        terms: dict[str, Any] = {}
+        for name in ("cash", "commission", "max_order_notional"):
+            if name in options:
+                terms[name] = e4(options[name])
+        for name in ("max_order_quantity", "max_position"):
+            if name in options:
+                terms[name] = int(options[name])
+        if "holds" in options:
+            terms["positions"] = {s: int(q) for s, q in (p.split(":") for p in options["holds"].split(","))}
+        self.desk.run([h.account(plain[0], active="inactive" not in plain, **terms)])
+
+    def do_instrument(self, plain: list[str], options: dict[str, str]) -> None:
+        self.desk.run([h.instrument(plain[0], e4(options.get("tick", "0.01")), "inactive" not in plain)])
+
+    def do_quote(self, plain: list[str], options: dict[str, str]) -> None:
+        symbol, *quotes = plain
+        self.now = at(options["at"]) if "at" in options else self.now
+        venues = []
+        for text in quotes:
+            exchange, _, sides = text.partition(":")
+            values: list[Any] = []
+            for side in sides.split("/"):
+                price, _, size = side.partition("x")
+                values += [None, 0] if price == "none" else [e4(price), int(size)]
+            venues.append((exchange, *values))
+        self.sequences[symbol] = self.sequences.get(symbol, 0) + 1
+        times = {v[0]: at(options["since"]) for v in venues} if "since" in options else None
+        self.desk.run([h.quote(symbol, self.sequences[symbol], venues, self.now, times)])
+
+    def do_order(self, plain: list[str], options: dict[str, str]) -> None:
+        order_id, account_id, side, quantity, symbol, order_type, *rest = plain
+        self.now = at(options["at"]) if "at" in options else self.now
+        price = e4(rest.pop(0)) if rest and rest[0].lstrip("-")[0].isdigit() else None
+        fields: dict[str, Any] = {"orderType": order_type, "stp": options.get("stp", "NONE")}
+        if "stop" in options:
+            fields["stopPrice"] = e4(options["stop"])
+        if "timestamp" in options:
+            fields["timestamp"] = at(options["timestamp"])
+        else:
+            fields["timestamp"] = self.now
+        step = h.order(
+            order_id.replace("~", " "), account_id, symbol, side, int(quantity), price, rest[0] if rest else "DAY"
+        )
+        self.desk.run([(step[0], {**step[1], **fields})])
+
+    def do_cancel(self, plain: list[str], options: dict[str, str]) -> None:
+        self._command("CANCEL", plain)
+
+    def do_replace(self, plain: list[str], options: dict[str, str]) -> None:
+        self._command("REPLACE", plain)
+
+    def _command(self, command: str, plain: list[str]) -> None:
+        step = h.order(plain[0], plain[1], "IBM", "BUY", 0, None, timestamp=self.now, command=command)
+        self.desk.run([step])
+
+    def do_clock(self, plain: list[str], options: dict[str, str]) -> None:
+        self.now = at(plain[0])
+        self.desk.run([("clock", self.now)])
+
+    def do_hold(self, plain: list[str], options: dict[str, str]) -> None:
+        self.hold = True
+
+    def do_settle(self, plain: list[str], options: dict[str, str]) -> None:
+        self.hold = False
+
+    def do_control(self, plain: list[str], options: dict[str, str]) -> None:
+        fields = {
+            "controlId": "c1",
+            "kind": plain[0],
+            "scope": "ALL",
+            "target": None,
+            "value": None,
+            "issuedBy": "operator",
+            "reason": "test",
+            "timestamp": self.now,
+        }
+        self.desk.run([("control", fields)])
+
+    def do_show(self, plain: list[str], options: dict[str, str]) -> list[str]:
+        account = self.desk.risk[0].book.accounts[plain[0]]
+        held = [
+            f"{p.symbol}:{p.quantity} (buying {p.open_buys}, offering {p.open_sells})"
+            for p in account.positions.values()
+        ]
+        return [
+            f"  {plain[0]}  cash {money(account.cash_e4)}  reserved {money(account.reserved_e4)}  "
+            f"free {money(account.buying_power())}  holds {', '.join(held) or 'nothing'}"
+        ]
+
+
+def render(topic: str, r: dict[str, Any]) -> str:
+    """One record as an aligned line."""
+    if topic == "order-events":
+        what = "event " if r["eventType"] == "STATUS" else r["eventType"].lower()
+        fill = f"{r['lastQuantity']} @ {money(r['lastPrice'])}" if r["lastQuantity"] else ""
+        reason = "" if r["reason"] == "NONE" else r["reason"]
+        line = f"  {what} {r['orderId'][:12]:<4} #{r['sequence']} {r['status']:<16} done {r['cumQuantity']:>4} open "
+        return f"{line}{r['leavesQuantity']:>4}  {fill:<16}{r['venue'] or '':<5}{reason} {r['reasonText'] or ''}".rstrip()
+    if topic == "trade-events":
+        return (
+            f"  trade  {r['orderId']:<4} {r['side']:<4} {r['quantity']:>4} {r['symbol']} @ {money(r['executionPrice'])} "
+            f"{r['venue']:<4} {r['liquidity']:<8} fee {money(r['commission'])} {r['tradeId']}"
+        )
+    if topic == "routing-decisions":
+        return (
+            f"  route  {r['orderId']:<4} {r['side']:<4} {r['quantity']:>4} {r['action']:<16} {r['venue']:<4} "
+            f"at {money(r['price'])}  market {money(r['bidPrice'])}/{money(r['askPrice'])}  "
+            f"book {money(r['bookBidPrice'])}/{money(r['bookAskPrice'])}"
+        )
+    if topic == "risk-events":
+        return (
+            f"  risk   {r['orderId']:<4} {r['type']} {r['reason']} limit {r['limitValue']} found {r['observedValue']} "
+            f"free {money(r['buyingPower'])}"
+        )
+    return f"  dead letter {r['eventId']} {r['reason']}: {r['detail']}"
+
+
+def replay(text: str) -> str:
+    """The golden text as the engines of today make it."""
+    result: list[str] = []
+    scenario = Scenario()
+    for line in text.splitlines():
+        if line.startswith("Scenario:"):
+            scenario = Scenario()
+        if line.startswith(">"):
+            result.append(line)
+            result.extend(scenario.run(line[1:].strip()))
+        elif not line.startswith("  "):
+            result.append(line)
+    return "\n".join(result) + "\n"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_golden_scenarios_replayed_give_the_same_text(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert replay(text) == text
+
+
+def test_golden_scenarios_cover_every_reachable_reason() -> None:
+    outputs = "\n".join(
+        line for path in FILES for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("  ")
+    )
+    missing = [
+        reason.name for reason in REASONS if reason.name not in NOT_REACHABLE and reason.name not in outputs.split()
+    ]
+    assert not missing, f"no golden scenario shows {missing}"
+
+
+def test_golden_scenarios_unreachable_reasons_do_not_appear() -> None:
+    words = {word for path in FILES for word in path.read_text(encoding="utf-8").split()}
+    assert not [name for name in NOT_REACHABLE if name in words and name != "NONE" and name != "UNKNOWN"]
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--update"]:
+        sys.exit("usage: PYTHONPATH=. python tests/property/test_trading_golden.py --update")
+    for golden in FILES:
+        golden.write_text(replay(golden.read_text(encoding="utf-8")), encoding="utf-8")
+        print(f"written: {golden.name}; read the diff")
