@@ -1,0 +1,53 @@
+"""Options of every test run: which form of the hot modules is tested."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+for folder in (ROOT, ROOT / "tests"):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+from uncompiled import use_sources  # noqa: E402
+
+from infra import compile as hot  # noqa: E402
+
+_form = pytest.StashKey[str]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options."""
+    parser.addoption(
+        "--uncompiled", action="store_true", help="import the sources of schemas and udfs, not what mypyc made of them"
+    )
+    parser.addoption(
+        "--compiled", action="store_true", help="fail at once unless the compiled modules are there and up to date"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Decide which form is imported, before any test module is; stale machine code is never tested."""
+    current = hot.is_current()
+    if config.getoption("--compiled") and not current:
+        raise pytest.UsageError("the compiled modules are missing or stale: run `python -m infra.compile`")
+    if config.getoption("--uncompiled") or not current:
+        use_sources()
+        form = "interpreted" if current or not hot.compiled_files() else "interpreted (the compiled ones are stale)"
+    else:
+        form = "compiled"
+    config.stash[_form] = form
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say which form is tested."""
+    return f"hot modules: {config.stash[_form]}"
+
+
+@pytest.fixture(scope="session")
+def compiled(pytestconfig: pytest.Config) -> bool:
+    """Tell whether the compiled hot modules are tested."""
+    return pytestconfig.stash[_form] == "compiled"
