@@ -1,23 +1,25 @@
 """The market data engine of one shard of symbols: raw feed records in, market-data, nbbo and dead-letter out.
 
-Ordering: records of one symbol come in the order of their Kafka partition; everything a record causes is written in that order.
-`apply` writes the market data events and dead letters of a record; `flush` writes one NBBO for each symbol whose market
-looks different from what was published last, so a burst within a batch costs one NBBO (conflation).
+Ordering: records of one symbol come in the order of their Kafka partition; everything a record causes is written in
+that order. `apply` writes the market data events and dead letters of a record; `flush` writes one NBBO for each symbol
+whose market looks different from what was published last, so a burst within a batch costs one NBBO (conflation).
 
 Invariants:
 - Every record ends as exactly one market data event or exactly one dead letter.
 - Nothing depends on a clock or on how records are grouped into batches, but for which NBBO states are published.
 - `restore(snapshot())` gives an engine that continues with identical output.
 
-Duplicates and gaps: sequence numbers count per feed, and a feed carries one symbol. A number at or below the highest seen is a
-duplicate (a refused record counts as seen); numbers that were skipped are counted as missing, not refused: nobody can send
-them again. The marks of the last `FEEDS_PER_SYMBOL` feeds of a symbol are kept, so a feed that is replayed after that many
-newer ones is taken for new.
+Duplicates and gaps: sequence numbers count per feed, and a feed carries one symbol. A number at or below the highest
+seen is a duplicate (a refused record counts as seen); numbers that were skipped are counted as missing, not refused:
+nobody can send them again. The marks of the last `FEEDS_PER_SYMBOL` feeds of a symbol are kept, so a feed that is
+replayed after that many newer ones is taken for new.
 
-Late records: one that is older than the record before it in its feed by more than `max_regress_ns` is refused, so that one
-glitch does not rewind the market; when `resync_after` come in a row, it was the earlier time that was wrong, and they count.
+Late records: one that is older than the record before it in its feed by more than `max_regress_ns` is refused, so that
+one glitch does not rewind the market; when `resync_after` come in a row, it was the earlier time that was wrong, and
+they count.
 
-Complexity: a record costs one pass over the exchanges of its symbol; state grows with symbols, exchanges and feeds, all bounded.
+Complexity: a record costs one pass over the exchanges of its symbol; state grows with symbols, exchanges and feeds,
+all bounded.
 """
 
 from typing import Final
@@ -94,9 +96,7 @@ class _SymbolState:
         feed = self.feeds.get(feed_id)
         if feed is None:
             if len(self.feeds) >= FEEDS_PER_SYMBOL:
-                for oldest in self.feeds:
-                    break
-                del self.feeds[oldest]
+                del self.feeds[next(iter(self.feeds))]
             feed = _Feed()
             self.feeds[feed_id] = feed
         return feed
@@ -106,7 +106,7 @@ class MarketShard:
     """Normalises, checks and consolidates the market data of the symbols of one shard; see the module's contract."""
 
     def __init__(self, shard: int, shards: int, schema_ids: dict[str, int], limits: MarketLimits) -> None:
-        """`schema_ids`: topic name to registry id, for raw-feed, market-data, nbbo and dead-letter; KeyError when one lacks."""
+        """`schema_ids`: registry id by topic, of raw-feed, market-data, nbbo and dead-letter; KeyError names a missing."""
         self.outbox = MarketOutbox()
         self.counters = MarketCounters()
         self._shard = shard
@@ -269,7 +269,7 @@ class MarketShard:
         return None
 
     def _write_quote(self, raw: raw_feed.RawFeedRecord, quote: QuoteLine, venue: Venue, state: _SymbolState) -> None:
-        """The exchange's quote after the line: the line's own sides, whatever they are worth, and what stood on the other."""
+        """The exchange's quote after the line: the line's own sides, and what stood on the other."""
         bid_price = quote.bid_price if quote.bid_present else venue.bid.price
         bid_size = quote.bid_size if quote.bid_present else venue.bid.size
         ask_price = quote.ask_price if quote.ask_present else venue.ask.price

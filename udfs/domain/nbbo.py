@@ -4,22 +4,25 @@ Ordering: quotes are applied in the order of their feed; times may step back a l
 
 Rules:
 - An exchange has one bid and one ask; a line replaces the sides that it speaks about.
-- A side that is suspicious, or whose condition is not firm, is known to have replaced the old one but cannot be trusted: the
-  exchange has no such side until the next good line.
-- An exchange cannot lock or cross itself: a new side that reaches the exchange's own other side makes that older side void.
-  (Feeds send the two sides as two lines, so a moving quote passes through such a state all the time.)
-- The best bid is the highest; between equal prices the larger size wins, then the more recent. The size published is that
-  exchange's own, not the sum, because it is what one routed order can meet there. The ask mirrors this.
-- A side that was not updated for `stale_after_ns` of the symbol's market time is not used, and neither is one from the future
-  (left by a replay of an older day). Both sides of an exchange whose own spread is wider than `max_spread_bps` are not used.
-- Locked markets (best bid = best ask) are published as they are. In a crossed one (best bid > best ask) the older of the two
-  quotes is left out if it is older than `crossed_after_ns`, because a quote that others trade through for so long is no
-  longer there; and so on until the market is uncrossed or all of it is fresh. A fresh cross is published as it is.
-- Best-quote feeds: some sources (Lean's equity files are one) report only the quotes that are the national best. Each line
-  then also says that every better bid (or ask), and every larger one at that price, has gone from the other exchanges.
+- A side that is suspicious, or whose condition is not firm, is known to have replaced the old one but cannot be
+  trusted: the exchange has no such side until the next good line.
+- An exchange cannot lock or cross itself: a new side that reaches the exchange's own other side makes that older side
+  void. (Feeds send the two sides as two lines, so a moving quote passes through such a state all the time.)
+- The best bid is the highest; between equal prices the larger size wins, then the more recent. The size published is
+  that exchange's own, not the sum, because it is what one routed order can meet there. The ask mirrors this.
+- A side that was not updated for `stale_after_ns` of the symbol's market time is not used, and neither is one from the
+  future (left by a replay of an older day). Both sides of an exchange whose own spread is wider than `max_spread_bps`
+  are not used.
+- Locked markets (best bid = best ask) are published as they are. In a crossed one (best bid > best ask) the older of
+  the two quotes is left out if it is older than `crossed_after_ns`, because a quote that others trade through for so
+  long is no longer there; and so on until the market is uncrossed or all of it is fresh. A fresh cross is published as
+  it is.
+- Best-quote feeds: some sources (Lean's equity files are one) report only the quotes that are the national best. Each
+  line then also says that every better bid (or ask), and every larger one at that price, has gone from the other
+  exchanges.
 
-Invariant: what `consolidate` returns is a function of the accepted records so far, so that the grouping into batches decides
-only which of these states are published, never what they say.
+Invariant: what `consolidate` returns is a function of the accepted records so far, so that the grouping into batches
+decides only which of these states are published, never what they say.
 Complexity: a quote costs one pass over the exchanges of its symbol (20 at most), so does a consolidation.
 """
 

@@ -1,16 +1,17 @@
 """Parse feed lines into normalised quotes and trades: strict, bounded, one precise reason for every refusal.
 
-Purpose: turn one source line (bytes, as it came) into the numbers of a quote or a trade. Formats known so far are Lean's two
-tick formats (one day of one symbol per file, comma-separated, no header):
+Purpose: turn one source line (bytes, as it came) into the numbers of a quote or a trade. Formats known so far are
+Lean's two tick formats (one day of one symbol per file, comma-separated, no header):
 
 - trade: ``ms, price_e4, size, exchange letter, sale condition (hex flags), suspicious``
 - quote: ``ms, bid_price_e4, bid_size, ask_price_e4, ask_size, exchange letter, condition (hex flags), suspicious``
 
-``ms`` counts from midnight in New York. A quote line usually carries one side, the other being ``0,0``, which means "not in this
-line", not "gone". A side with a price and size 0 is a withdrawal of that side; a line of four zeroes withdraws both sides.
+``ms`` counts from midnight in New York. A quote line usually carries one side, the other being ``0,0``, which means
+"not in this line", not "gone". A side with a price and size 0 is a withdrawal of that side; a line of four zeroes
+withdraws both sides.
 
-Invariants: a parser either fills all fields of its result and returns None, or returns a Refusal and the result must not be read.
-No input raises. Known limits: prices have four decimals and there is one session day per feed file.
+Invariants: a parser either fills all fields of its result and returns None, or returns a Refusal and the result must
+not be read. No input raises. Known limits: prices have four decimals and there is one session day per feed file.
 Complexity: linear in the length of the line, which is bounded by `MarketLimits.max_line_bytes`.
 """
 
@@ -25,8 +26,9 @@ DAY_MS: Final = 86_400_000
 NS_PER_MS: Final = 1_000_000
 
 # One letter per participant, as on the consolidated tapes (CTA and UTP plans' participant codes; Lean uses the same
-# letters, see Common/Exchange.cs there), with the market identifier code of ISO 10383 that we publish. In 2013's data C is
-# the National Stock Exchange, M the Chicago Stock Exchange, W CBOE's stock exchange: their successors keep letter and code.
+# letters, see Common/Exchange.cs there), with the market identifier code of ISO 10383 that we publish. In 2013's data
+# C is the National Stock Exchange, M the Chicago Stock Exchange, W CBOE's stock exchange: their successors keep letter
+# and code.
 EXCHANGES: Final = {
     b"A": "XASE",  # NYSE American
     b"B": "XBOS",  # Nasdaq BX
@@ -50,14 +52,15 @@ EXCHANGES: Final = {
     b"Z": "BATS",  # Cboe BZX
 }
 
-# Quote conditions that still promise an execution (flags of Lean's QuoteConditionFlags): regular, opening quote, resume,
-# fast trading. Every other flag marks a quote as slow, closing, halted, indicative or not firm, so that it may not set the NBBO.
+# Quote conditions that still promise an execution (flags of Lean's QuoteConditionFlags): regular, opening quote,
+# resume, fast trading. Every other flag marks a quote as slow, closing, halted, indicative or not firm, so that it may
+# not set the NBBO.
 FIRM_QUOTE_CONDITIONS: Final = 0x1 | 0x800 | 0x2000 | 0x200000
 
-# Sale conditions that may not update the last price (flags of Lean's TradeConditionFlags; the rule is the consolidated plans'
-# table of what updates the consolidated last, without its conditional cases): cash 1, next day 2, seller 3, derivatively
-# priced 9, form T 10, sold late 11, extended hours 13, out of sequence 14, stock-option 18, average price 20, price variation 22,
-# official close 24, prior reference price 25, official open 26, odd lot 31.
+# Sale conditions that may not update the last price (flags of Lean's TradeConditionFlags; the rule is the consolidated
+# plans' table of what updates the consolidated last, without its conditional cases): cash 1, next day 2, seller 3,
+# derivatively priced 9, form T 10, sold late 11, extended hours 13, out of sequence 14, stock-option 18, average price
+# 20, price variation 22, official close 24, prior reference price 25, official open 26, odd lot 31.
 INELIGIBLE_SALE_CONDITIONS: Final = (
     1 << 1 | 1 << 2 | 1 << 3 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 13 | 1 << 14
     | 1 << 18 | 1 << 20 | 1 << 22 | 1 << 24 | 1 << 25 | 1 << 26 | 1 << 31
@@ -86,12 +89,12 @@ class MarketLimits:
     ) -> None:
         """Limits that are not positive are refused with ValueError.
 
-        max_price_e4, max_size, max_line_bytes: more is absurd and refused. max_regress_ns: how far a record may be older than
-        the one before it in its feed; after `resync_after` refusals in a row the feed's clock is believed again.
-        max_spread_bps: an exchange whose own quote is wider does not set the NBBO. stale_after_ns: a side that was not updated
-        for longer (in the symbol's market time) is dropped. crossed_after_ns: while exchanges cross each other, the older quote
-        is dropped when it is older than this. best_quote_sources: comma-separated sources whose quote lines state the best
-        quote of the whole market (see nbbo.py), as Lean's equity files do.
+        max_price_e4, max_size, max_line_bytes: more is absurd and refused. max_regress_ns: how far a record may be
+        older than the one before it in its feed; after `resync_after` refusals in a row the feed's clock is believed
+        again. max_spread_bps: an exchange whose own quote is wider does not set the NBBO. stale_after_ns: a side that
+        was not updated for longer (in the symbol's market time) is dropped. crossed_after_ns: while exchanges cross
+        each other, the older quote is dropped when it is older than this. best_quote_sources: comma-separated sources
+        whose quote lines state the best quote of the whole market (see nbbo.py), as Lean's equity files do.
         """
         self.max_price_e4 = max_price_e4
         self.max_size = max_size
@@ -173,11 +176,11 @@ class TradeLine:
 class _Fields:
     """The fields of one line and the first thing that was wrong with them."""
 
-    __slots__ = ("parts", "refusal")
+    __slots__ = ("_refusal", "parts")
 
     def __init__(self, line: bytes, limits: MarketLimits, expected: int) -> None:
         self.parts: list[bytes] = []
-        self.refusal: Refusal | None = None
+        self._refusal: Refusal | None = None
         if len(line) > limits.max_line_bytes:
             self._refuse(
                 DEAD_LETTER_REASON_UNDECODABLE, f"line of {len(line)} bytes, at most {limits.max_line_bytes} are read"
@@ -187,8 +190,14 @@ class _Fields:
         if len(self.parts) != expected:
             self._refuse(DEAD_LETTER_REASON_UNDECODABLE, f"line has {len(self.parts)} fields, expected {expected}")
 
+    def problem(self) -> Refusal | None:
+        """The first thing that was wrong. A call, not an attribute, which a type checker would believe to stay as it
+        was.
+        """
+        return self._refusal
+
     def number(self, index: int, name: str, largest: int) -> int:
-        """A decimal number from 0 to `largest`; 0 with `refusal` set when it is not one."""
+        """A decimal number from 0 to `largest`; 0 and a problem when it is not one."""
         part = self.parts[index]
         if part.isdigit() and len(part) <= _MAX_DIGITS:
             value = int(part)
@@ -239,15 +248,16 @@ class _Fields:
         return self.number(0, "time", DAY_MS)
 
     def _refuse(self, reason: int, detail: str) -> None:
-        if self.refusal is None:
-            self.refusal = Refusal(reason, detail)
+        if self._refusal is None:
+            self._refusal = Refusal(reason, detail)
 
 
 def parse_quote(line: bytes, limits: MarketLimits, quote: QuoteLine) -> Refusal | None:
     """Fill `quote` from a Lean quote line, or say why not."""
     fields = _Fields(line, limits, _QUOTE_FIELDS)
-    if fields.refusal is not None:
-        return fields.refusal
+    refusal = fields.problem()
+    if refusal is not None:
+        return refusal
     quote.time_ms = fields.time_ms()
     quote.bid_price = fields.number(1, "bidPrice", limits.max_price_e4)
     quote.bid_size = fields.number(2, "bidSize", limits.max_size)
@@ -256,24 +266,27 @@ def parse_quote(line: bytes, limits: MarketLimits, quote: QuoteLine) -> Refusal 
     quote.exchange = fields.exchange(5)
     quote.condition = fields.flags(6, "condition")
     quote.suspicious = fields.boolean(7, "suspicious")
-    if fields.refusal is not None:
-        return fields.refusal
+    refusal = fields.problem()
+    if refusal is not None:
+        return refusal
     return _check_sides(quote)
 
 
 def parse_trade(line: bytes, limits: MarketLimits, trade: TradeLine) -> Refusal | None:
     """Fill `trade` from a Lean trade line, or say why not."""
     fields = _Fields(line, limits, _TRADE_FIELDS)
-    if fields.refusal is not None:
-        return fields.refusal
+    refusal = fields.problem()
+    if refusal is not None:
+        return refusal
     trade.time_ms = fields.time_ms()
     trade.price = fields.number(1, "price", limits.max_price_e4)
     trade.size = fields.number(2, "size", limits.max_size)
     trade.exchange = fields.exchange(3)
     trade.condition = fields.flags(4, "condition")
     trade.suspicious = fields.boolean(5, "suspicious")
-    if fields.refusal is not None:
-        return fields.refusal
+    refusal = fields.problem()
+    if refusal is not None:
+        return refusal
     if trade.price == 0 or trade.size == 0:
         return Refusal(
             DEAD_LETTER_REASON_INVALID_VALUE, f"trade without price or size: price={trade.price} size={trade.size}"
