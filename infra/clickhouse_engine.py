@@ -101,6 +101,8 @@ class Connection:
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
+        self._overlay: tuple[object, ...] = ("",)
+        self._undo: list[str] = []
 
     def classify(self, sql: str) -> Kind:
         """What the engine's parser makes of the text, without running it."""
@@ -173,23 +175,41 @@ class Connection:
         """Close the connection; a running stream is cancelled and temporary tables go."""
         self._raw.close()
 
-    @contextmanager
-    def scoped(self, database: str, settings: Mapping[str, str], *, restore: bool) -> Iterator[None]:
-        """Apply a request's database and settings; with `restore` (a session) put the old ones back afterwards."""
-        undo: list[str] = []
+    def apply(self, database: str, settings: Mapping[str, str]) -> None:
+        """Put a request's database and settings in force, for a connection that is used once."""
         if database:
-            if restore and (old := self.scalar("SELECT currentDatabase()")) != database:
-                undo.append(f"USE {quote_identifier(old)}")
             self.scalar(f"USE {quote_identifier(database)}")
         if settings:
-            if restore:
-                undo.extend(self._resets(settings))
             self.scalar("SET " + ", ".join(f"{name} = '{escape(value)}'" for name, value in settings.items()))
+
+    def overlay(self, database: str, settings: Mapping[str, str]) -> None:
+        """Put a request's database and settings in force over those of the session.
+
+        The same overlay as the last request's is left as it is, because clients send the same settings each time;
+        another one first gives way to the session's own values.
+        """
+        wanted = (database, *settings.items())
+        if wanted == self._overlay:
+            return
+        self.revert()
+        undo: list[str] = []
+        if database and (old := self.scalar("SELECT currentDatabase()")) != database:
+            undo.append(f"USE {quote_identifier(old)}")
+        if settings:
+            undo.extend(self._resets(settings))
+        self._undo = undo
         try:
-            yield
-        finally:
-            for sql in undo:
-                self.scalar(sql)
+            self.apply(database, settings)
+        except GatewayError:
+            self.revert()
+            raise
+        self._overlay = wanted
+
+    def revert(self) -> None:
+        """Give the session its own database and settings back."""
+        self._overlay = ("",)
+        while self._undo:
+            self.scalar(self._undo.pop())
 
     def _resets(self, settings: Mapping[str, str]) -> Iterator[str]:
         names = ", ".join(f"'{escape(name)}'" for name in settings)

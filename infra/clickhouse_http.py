@@ -29,7 +29,7 @@ from infra.clickhouse_engine import Connection, Engine, Figures, Sessions
 from infra.clickhouse_errors import GatewayError
 from infra.clickhouse_formats import Compressor, content_type, join_blocks, negotiate, streams
 from infra.clickhouse_request import Body, ExternalTable, Request, credentials, multipart, parse, read_body
-from infra.clickhouse_sql import InsertWithData, escape, insert_with_data, statement
+from infra.clickhouse_sql import InsertWithData, escape, insert_with_data, statement, tokens
 from infra.clickhouse_users import Role, User, Users
 
 _LOOK_AHEAD_BYTES = 1 << 18
@@ -241,7 +241,13 @@ class Handler(BaseHTTPRequestHandler):
                 connection = self.gateway.engine.connect(readonly=level)
                 stack.callback(connection.close)
             database = request.protocol.get("database") or self.headers.get("X-ClickHouse-Database") or ""
-            stack.enter_context(connection.scoped(database, request.settings, restore=bool(session)))
+            first = next(tokens(head), None)
+            if not session:
+                connection.apply(database, request.settings)
+            elif first is not None and first.is_word("SET", "USE"):
+                connection.revert()  # The statement changes the session itself, not this request's view of it.
+            else:
+                connection.overlay(database, request.settings)
             for table in request.external:
                 self._load_external(connection, table, user.role, exchange.figures)
                 if session:
@@ -352,6 +358,7 @@ class Handler(BaseHTTPRequestHandler):
             headers |= self._result_headers(exchange, fmt)
             if complete:
                 self._send_head(exchange, 200, headers | {"Content-Length": str(size)})
+                self._write(exchange, kept.read(_SEND_BYTES))
                 while part := kept.read(_SEND_BYTES):
                     self._write(exchange, part)
                 return
