@@ -112,6 +112,10 @@ class _LazyGroup(click.Group):
             raise _one_line(error) from error
 
 
+class _SettingsError(click.ClickException):
+    exit_code = EXIT_USAGE
+
+
 def _is_present(mount: _Mount) -> bool:
     return mount.module == __name__ or importlib.util.find_spec(mount.module) is not None
 
@@ -122,13 +126,14 @@ def _one_line(error: Exception) -> click.ClickException:
     package = kind.__module__.partition(".")[0]
     text = str(error).strip() or kind.__name__
     if isinstance(error, ConfigError):
-        message = click.ClickException(text)
-        message.exit_code = EXIT_USAGE
-        return message
+        return _SettingsError(text)
     if package in ("jobs", "infra", "schemas", "udfs"):
         return click.ClickException(text)
     if package == "kafka":
         return click.ClickException(f"Kafka: {_kafka_text(error)}")
+    if kind.__module__.startswith(("cimpl", "confluent_kafka")):
+        reason = error.args[0] if error.args else error
+        return click.ClickException(f"Kafka: {_confluent_text(str(getattr(reason, 'str', lambda: reason)()))}")
     if isinstance(error, OSError):
         return click.ClickException(text)
     return click.ClickException(
@@ -136,13 +141,19 @@ def _one_line(error: Exception) -> click.ClickException:
     )
 
 
+_NO_ANSWER: Final = (
+    "Is the broker running (`tradestream stack status`) and is kafka.bootstrap right (`tradestream config`)?"
+)
+
+
+def _confluent_text(text: str) -> str:
+    return f"no answer ({text}). {_NO_ANSWER}" if "transport failure" in text or "timed out" in text.lower() else text
+
+
 def _kafka_text(error: Exception) -> str:
     name = type(error).__name__
     if name in ("NoBrokersAvailable", "KafkaConnectionError", "KafkaTimeoutError", "NodeNotReadyError"):
-        return (
-            f"no answer ({error}). Is the broker running (`tradestream stack status`) and is kafka.bootstrap right "
-            "(`tradestream config`)?"
-        )
+        return f"no answer ({error}). {_NO_ANSWER}"
     if name == "UnknownTopicOrPartitionError":
         return f"{error}. `tradestream topics create` makes the missing topics"
     return f"{name}: {error}"

@@ -78,11 +78,18 @@ def print_table(headings: Mapping[str, str], rows: Sequence[Sequence[str]]) -> N
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
+    output = console()
     for heading, justify in headings.items():
         table.add_column(heading, justify="right" if justify == "right" else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    console().print(table)
+    if output.is_terminal:
+        output.print(table)
+        return
+    with output.capture() as capture:
+        output.print(table)
+    # Lines are padded to the width of the table, which is of no use in a file.
+    click.echo("\n".join(line.rstrip() for line in capture.get().rstrip("\n").split("\n")))
 
 
 def status(message: str) -> None:

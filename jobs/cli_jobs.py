@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from jobs.cli_common import (
     CliError,
@@ -44,14 +45,12 @@ _REMOTE_NOTE = (
 )
 
 
-class _JobName(click.ParamType):
+class _JobName(click.ParamType[str]):
     """A job of this checkout, with completion."""
 
     name = "job"
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[object]:
-        from click.shell_completion import CompletionItem
-
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [CompletionItem(key) for key in job_scripts() if key.startswith(incomplete)]
 
 
@@ -121,9 +120,7 @@ def submit(
     config = load_config(ctx, flink__parallelism=parallelism)
     _submit(
         config,
-        _Request(
-            job, from_savepoint, allow_non_restored_state, replace, requirements, timeout_s, dry_run, as_json
-        ),
+        _Request(job, from_savepoint, allow_non_restored_state, replace, requirements, timeout_s, dry_run, as_json),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import click
@@ -78,7 +79,10 @@ def list_command(ctx: click.Context, as_json: bool) -> None:
     counts = record_counts(config, present)
     if as_json:
         print_json(
-            [_facts(topic, config) | {"exists": topic.name in present, "offsets": counts.get(topic.name)} for topic in wanted]
+            [
+                _facts(topic, config) | {"exists": topic.name in present, "offsets": counts.get(topic.name)}
+                for topic in wanted
+            ]
         )
         return
     rows = []
@@ -118,8 +122,7 @@ def describe_command(ctx: click.Context, name: str, as_json: bool) -> None:
         there = existing(client, [topic]).get(name)
     facts = _facts(topic, config)
     if as_json:
-        cluster = {"partitions": there.partitions, "replication": there.replication, "settings": there.settings}
-        print_json(facts | {"cluster": cluster if there else None})
+        print_json(facts | {"cluster": dataclasses.asdict(there) if there else None})
         return
     click.echo(f"{topic.name}: {schema.root.doc}\n")
     for key, value in facts.items():
@@ -204,7 +207,9 @@ def _facts(topic: Topic, config: Config) -> dict[str, object]:
         "settings": [f"{key}={value}" for key, value in topic.settings(profile).items()],
         "producers": list(topic.producers),
         "consumers": list(topic.consumers),
-        "view": "last values: read uncommitted" if topic.at_least_once else "transactional: read committed for final events",
+        "view": "last values: read uncommitted"
+        if topic.at_least_once
+        else "transactional: read committed for final events",
     }
 
 

@@ -105,7 +105,10 @@ class FlinkRest:
         """TaskManagers and slots."""
         body = self._call("GET", "/overview")
         return Overview(
-            str(body["flink-version"]), int(body["taskmanagers"]), int(body["slots-total"]), int(body["slots-available"])
+            str(body["flink-version"]),
+            int(body["taskmanagers"]),
+            int(body["slots-total"]),
+            int(body["slots-available"]),
         )
 
     def jobs(self) -> list[Job]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from jobs.config import Config
 from schemas.catalogue import TOPICS, Topic
 
 _TIMEOUT_MS = 15_000
+_CONNECT_MS = 6_000
 
 
 class TopicError(RuntimeError):
@@ -53,9 +55,11 @@ class Difference:
 
 def chosen(names: Sequence[str]) -> list[Topic]:
     """The topics of the catalogue called `names`, or all. Raises TopicError for an unknown one."""
-    unknown = [name for name in names if name not in TOPICS]
-    if unknown:
-        raise TopicError(f"the catalogue has no topic {', '.join(unknown)}; it has {', '.join(TOPICS)}")
+    for name in names:
+        if name not in TOPICS:
+            close = difflib.get_close_matches(name, TOPICS, n=1, cutoff=0.5)
+            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(TOPICS)}"
+            raise TopicError(f"the catalogue has no topic {name}; {hint}")
     return [TOPICS[name] for name in names] or list(TOPICS.values())
 
 
@@ -66,7 +70,7 @@ def admin(config: Config) -> Iterator[KafkaAdminClient]:
         **config.kafka.kafka_python(),
         client_id="tradestream",
         request_timeout_ms=_TIMEOUT_MS,
-        bootstrap_timeout_ms=_TIMEOUT_MS,
+        bootstrap_timeout_ms=_CONNECT_MS,
     )
     try:
         yield client
@@ -155,7 +159,7 @@ def record_counts(config: Config, found: dict[str, Existing]) -> dict[str, int]:
     if not found:
         return {}
     consumer = KafkaConsumer(
-        **config.kafka.kafka_python(), enable_auto_commit=False, bootstrap_timeout_ms=_TIMEOUT_MS, group_id=None
+        **config.kafka.kafka_python(), enable_auto_commit=False, bootstrap_timeout_ms=_CONNECT_MS, group_id=None
     )
     try:
         parts = [TopicPartition(topic.name, number) for topic in found.values() for number in range(topic.partitions)]
