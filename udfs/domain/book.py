@@ -15,6 +15,7 @@ import heapq
 from typing import Final
 
 from schemas.messages.order_outcomes import OrderOutcome
+from udfs.domain.status_events import encode_terms
 
 _COMPACT_AT: Final = 64
 
@@ -26,9 +27,10 @@ class InvariantViolation(Exception):
 class Order:
     """An order in the match stage; money in 1/10,000 of the currency, quantities in shares, times in UTC ns.
 
-    `worst_price` is the limit, or the collar of a market order: no execution goes beyond it. `origin` is the identity
-    of the command that placed it (ids.order_origin). `decisions` counts its routing decisions. `outcome` is its line
-    in the running batch's report to the risk stage (outcomes.OutcomeLedger), None when the batch has not touched it.
+    `worst_price` is the limit, or the collar of a market order: no execution goes beyond it. `origin` is the
+    identity of the command that placed it (ids.order_origin), `terms` the bytes that all its events share. `decisions`
+    counts its routing decisions. `outcome` is its line in the running batch's report to the risk stage
+    (outcomes.OutcomeLedger), None when the batch has not touched it.
     """
 
     __slots__ = (
@@ -54,6 +56,7 @@ class Order:
         "side",
         "status",
         "symbol",
+        "terms",
         "time_in_force",
         "worst_price",
     )
@@ -92,6 +95,9 @@ class Order:
         self.commission_e4 = commission_e4
         self.account_shard = account_shard
         self.close_ns = close_ns
+        self.terms: bytes = encode_terms(
+            order_id, account_id, symbol, side, order_type, time_in_force, quantity, limit_price
+        )
         self.cum_quantity: int = 0
         self.sequence: int = 0
         self.status: int = 0

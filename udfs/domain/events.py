@@ -5,9 +5,8 @@ Invariants: every status change passes `lifecycle.transition`; sequences have no
 Complexity: constant for each record; this is where most of the match stage's time goes.
 """
 
-from schemas.messages import order_events, routing_decisions, trade_events
+from schemas.messages import routing_decisions, trade_events
 from schemas.messages.enums import (
-    ORDER_EVENT_TYPE_STATUS,
     ORDER_STATUS_EXECUTED,
     ORDER_STATUS_PARTIALLY_FILLED,
     REASON_CODE_NONE,
@@ -16,6 +15,7 @@ from udfs.domain.book import Book, Order
 from udfs.domain.ids import decision_id, order_event_id, trade_event_id
 from udfs.domain.lifecycle import is_final, transition
 from udfs.domain.outbox import Outbox
+from udfs.domain.status_events import encode_status
 from udfs.domain.street import Street
 
 
@@ -46,19 +46,10 @@ class MatchReporter:
         order.sequence = sequence
         self.outbox.order_events.put(
             order.kafka_key,
-            order_events.encode_fields(
+            encode_status(
                 self.event_schema,
                 order_event_id(order.origin, sequence),
-                ORDER_EVENT_TYPE_STATUS,
-                order.order_id,
-                order.account_id,
-                order.symbol,
-                order.side,
-                order.order_type,
-                order.time_in_force,
-                order.quantity,
-                order.limit_price,
-                None,
+                order.terms,
                 status,
                 reason,
                 text,
@@ -98,19 +89,10 @@ class MatchReporter:
         order.sequence = sequence
         self.outbox.order_events.put(
             order.kafka_key,
-            order_events.encode_fields(
+            encode_status(
                 self.event_schema,
                 order_event_id(order.origin, sequence),
-                ORDER_EVENT_TYPE_STATUS,
-                order.order_id,
-                order.account_id,
-                order.symbol,
-                order.side,
-                order.order_type,
-                order.time_in_force,
-                order.quantity,
-                order.limit_price,
-                None,
+                order.terms,
                 status,
                 REASON_CODE_NONE,
                 None,

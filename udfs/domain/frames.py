@@ -4,18 +4,28 @@ A frame holds the fields themselves and not the client's payload, so that frames
 not depend on the schema that the client wrote with.
 
 Layout, little endian: version u8; command, side, order type, time in force u8 each (codes of the enums); lengths in
-bytes of order id, account id and symbol u8 each; account shard u16; partition i32 and offset i64 of the command on
+bytes of order id, account id and symbol u8 each; account shard i16; partition i32 and offset i64 of the command on
 `orders`; quantity, limit price (0: none), worst price, commission per share, session close, reserved money, timestamp
-i64 each; then the three texts in UTF-8. For a cancel, everything after `offset` but the timestamp is 0.
-Known limits: read by the release that wrote it, or a newer one; texts are at most 255 bytes, as the schema of orders
-has it.
+i64 each; then the three texts in UTF-8. A cancel has 0 in worst price, commission, close and reserved money.
+Known limits: read by the release that wrote it, or a newer one; texts are at most 255 bytes, which the schema of
+orders sees to; shards are at most 32,767.
 """
 
-import struct
 from typing import Final
 
+from librt.strings import (
+    BytesWriter,
+    read_i16_le,
+    read_i32_le,
+    read_i64_le,
+    write_i16_le,
+    write_i32_le,
+    write_i64_le,
+)
+
+from schemas.messages.orders import OrderCommand
+
 FRAME_VERSION: Final = 1
-_HEAD: Final = struct.Struct("<BBBBBBBBHiqqqqqqqq")
 HEAD_BYTES: Final = 78
 
 
@@ -85,32 +95,44 @@ class Frame:
         self.reserved_e4 = reserved_e4
 
 
-def encode_frame(frame: Frame) -> bytes:
-    """The bytes of a frame. Raises struct.error when a number does not fit, which the checks of risk rule out."""
-    order_id = frame.order_id.encode("utf-8")
-    account_id = frame.account_id.encode("utf-8")
-    symbol = frame.symbol.encode("utf-8")
-    head = _HEAD.pack(
-        FRAME_VERSION,
-        frame.command,
-        frame.side,
-        frame.order_type,
-        frame.time_in_force,
-        len(order_id),
-        len(account_id),
-        len(symbol),
-        frame.account_shard,
-        frame.partition,
-        frame.offset,
-        frame.quantity,
-        frame.limit_price,
-        frame.worst_price,
-        frame.commission_e4,
-        frame.close_ns,
-        frame.reserved_e4,
-        frame.timestamp,
-    )
-    return head + order_id + account_id + symbol
+def encode_frame(
+    command: OrderCommand,
+    account_shard: int,
+    partition: int,
+    offset: int,
+    worst_price: int,
+    commission_e4: int,
+    close_ns: int,
+    reserved_e4: int,
+) -> bytes:
+    """The frame of a command. Raises OverflowError when a number does not fit, which the checks of risk rule out."""
+    order_id = command.order_id.encode("utf-8")
+    account_id = command.account_id.encode("utf-8")
+    symbol = command.symbol.encode("utf-8")
+    price = command.price
+    writer = BytesWriter()
+    writer.append(FRAME_VERSION)
+    writer.append(command.command)
+    writer.append(command.side)
+    writer.append(command.order_type)
+    writer.append(command.time_in_force)
+    writer.append(len(order_id))
+    writer.append(len(account_id))
+    writer.append(len(symbol))
+    write_i16_le(writer, account_shard)
+    write_i32_le(writer, partition)
+    write_i64_le(writer, offset)
+    write_i64_le(writer, command.quantity)
+    write_i64_le(writer, 0 if price is None else price)
+    write_i64_le(writer, worst_price)
+    write_i64_le(writer, commission_e4)
+    write_i64_le(writer, close_ns)
+    write_i64_le(writer, reserved_e4)
+    write_i64_le(writer, command.timestamp)
+    writer.write(order_id)
+    writer.write(account_id)
+    writer.write(symbol)
+    return writer.getvalue()
 
 
 def decode_frame(data: bytes) -> Frame:
@@ -119,30 +141,27 @@ def decode_frame(data: bytes) -> Frame:
         raise FrameError(f"frame of {len(data)} bytes is shorter than its head of {HEAD_BYTES}")
     if data[0] != FRAME_VERSION:
         raise FrameError(f"frame of version {data[0]}; this release reads version {FRAME_VERSION}")
-    head: tuple[int, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int] = (
-        _HEAD.unpack_from(data)
-    )
-    order_end = HEAD_BYTES + head[5]
-    account_end = order_end + head[6]
-    symbol_end = account_end + head[7]
+    order_end = HEAD_BYTES + data[5]
+    account_end = order_end + data[6]
+    symbol_end = account_end + data[7]
     if symbol_end != len(data):
         raise FrameError(f"frame of {len(data)} bytes should have {symbol_end}")
     return Frame(
-        head[1],
+        data[1],
         data[HEAD_BYTES:order_end].decode("utf-8"),
         data[order_end:account_end].decode("utf-8"),
         data[account_end:symbol_end].decode("utf-8"),
-        head[2],
-        head[3],
-        head[4],
-        head[11],
-        head[12],
-        head[17],
-        head[8],
-        head[9],
-        head[10],
-        head[13],
-        head[14],
-        head[15],
-        head[16],
+        data[2],
+        data[3],
+        data[4],
+        read_i64_le(data, 22),
+        read_i64_le(data, 30),
+        read_i64_le(data, 70),
+        read_i16_le(data, 8),
+        read_i32_le(data, 10),
+        read_i64_le(data, 14),
+        read_i64_le(data, 38),
+        read_i64_le(data, 46),
+        read_i64_le(data, 54),
+        read_i64_le(data, 62),
     )

@@ -16,6 +16,8 @@ after two sessions, because each id starts with the position of the command that
 from typing import Final
 
 _ORDERS_PREFIX: Final = "orders-"
+# The usual indices as text, because making it costs as much as the rest of an id.
+_SUFFIXES: Final[list[str]] = ["-" + str(number) for number in range(256)]
 
 
 def position_id(topic: str, partition: int, offset: int) -> str:
@@ -30,7 +32,7 @@ def order_origin(partition: int, offset: int) -> str:
 
 def order_event_id(origin: str, sequence: int) -> str:
     """Identity of the event number `sequence` (from 1) of the order placed at `origin`."""
-    return origin + "-" + str(sequence)
+    return origin + (_SUFFIXES[sequence] if sequence < 256 else "-" + str(sequence))
 
 
 def refused_command_id(position: str) -> str:
@@ -40,7 +42,7 @@ def refused_command_id(position: str) -> str:
 
 def trade_id(origin: str, sequence: int) -> str:
     """Identity of a match: the incoming order's origin and the sequence of the event that reports its fill."""
-    return "T" + origin[6:] + "-" + str(sequence)
+    return "T" + origin[6:] + (_SUFFIXES[sequence] if sequence < 256 else "-" + str(sequence))
 
 
 def trade_event_id(trade: str, is_buy: bool) -> str:

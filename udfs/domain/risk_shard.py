@@ -43,7 +43,7 @@ from schemas.messages.orders import OrderCommand
 from udfs.domain import ids, sources
 from udfs.domain.accounts import AccountBook, AccountState, OpenOrder
 from udfs.domain.dead_letters import DeadLetters
-from udfs.domain.frames import Frame, encode_frame
+from udfs.domain.frames import encode_frame
 from udfs.domain.order_ids import REJECTED_HERE, OrderIds, fingerprint_of, shard_of_entry
 from udfs.domain.outbox import Outbox
 from udfs.domain.reference import InstrumentState, ReferenceBook, is_visible_ascii
@@ -152,7 +152,6 @@ class RiskShard:
         except DecodeError as error:
             self.dead_letters.put_undecodable(sources.ORDERS, partition, offset, kafka_timestamp_ms, error, payload)
             return
-        cause_id = ids.order_origin(partition, offset)
         if command.account_id not in self.book.accounts and shard_of(command.account_id, self.shards) != self.shard:
             # Judged here it could be judged twice: once here as unknown, and once where its account is.
             self.dead_letters.put(
@@ -167,16 +166,16 @@ class RiskShard:
             )
             return
         if command.command == COMMAND_TYPE_NEW:
-            self._apply_new(command, cause_id, payload, partition, offset, kafka_timestamp_ms)
+            self._apply_new(command, payload, partition, offset, kafka_timestamp_ms)
         elif command.command == COMMAND_TYPE_CANCEL:
-            self._apply_cancel(command, cause_id, partition, offset)
+            self._apply_cancel(command, partition, offset)
         elif command.command == COMMAND_TYPE_REPLACE:
             self.reporter.refuse_command(
                 command,
                 ORDER_EVENT_TYPE_REPLACE_REJECTED,
                 REASON_CODE_VALIDATION_UNSUPPORTED_COMMAND,
                 "command=REPLACE",
-                cause_id,
+                ids.order_origin(partition, offset),
             )
         else:
             self.dead_letters.put(
@@ -193,7 +192,6 @@ class RiskShard:
     def _apply_new(
         self,
         command: OrderCommand,
-        cause_id: str,
         payload: bytes,
         partition: int,
         offset: int,
@@ -204,7 +202,9 @@ class RiskShard:
         if len(order_id) > MAX_ORDER_ID_LENGTH or not is_visible_ascii(order_id):
             self.judged += 1
             text = f"length={len(order_id)} max_length={MAX_ORDER_ID_LENGTH} allowed=visible-ascii"
-            self.reporter.reject_invalid(command, Refusal(REASON_CODE_VALIDATION_ORDER_ID_INVALID, text), cause_id)
+            self.reporter.reject_invalid(
+                command, Refusal(REASON_CODE_VALIDATION_ORDER_ID_INVALID, text), ids.order_origin(partition, offset)
+            )
             return
         key = ids.order_key(command.account_id, order_id)
         fingerprint = zlib.crc32(payload)
@@ -231,13 +231,13 @@ class RiskShard:
         if refusal is not None or account is None or instrument is None or session is None:
             self.order_ids.remember(key, fingerprint, REJECTED_HERE)
             if refusal is not None:
-                self.reporter.reject_invalid(command, refusal, cause_id)
+                self.reporter.reject_invalid(command, refusal, ids.order_origin(partition, offset))
             return
         worst_e4 = worst_price(command, instrument)
         refusal = assess(command, account, instrument, worst_e4)
         if refusal is not None:
             self.order_ids.remember(key, fingerprint, REJECTED_HERE)
-            self.reporter.reject_risk(command, refusal, account.buying_power(), cause_id)
+            self.reporter.reject_risk(command, refusal, account.buying_power(), ids.order_origin(partition, offset))
             return
         self.order_ids.remember(key, fingerprint, instrument.shard)
         self._approve(command, key, account, instrument, session, worst_e4, partition, offset)
@@ -259,69 +259,42 @@ class RiskShard:
         position = account.position(command.symbol)
         self.book.reserve(OpenOrder(key, command.order_id, account, position, is_buy, command.quantity, unit_e4))
         self.approved += 1
-        price = command.price
         self.outbox.forward[instrument.shard].append(
             encode_frame(
-                Frame(
-                    COMMAND_TYPE_NEW,
-                    command.order_id,
-                    command.account_id,
-                    command.symbol,
-                    command.side,
-                    command.order_type,
-                    command.time_in_force,
-                    command.quantity,
-                    0 if price is None else price,
-                    command.timestamp,
-                    self.shard,
-                    partition,
-                    offset,
-                    worst_e4,
-                    account.commission_e4,
-                    session.close_ns,
-                    command.quantity * unit_e4,
-                )
+                command,
+                self.shard,
+                partition,
+                offset,
+                worst_e4,
+                account.commission_e4,
+                session.close_ns,
+                command.quantity * unit_e4,
             )
         )
 
-    def _apply_cancel(self, command: OrderCommand, cause_id: str, partition: int, offset: int) -> None:
+    def _apply_cancel(self, command: OrderCommand, partition: int, offset: int) -> None:
         """Forward a cancel to the order's symbol shard, or refuse it when this account has no such order."""
         entry = self.order_ids.find(ids.order_key(command.account_id, command.order_id))
         if entry < 0:
             self.reporter.refuse_command(
-                command, ORDER_EVENT_TYPE_CANCEL_REJECTED, REASON_CODE_CANCEL_UNKNOWN_ORDER, None, cause_id
+                command,
+                ORDER_EVENT_TYPE_CANCEL_REJECTED,
+                REASON_CODE_CANCEL_UNKNOWN_ORDER,
+                None,
+                ids.order_origin(partition, offset),
             )
             return
         symbol_shard = shard_of_entry(entry)
         if symbol_shard == REJECTED_HERE:
             self.reporter.refuse_command(
-                command, ORDER_EVENT_TYPE_CANCEL_REJECTED, REASON_CODE_CANCEL_TOO_LATE, "status=REJECTED", cause_id
+                command,
+                ORDER_EVENT_TYPE_CANCEL_REJECTED,
+                REASON_CODE_CANCEL_TOO_LATE,
+                "status=REJECTED",
+                ids.order_origin(partition, offset),
             )
             return
-        price = command.price
-        self.outbox.forward[symbol_shard].append(
-            encode_frame(
-                Frame(
-                    COMMAND_TYPE_CANCEL,
-                    command.order_id,
-                    command.account_id,
-                    command.symbol,
-                    command.side,
-                    command.order_type,
-                    command.time_in_force,
-                    command.quantity,
-                    0 if price is None else price,
-                    command.timestamp,
-                    self.shard,
-                    partition,
-                    offset,
-                    0,
-                    0,
-                    0,
-                    0,
-                )
-            )
-        )
+        self.outbox.forward[symbol_shard].append(encode_frame(command, self.shard, partition, offset, 0, 0, 0, 0))
 
     def _apply_nbbo(self, payload: bytes) -> None:
         """Remember the best prices of a symbol, the reference of market orders, and the time."""
