@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from jobs.config import Config
 from jobs.demo_watch import ARCHIVED
@@ -20,6 +21,8 @@ from udfs.operators.clickhouse_client import Endpoint
 TABLES: Final[Mapping[str, str]] = {
     topic: "dead_letters" if topic == "dead-letter" else topic.replace("-", "_") for topic in ARCHIVED
 }
+
+Offsets = npt.NDArray[np.int64]
 
 _EVENTS: Final = """
 SELECT event_id, event_type, order_id, account_id, symbol, side, quantity, status, reason, cum_quantity, leaves_quantity,
@@ -165,9 +168,9 @@ class Archive:
         with self.client.query_rows_stream(sql) as stream:
             yield from stream
 
-    def _positions(self, topic: str) -> dict[int, np.ndarray]:
+    def _positions(self, topic: str) -> dict[int, Offsets]:
         tables = dict.fromkeys((TABLES[topic], "dead_letters"))
-        found: dict[int, np.ndarray] = {}
+        found: dict[int, Offsets] = {}
         sql = "\nUNION ALL\n".join(
             f"SELECT _partition, _offset FROM {table} WHERE _topic = {{topic:String}}" for table in tables
         )
@@ -179,7 +182,7 @@ class Archive:
         return found
 
 
-def _compare(topic: str, kafka: Mapping[int, Sequence[int]], rows: Mapping[int, np.ndarray]) -> TopicCount:
+def _compare(topic: str, kafka: Mapping[int, Sequence[int]], rows: Mapping[int, Offsets]) -> TopicCount:
     """One topic, by partition and offset."""
     missing: list[str] = []
     surplus: list[str] = []

@@ -89,6 +89,7 @@ class KafkaWatch:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Stop reading; what was counted stays."""
         self._stopped.set()
         self._thread.join(timeout=_TIMEOUT_S)
 
@@ -105,9 +106,10 @@ class KafkaWatch:
         if self._failure is not None:
             raise WatchError(f"the demo's own Kafka consumer stopped: {self._failure}")
 
-    def has_read(self, ends: Mapping[tuple[str, int], int]) -> bool:
-        """Whether every partition was read up to these end offsets."""
-        return all(self._ends.get(key, 0) >= end for key, end in ends.items())
+    def unread(self, ends: Mapping[tuple[str, int], int]) -> int:
+        """How many partitions were not yet read up to these end offsets. Raises WatchError."""
+        self.check()
+        return sum(self._ends.get(key, 0) < end for key, end in ends.items())
 
     def _run(self) -> None:
         settings = self._config.kafka.confluent() | {
@@ -115,7 +117,7 @@ class KafkaWatch:
             "isolation.level": "read_committed",
             "enable.auto.commit": "false",
             "enable.partition.eof": "true",
-            "auto.offset.reset": "error",
+            "auto.offset.reset": "earliest",
             "fetch.wait.max.ms": "200",
             "queued.max.messages.kbytes": "16384",
         }
@@ -224,8 +226,8 @@ class Probe:
         return behind
 
     def input_lag(self, topic: str) -> int:
-        """Records of one input of the trading job that it has not yet taken, as of its last checkpoint."""
-        group = next(group for group, topics in GROUPS.values() if topic in topics)
+        """Records of one input that its job has not yet taken, as of the last checkpoint."""
+        group = "trading" if topic == "controls" else next(g for g, topics in GROUPS.values() if topic in topics)
         ends = self.ends([topic], committed=True)
         request = ConsumerGroupTopicPartitions(group, self._partitions([topic]))
         answer = self._admin.list_consumer_group_offsets([request], request_timeout=_TIMEOUT_S)[group].result()

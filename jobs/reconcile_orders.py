@@ -48,8 +48,8 @@ class OrderFindings:
     """Cancelled orders by the command that asked for it."""
     stages: Counter[str] = field(default_factory=Counter)
     """Events by status; refused cancels and replacements by their type."""
-    reasons: Counter[str] = field(default_factory=Counter)
-    """Rejected orders, refused commands, cancellations and expiries by reason."""
+    refused_reasons: Counter[str] = field(default_factory=Counter)
+    """Refused cancels and replacements by reason."""
     problems: Problems = field(default_factory=Problems)
 
 
@@ -60,11 +60,9 @@ def follow_orders(events: Iterable[EventRow]) -> OrderFindings:
         if event.event_type != "STATUS":
             findings.refused[event.event_id.removesuffix("-R")] += 1
             findings.stages[event.event_type] += 1
-            findings.reasons[event.reason] += 1
+            findings.refused_reasons[event.reason] += 1
             continue
         findings.stages[event.status] += 1
-        if event.reason not in ("NONE", ""):
-            findings.reasons[event.reason] += 1
         _follow(findings, event)
     return findings
 

@@ -1,0 +1,157 @@
+"""`tradestream demo`: a market day through the whole system, and a report that adds up or says what differs.
+
+1. Start a stack of its own, make topics, schemas and tables, submit the jobs.
+2. Play the day: reference data, then ticks and orders merged by time; then the close.
+3. Wait until everything is processed, committed and archived.
+4. Reconcile, measure, report. Exit 1 when something does not add up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from confluent_kafka import KafkaException
+from rich.console import Console
+
+from infra.feeds.publisher import PublishError
+from infra.stack import terminate_as_interrupt
+from jobs.cli_common import EXIT_FAILED, EXIT_INTERRUPTED, META_OVERRIDES, CliError, load_config, print_json, status
+from jobs.demo_display import Display
+from jobs.demo_plan import DemoOptions, PlanError
+from jobs.demo_report import print_report, report_console
+from jobs.demo_result import Result, judge
+from jobs.demo_run import DemoRun
+from jobs.demo_setup import FOLDER, DemoError, only_demo
+
+REPORT: Final = "report.json"
+DEFAULTS: Final = DemoOptions()
+
+
+class _Speed(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in newer releases only
+    """A multiple of real time, or `max`."""
+
+    name = "N|max"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """0 for max."""
+        if value == "max":
+            return 0.0
+        try:
+            speed = float(str(value).removesuffix("x"))
+        except ValueError:
+            speed = 0.0
+        if not 0 < speed < 1e9:
+            self.fail(f"{value!r} is neither a positive multiple of real time nor max", param, ctx)
+        return speed
+
+
+@click.command()
+@click.option(
+    "--ticks", type=click.Path(path_type=Path, exists=True), help="Real ticks: a Lean zip, or a folder of them."
+)
+@click.option("--speed", type=_Speed(), help="Multiple of real time, or max. [default: the day in under two minutes]")
+@click.option("--orders", type=click.IntRange(0, 20_000_000), default=DEFAULTS.orders, show_default=True)
+@click.option(
+    "--symbols", type=click.IntRange(1, 2_000), default=DEFAULTS.symbols, show_default=True, help="If simulated."
+)
+@click.option("--accounts", type=click.IntRange(1, 20_000), default=DEFAULTS.accounts, show_default=True)
+@click.option("--seed", type=int, default=DEFAULTS.seed, show_default=True, help="Another seed, another day.")
+@click.option("--keep", is_flag=True, help="Leave the stack up afterwards, to look around.")
+@click.option("--check", is_flag=True, help="Play nothing: reconcile again what a demo with --keep has left.")
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON on stdout; progress goes to stderr.")
+@click.pass_context
+def demo(
+    ctx: click.Context,
+    ticks: Path | None,
+    speed: float | None,
+    orders: int,
+    symbols: int,
+    accounts: int,
+    seed: int,
+    keep: bool,
+    check: bool,
+    as_json: bool,
+) -> None:
+    """Play a market day through the whole system.
+
+    Starts Kafka, a schema registry, Flink and ClickHouse in a folder and on ports of its own, submits the jobs, plays a
+    simulated day (or --ticks) with a known share of bad input, and reports what happened and whether it adds up:
+    every order, trade, share and cent. Ctrl-C ends it cleanly at any moment; a second one at once.
+
+    \b
+    Examples:
+      tradestream demo
+      tradestream demo --keep --orders 100000
+      tradestream demo --ticks ../shared/data/lean_tick --speed max
+
+    Exit codes: 0 it adds up, 1 it does not or something failed, 130 interrupted.
+    """
+    options = DemoOptions(orders, symbols, accounts, seed, speed, ticks)
+    base = load_config(ctx)
+    display = Display()
+    run = DemoRun(base, ctx.meta.get(META_OVERRIDES, {}), options, display)
+    with terminate_as_interrupt(), only_demo(base.state_dir / FOLDER), _ending(run, keep=keep or check) as ending:
+        with display:
+            if check:
+                run.attach()
+            else:
+                run.start()
+                run.play()
+                run.drain()
+            display.begin("Reconciling")
+            result = judge(run.config, run.watch, run.archive, run.played, display.durations)
+            display.end()
+        ending.result = result
+        file = run.config.state_dir / REPORT
+        file.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
+        if as_json:
+            print_json(result.as_json())
+        else:
+            print_report(report_console(Console()), result, kept=keep or check)
+    if not result.ok:
+        ctx.exit(EXIT_FAILED)
+
+
+class _Ending:
+    """What is known when the demo ends."""
+
+    def __init__(self) -> None:
+        self.result: Result | None = None
+
+
+@contextlib.contextmanager
+def _ending(run: DemoRun, *, keep: bool) -> Iterator[_Ending]:
+    """Stop what was started, whatever happens; a second interrupt does it at once. Failures say where to look."""
+    ending = _Ending()
+    interrupted = False
+    try:
+        yield ending
+    except KeyboardInterrupt:
+        interrupted = True
+    except (DemoError, PlanError, PublishError, KafkaException, ClickHouseError) as error:
+        raise CliError(f"{error}\nThe logs are in {run.base.state_dir / FOLDER / 'logs'}") from error
+    finally:
+        # A stack without a result is of no use to anybody, so --keep counts only with one.
+        _end(run, keep=keep and ending.result is not None, wipe=ending.result is not None and ending.result.ok)
+    if interrupted:
+        raise click.exceptions.Exit(EXIT_INTERRUPTED)
+
+
+def _end(run: DemoRun, *, keep: bool, wipe: bool) -> None:
+    try:
+        run.stop_players()
+        if not keep:
+            status("stopping the stack ...")
+            run.close(wipe=wipe)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        status("stopping at once")
+        run.kill()
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None

@@ -1,0 +1,224 @@
+"""The report of a demo for people: at most 80 columns, readable without colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from jobs.demo_result import Refusal, Result
+from jobs.reconcile_money import money
+
+WIDTH: Final = 80
+_FLOW: Final = (
+    ("VALIDATED", "validated"),
+    ("RISK_APPROVED", "risk-approved"),
+    ("ROUTED", "routed"),
+    ("PARTIALLY_FILLED", "partial fills"),
+)
+_FINALS: Final = ("EXECUTED", "CANCELLED", "EXPIRED", "REJECTED", "REPLACED", "LIVE")
+
+
+def print_report(console: Console, result: Result, *, kept: bool) -> None:
+    """Print it. `kept`: the stack stays up."""
+    console.print()
+    console.print(Rule(Text(f"tradestream demo: {result.title}", style="bold")))
+    _print_counts(console, result)
+    _print_refusals(console, result)
+    _print_speed(console, result)
+    _print_checks(console, result)
+    _print_next(console, result, kept=kept)
+    _print_verdict(console, result)
+
+
+def report_console(console: Console) -> Console:
+    """A console of the report's width on the same stream."""
+    width = min(WIDTH, console.width) if console.is_terminal else WIDTH
+    return Console(file=console.file, width=width, highlight=False, no_color=console.no_color)
+
+
+def _heading(console: Console, text: str) -> None:
+    console.print()
+    console.print(Text(text, style="bold cyan"))
+
+
+def _grid(*justify: str) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for how in justify:
+        table.add_column(justify="right" if how == "right" else "left", no_wrap=how != "wrap")
+    return table
+
+
+def _print_counts(console: Console, result: Result) -> None:
+    """What happened at each stage, and how the orders ended."""
+    sent, tally = result.played.sent, result.tally
+    _heading(console, "What happened")
+    left = [
+        ("ticks sent", sent.get("raw-feed", 0)),
+        ("commands sent", sent.get("orders", 0)),
+        ("  new orders", tally.orders),
+        ("  cancels", tally.cancel),
+        ("  to dead letters", tally.dead_letters),
+        *((label, result.stages.get(status, 0)) for status, label in _FLOW),
+        ("trades", result.totals.trades),
+        ("shares traded", result.totals.shares),
+    ]
+    total = max(1, sum(result.finals.values()))
+    right: list[tuple[str, str, str]] = [
+        (status.lower(), f"{result.finals[status]:,}", f"{100 * result.finals[status] / total:.1f}%")
+        for status in _FINALS
+        if result.finals.get(status)
+    ]
+    right = [
+        *right,
+        ("orders in all", f"{sum(result.finals.values()):,}", ""),
+        ("", "", ""),
+        ("cancels done", f"{tally.cancelled:,}", ""),
+        ("cancels refused", f"{tally.refused:,}", ""),
+        ("inside our book", f"{result.totals.internal:,}", "trades"),
+        ("with the street", f"{result.totals.trades - result.totals.internal:,}", "trades"),
+    ]
+    table = _grid("left", "right", "left", "left", "right", "right")
+    for index in range(max(len(left), len(right))):
+        name, count = left[index] if index < len(left) else ("", None)
+        other = right[index] if index < len(right) else ("", "", "")
+        table.add_row(name, "" if count is None else f"{count:,}", "  ", *other)
+    console.print(Padding(table, (0, 0, 0, 2)))
+    console.print(
+        f"  traded for {money(result.totals.notional_e4)}, commissions {money(result.totals.commission_e4)}",
+        style="dim",
+    )
+
+
+def _print_refusals(console: Console, result: Result) -> None:
+    """Refused input by reason, planted beside found."""
+    _heading(console, "What was refused, and why (planted: made bad on purpose)")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("of")
+    table.add_column("reason", min_width=40)
+    table.add_column("planted", justify="right")
+    table.add_column("refused", justify="right")
+    table.add_column("")
+    for row in result.refusals:
+        table.add_row(row.where, row.reason, _planted(row), f"{row.found:,}", _note(row))
+    console.print(Padding(table, (0, 0, 0, 2)))
+
+
+def _planted(row: Refusal) -> str:
+    return "unknown" if row.planted is None else f"{row.planted:,}"
+
+
+def _note(row: Refusal) -> str:
+    if row.planted is not None and row.found > row.planted:
+        return f"{row.found - row.planted:,} by the market"
+    return ""
+
+
+def _print_speed(console: Console, result: Result) -> None:
+    """Latency, throughput and where the time went."""
+    _heading(console, "How fast")
+    latency, played = result.latency, result.played
+    if latency is not None:
+        table = _grid("left", "right", "right", "right")
+        table.add_row(Text("order to ...", style="dim"), *(Text(name, style="dim") for name in ("P50", "P95", "P99")))
+        table.add_row("first order event", *(f"{value:,.0f} ms" for value in latency.first_ms))
+        table.add_row("last event it caused at once", *(f"{value:,.0f} ms" for value in latency.last_ms))
+        console.print(Padding(table, (0, 0, 0, 2)))
+        console.print(
+            Padding(
+                Text(
+                    f"{latency.orders:,} orders, longest {latency.max_ms:,.0f} ms: from Kafka's timestamp of the order to "
+                    "that of the event as an uncommitted reader may see it; a committed reader sees it at the next "
+                    "checkpoint. Client, broker, Flink and ClickHouse share this machine's cores, so it is no measure of "
+                    "the system at its best.",
+                    style="dim",
+                ),
+                (0, 0, 0, 2),
+            )
+        )
+    rows = sum(topic.clickhouse for topic in result.topics)
+    if played.play_s:
+        ticks = played.sent.get("raw-feed", 0) / played.play_s
+        pace = f"at {played.speed:,.0f}x real time" if played.speed else "as fast as it went"
+        console.print(
+            f"  {played.orders_per_s:,.0f} orders/s and {ticks:,.0f} ticks/s on average {pace}, {rows:,} rows archived"
+        )
+    if result.durations:
+        total = sum(result.durations.values())
+        longest = sorted(result.durations.items(), key=lambda item: -item[1])[:4]
+        console.print(
+            Padding(
+                Text(f"{total:.0f} s in all: " + "; ".join(f"{name} {seconds:.0f} s" for name, seconds in longest)),
+                (0, 0, 0, 2),
+            )
+        )
+
+
+def _print_checks(console: Console, result: Result) -> None:
+    """The reconciliation."""
+    _heading(console, "Does it add up? (recomputed from the archive and a consumer of its own)")
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, min_width=22)
+    table.add_column()
+    good, bad = ("✓", "✗") if console.encoding.startswith("utf") else ("ok", "NO")
+    for check in result.checks:
+        mark = Text(good, style="green") if check.ok else Text(bad, style="bold red")
+        table.add_row(mark, check.name, check.summary)
+        for problem in check.problems:
+            table.add_row("", "", Text(problem, style="red"))
+        if check.problem_count > len(check.problems):
+            table.add_row("", "", Text(f"and {check.problem_count - len(check.problems):,} more", style="red"))
+    console.print(Padding(table, (0, 0, 0, 2)))
+
+
+def _print_next(console: Console, result: Result, *, kept: bool) -> None:
+    """Where to look."""
+    _heading(console, "Where to look next")
+    if kept:
+        table = _grid("left", "wrap")
+        table.add_row("Flink UI", result.flink_url)
+        table.add_row("ClickHouse", f"{result.clickhouse_url}, user {result.clickhouse_user}")
+        table.add_row("password", f"in {result.password_file}")
+        table.add_row("stop it", f"tradestream --state-dir {result.state_dir} stack down --wipe")
+        table.add_row("check again", "tradestream demo --check")
+        console.print(Padding(table, (0, 0, 0, 2)))
+    else:
+        console.print("  ./infra/demo --keep leaves the stack up, with the Flink UI and ClickHouse to look around in.")
+    for suggestion in result.suggestions:
+        console.print()
+        console.print(Text(f"  {suggestion.title}", style="bold"))
+        for line in suggestion.sql.splitlines():
+            console.print(Text(f"  {line}", style="dim"), soft_wrap=True)
+        console.print(Padding(_rows(suggestion.columns, suggestion.rows), (0, 0, 0, 4)))
+
+
+def _rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    for index, name in enumerate(columns):
+        numeric = all(_is_number(row[index]) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _is_number(text: str) -> bool:
+    return not text or text.replace(".", "", 1).replace("-", "", 1).isdigit()
+
+
+def _print_verdict(console: Console, result: Result) -> None:
+    console.print()
+    failed = [check.name for check in result.checks if not check.ok]
+    if failed:
+        console.print(Rule(Text(f"{len(failed)} of {len(result.checks)} checks FAILED", style="bold red"), style="red"))
+        console.print(Text(f"It does not add up: {', '.join(failed)}.", style="red"))
+        console.print(f"Logs: {result.log_dir}", soft_wrap=True)
+    else:
+        console.print(Rule(Text(f"all {len(result.checks)} checks hold", style="bold green"), style="green"))
