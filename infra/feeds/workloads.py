@@ -216,7 +216,7 @@ class BenchFlow(_QuietMarket):
             )
             for number, (account_id, symbol, side, offset, quantity, tif) in enumerate(drawn, first):
                 time_ns = start_ns + step_ns * number
-                price = MID_E4 + TICK_SIZE_E4 * (offset - _BENCH_LEAN if side == SIDE_BUY else offset + _BENCH_LEAN)
+                price = MID_E4 + TICK_SIZE_E4 * (offset + _BENCH_LEAN if side == SIDE_BUY else offset - _BENCH_LEAN)
                 value = encode(
                     schema_id,
                     COMMAND_TYPE_NEW,
@@ -238,5 +238,5 @@ class BenchFlow(_QuietMarket):
 
 _BENCH_CHUNK: Final = 4_096
 _BENCH_REACH: Final = 10
-_BENCH_LEAN: Final = 1
-"""Buys and sells lie around prices a little apart, tuned to 0.7 trades an order."""
+_BENCH_LEAN: Final = 2
+"""Buys lie around so many ticks above the mid, sells below: found by trying, for 0.7 trades an order."""

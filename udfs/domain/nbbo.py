@@ -32,7 +32,7 @@ from udfs.domain.state_codec import StateReader, StateWriter
 
 
 class VenueSide:
-    """One exchange's bid or ask: price e4 (0: none), size in shares, time ns, and the symbol's sequence when it came."""
+    """One exchange's bid or ask: price e4 (0: none), size in shares, time ns, the symbol's sequence when it came."""
 
     __slots__ = ("excluded", "price", "sequence", "size", "time_ns")
 
