@@ -27,6 +27,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--compiled", action="store_true", help="fail at once unless the compiled modules are there and up to date"
     )
+    parser.addoption(
+        "--mutations", type=int, default=0, metavar="N", help="hostile frames for each schema (default: a few thousand)"
+    )
+    parser.addoption(
+        "--clickhouse-url", metavar="URL", help="run the gateway's protocol tests against this ClickHouse server instead"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
