@@ -32,9 +32,13 @@ def _stack_options(command: F) -> F:
 
 
 def _stack(state_dir: Path | None, port_offset: int | None, **overrides: object) -> Stack:
-    settings = {"state_dir": state_dir, "stack.port_offset": port_offset, **overrides}
+    """The stack that the command's own options and those before the word `stack` speak of (jobs/cli_common.py)."""
+    context = click.get_current_context()
+    own = {"state_dir": state_dir, "stack.port_offset": port_offset, **overrides}
+    settings = dict(context.meta.get("tradestream.overrides", {}))
+    settings |= {key: value for key, value in own.items() if value is not None}
     try:
-        config = Config.load(overrides=settings)
+        config = Config.load(overrides=settings, config_file=context.meta.get("tradestream.config_file"))
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
     return Stack(config, progress=click.echo)
