@@ -45,7 +45,7 @@ _REMOTE_NOTE = (
 )
 
 
-class _JobName(click.ParamType[str]):
+class _JobName(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in newer releases only
     """A job of this checkout, with completion."""
 
     name = "job"
@@ -196,6 +196,13 @@ def _submit(config: Config, request: _Request) -> None:
             raise CliError(f"{error}{hint}") from error
     try:
         rest.wait_until_running(job_id, request.timeout_s, status)
+    except FlinkError as error:
+        hint = (
+            f"\n`tradestream stop {job_id[:8]} --no-savepoint` gives it up"
+            if rest.job(job_id)[0] not in TERMINAL
+            else ""
+        )
+        raise CliError(f"{error}{hint}") from error
     except KeyboardInterrupt:
         status(f"{script.name} goes on starting as {job_id}; `tradestream stop {script.name}` ends it")
         raise

@@ -34,7 +34,7 @@ from schemas.catalogue import TOPICS, Topic
 from schemas.registry import RegistryError
 
 
-class _StartType(click.ParamType[Start]):
+class _StartType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in newer releases only
     name = "place"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Start:
@@ -46,7 +46,7 @@ class _StartType(click.ParamType[Start]):
             self.fail(str(error), param, ctx)
 
 
-class _TopicName(click.ParamType[str]):
+class _TopicName(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in newer releases only
     name = "topic"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -19,6 +19,8 @@ from typing import Any, Final
 TERMINAL: Final = frozenset({"FINISHED", "CANCELED", "FAILED"})
 """Job states that a job never leaves."""
 _POLL_S: Final = 0.3
+_SETTLE_S: Final = 1.0
+_SETTLE_AFTER_FAILURE_S: Final = 10.0
 
 
 class FlinkError(RuntimeError):
@@ -170,7 +172,7 @@ class FlinkRest:
         newest = entries[0]
         cause = root_cause(str(newest.get("stacktrace") or newest.get("exceptionName") or ""))
         task = newest.get("taskName")
-        return f"{cause}\n  in task {task}" if task else cause
+        return f"{cause}\n  in task {str(task).split(' -> ')[0]}" if task else cause
 
     # ------------------------------------------------------------------------------------------------ acting
 
@@ -211,15 +213,20 @@ class FlinkRest:
         """
         deadline = time.monotonic() + timeout_s
         told = ""
+        running_since: float | None = None
         while True:
             state, vertices = self.job(job_id)
             if state in TERMINAL and state != "FINISHED":
                 raise FlinkError(f"job {job_id} is {state}: {self.failure(job_id) or 'Flink gives no reason'}")
-            if state == "FINISHED" or (
-                state == "RUNNING" and all(vertex.status in ("RUNNING", "FINISHED") for vertex in vertices)
-            ):
-                return
+            up = state == "RUNNING" and all(vertex.status in ("RUNNING", "FINISHED") for vertex in vertices)
+            running_since = (running_since or time.monotonic()) if up else None
             cause = self.failure(job_id) or ""
+            # A job that fails at its first records runs for a moment at each attempt.
+            settled = running_since is not None and time.monotonic() - running_since >= (
+                _SETTLE_AFTER_FAILURE_S if cause else _SETTLE_S
+            )
+            if state == "FINISHED" or settled:
+                return
             if cause and cause != told and progress:
                 progress(f"it failed and Flink restarts it: {cause}")
                 told = cause
@@ -283,7 +290,7 @@ def is_loopback(host: str) -> bool:
 
 _FRAME = re.compile(r"^\s*(at [\w.$]+[\w.$/<>@-]*\(|\.\.\. \d+ (common frames|more))")
 _PYTHON_TRACE: Final = "Traceback (most recent call last):"
-_WRAPPERS: Final = ("Caused by: ", "org.apache.flink.util.", "java.lang.")
+_PACKAGE = re.compile(r"^(?:[a-z_][\w$]*\.)+(?=[A-Z])")
 
 
 def root_cause(trace: str, lines_max: int = 6) -> str:
@@ -305,8 +312,10 @@ def root_cause(trace: str, lines_max: int = 6) -> str:
         return _python_error(block, lines_max)
     text = [line.rstrip() for line in block if line.strip()]
     if text:
-        for wrapper in _WRAPPERS:
-            text[0] = text[0].strip().removeprefix(wrapper)
+        text[0] = _PACKAGE.sub("", text[0].strip().removeprefix("Caused by: "))
+    if text and text[0].startswith("PythonException: ") and start + len(block) < len(lines):
+        # Thread mode: the Python frames stand where Java's would, innermost first.
+        text = [text[0].removeprefix("PythonException: "), *text[1:], f"  {lines[start + len(block)].strip()}"]
     return "\n".join(text[:lines_max])
 
 

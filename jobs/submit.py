@@ -39,6 +39,7 @@ _OPENED: Final = (
     "java.lang java.lang.reflect java.net java.io java.nio java.text java.time java.util java.util.concurrent "
     "java.util.concurrent.atomic java.util.concurrent.locks sun.nio.ch"
 )
+_FOLDER: Final = Path(__file__).resolve().parent
 _HISTORY: Final = "submissions.jsonl"
 
 
@@ -78,22 +79,28 @@ class SavedState:
 
 def job_scripts() -> dict[str, JobScript]:
     """The jobs of this checkout: the modules in jobs/ with NAME and build, found without importing PyFlink."""
-    found: dict[str, JobScript] = {}
-    for file in sorted(Path(__file__).resolve().parent.glob("*.py")):
+    scripts = [_job_script(file) for file in sorted(_FOLDER.glob("*.py"))]
+    return {script.key: script for script in scripts if script}
+
+
+def _job_script(file: Path) -> JobScript | None:
+    """What the module is as a job; None when it is none."""
+    try:
         tree = ast.parse(file.read_text(encoding="utf-8"), file.name)
-        if not any(isinstance(node, ast.FunctionDef) and node.name == "build" for node in tree.body):
-            continue
-        names = [
-            str(node.value.value)
-            for node in tree.body
-            if isinstance(node, ast.AnnAssign | ast.Assign)
-            and isinstance(node.value, ast.Constant)
-            and any(isinstance(t, ast.Name) and t.id == "NAME" for t in _targets(node))
-        ]
-        if names:
-            summary = (ast.get_docstring(tree) or "").partition("\n")[0]
-            found[file.stem] = JobScript(file.stem, names[0], file, summary)
-    return found
+    except SyntaxError:
+        # Whatever it is to become: a file that cannot run is no job, and must not hide the others.
+        return None
+    if not any(isinstance(node, ast.FunctionDef) and node.name == "build" for node in tree.body):
+        return None
+    names = [
+        str(node.value.value)
+        for node in tree.body
+        if isinstance(node, ast.AnnAssign | ast.Assign)
+        and isinstance(node.value, ast.Constant)
+        and any(isinstance(target, ast.Name) and target.id == "NAME" for target in _targets(node))
+    ]
+    summary = (ast.get_docstring(tree) or "").partition("\n")[0]
+    return JobScript(file.stem, names[0], file, summary) if names else None
 
 
 def find_script(job: str) -> JobScript:
