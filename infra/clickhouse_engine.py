@@ -274,7 +274,11 @@ class Engine:
         if engine != "Overlay":
             return
         self._master.scalar("DETACH DATABASE default")
-        known = (self.folder / "metadata" / "default.sql").exists()
+        definition = self.folder / "metadata" / "default.sql"
+        known = (self.folder / "metadata" / "default").exists()
+        if not known:
+            # A database that never held a table has a definition without a folder, and cannot be attached again.
+            definition.unlink(missing_ok=True)
         self._master.scalar("ATTACH DATABASE default" if known else "CREATE DATABASE default ENGINE = Atomic")
         found = self._master.scalar("SELECT engine FROM system.databases WHERE name = 'default'")
         if found != "Atomic":
