@@ -224,9 +224,10 @@ def taskmanager(config: Config, name: str, processes: Processes) -> Spec:
 
 
 def registered_taskmanagers(rest_url: str) -> set[str]:
-    """The resource ids of the TaskManagers that the JobManager knows; empty when it does not answer."""
+    """The resource ids of the TaskManagers whose slot the JobManager knows; empty when it does not answer."""
     body = http_get(f"{rest_url}/taskmanagers")
-    return set() if body is None else {str(entry["id"]) for entry in json.loads(body)["taskmanagers"]}
+    entries = [] if body is None else json.loads(body)["taskmanagers"]
+    return {str(entry["id"]) for entry in entries if entry["slotsNumber"] > 0}
 
 
 def _flink_command(
