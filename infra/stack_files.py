@@ -70,6 +70,8 @@ def _prepare_flink(config: Config, artifacts: Artifacts) -> None:
     home = flink_home()
     jars = [*(home / "lib").glob("*.jar"), *(home / "opt").glob("flink-python-*.jar")]
     jars += artifacts.flink_connectors.glob("*.jar")
+    # The connector can read zstd only with this library beside it; Flink itself brings those of lz4 and snappy.
+    jars += artifacts.kafka_jars.glob("zstd-jni-*.jar")
     wanted = {jar.name: jar for jar in jars}
     lib = folder / "lib"
     lib.mkdir(parents=True, exist_ok=True)
