@@ -41,7 +41,7 @@ from udfs.domain import sources
 from udfs.domain.match_shard import MatchShard
 from udfs.domain.risk_shard import RiskShard
 from udfs.domain.sharding import shard_sql
-from udfs.operators.run_shard import FORWARD_TAG, OUTPUT_TYPE, RunShard, Stage
+from udfs.operators.run_shard import FORWARD_TAG, OUTPUT_TYPE, RunNextShard, RunShard, Stage
 
 NAME: Final = "trading"
 OUTPUTS: Final = ("order-events", "trade-events", "risk-events", "routing-decisions", "order-outcomes", "dead-letter")
@@ -128,9 +128,9 @@ def build(config: Config, env: Environments, settings: TradingSettings | None = 
     )
     matched = (
         checked.get_side_output(FORWARD_TAG)
-        .union(by_symbol)
-        .key_by(lambda row: row[0], key_type=Types.INT())
-        .process(RunShard(match), output_type=OUTPUT_TYPE)
+        .connect(by_symbol)
+        .key_by(lambda row: row[0], lambda row: row[0], key_type=Types.INT())
+        .process(RunNextShard(match), output_type=OUTPUT_TYPE)
         .name("route_and_match")
         .uid(f"route_and_match-{settings.symbol_shards}")
     )

@@ -9,18 +9,18 @@ FROM orders_source
 -- Accounts go to their own shard; instruments, sessions and the end of the snapshot go to all. One scan, so that the order of
 -- the topic is kept.
 CREATE TEMPORARY VIEW reference_by_account AS
-SELECT place.shard AS shard, payload, `position`, kafka_time, processed
+SELECT place.shard AS shard, payload, `position`, kafka_time, PROCTIME() AS processed
 FROM reference_source CROSS JOIN UNNEST(
     CASE WHEN record_key LIKE 'account:%' THEN ARRAY[${account_shard_of_reference}] ELSE ${all_account_shards} END
 ) AS place (shard)
 ----
 -- Controls and the clock go to every shard of both stages. The match stage needs no reference data: frames carry it.
 CREATE TEMPORARY VIEW controls_by_account AS
-SELECT place.shard AS shard, payload, `position`, kafka_time, processed
+SELECT place.shard AS shard, payload, `position`, kafka_time, PROCTIME() AS processed
 FROM controls_source CROSS JOIN UNNEST(${all_account_shards}) AS place (shard)
 ----
 CREATE TEMPORARY VIEW controls_by_symbol AS
-SELECT place.shard AS shard, payload, `position`, kafka_time, processed
+SELECT place.shard AS shard, payload, `position`, kafka_time, PROCTIME() AS processed
 FROM controls_source CROSS JOIN UNNEST(${all_symbol_shards}) AS place (shard)
 ----
 CREATE TEMPORARY VIEW outcomes_by_account AS
@@ -35,11 +35,10 @@ CREATE TEMPORARY VIEW nbbo_last AS
 SELECT
     LAST_VALUE(payload) AS payload,
     MAX(`position`) AS `position`,
-    MAX(kafka_time) AS kafka_time,
-    window_time AS processed
+    MAX(kafka_time) AS kafka_time
 FROM TABLE(TUMBLE(TABLE nbbo_source, DESCRIPTOR(processed), INTERVAL '${reference_price_window}' SECOND))
-GROUP BY window_start, window_end, window_time, record_key
+GROUP BY window_start, window_end, record_key
 ----
 CREATE TEMPORARY VIEW nbbo_by_account AS
-SELECT place.shard AS shard, payload, `position`, kafka_time, processed
+SELECT place.shard AS shard, payload, `position`, kafka_time, PROCTIME() AS processed
 FROM nbbo_last CROSS JOIN UNNEST(${all_account_shards}) AS place (shard)

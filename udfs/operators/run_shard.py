@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from pyflink.common import Row, Types
-from pyflink.datastream import KeyedProcessFunction, OutputTag, RuntimeContext
+from pyflink.datastream import KeyedCoProcessFunction, KeyedProcessFunction, OutputTag, RuntimeContext
 from pyflink.datastream.state import ListStateDescriptor, ValueStateDescriptor
 
 from udfs.operators.dead_letter_limit import DeadLetterLimit
@@ -131,8 +131,8 @@ class _Shard:
         self.snapshot_bytes = 0
 
 
-class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no types
-    """Runs the engines of the shards that this subtask owns."""
+class _ShardRunner:
+    """Runs the engines of the shards that this subtask owns, whatever the number of inputs."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
@@ -160,7 +160,7 @@ class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no ty
         gc.unfreeze()
         gc.collect()
 
-    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
+    def run(self, value: Row) -> Iterator[Any]:
         """Apply a micro-batch, make it durable, and give out what it caused."""
         number = value[0]
         shard = self.shards.get(number)
@@ -234,6 +234,27 @@ class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no ty
         if prefix is None or resolve is None:
             return list(payloads)
         return [payload if payload.startswith(prefix) else resolve(source, payload) for payload in payloads]
+
+
+class RunShard(_ShardRunner, KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no types
+    """The first stage: one input."""
+
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
+        """Apply a micro-batch."""
+        return self.run(value)
+
+
+class RunNextShard(_ShardRunner, KeyedCoProcessFunction):  # type: ignore[misc]  # PyFlink has no types
+    """A later stage: the frames of the stage before it, and inputs of its own. Two inputs, because the types of a
+    stream from a table and of one from Python cannot be united."""
+
+    def process_element1(self, value: Row, ctx: KeyedCoProcessFunction.Context) -> Iterator[Any]:
+        """Apply frames."""
+        return self.run(value)
+
+    def process_element2(self, value: Row, ctx: KeyedCoProcessFunction.Context) -> Iterator[Any]:
+        """Apply a micro-batch."""
+        return self.run(value)
 
 
 def _apply(engine: Engine, batch: Batch) -> None:
