@@ -1,7 +1,7 @@
 """The trading rules once more: slow, obvious, and sharing no code with udfs/domain.
 
-Everything is a list or a dictionary that is searched and sorted anew each time; money is Decimal and Fraction. It takes the steps of
-trading_harness and gives the records that the real stages have to give, field by field.
+Everything is a list or a dictionary that is searched and sorted anew each time; rates and text are Fraction and Decimal.
+It takes the steps of trading_harness and gives the records that the real stages have to give, field by field.
 """
 
 from __future__ import annotations
@@ -302,9 +302,7 @@ class ReferenceEngine:
     def open_orders(self, account_id: str) -> list[dict[str, Any]]:
         """Approved orders whose end the risk stage has not been told."""
         return [
-            o
-            for o in self.orders
-            if o["accountId"] == account_id and not o["released"] and o.get("close") is not None
+            o for o in self.orders if o["accountId"] == account_id and not o["released"] and o.get("close") is not None
         ]
 
     def open_quantity(self, order: dict[str, Any]) -> int:
@@ -313,9 +311,7 @@ class ReferenceEngine:
 
     def open_shares(self, account_id: str, symbol: str, side: str) -> int:
         return sum(
-            self.open_quantity(o)
-            for o in self.open_orders(account_id)
-            if o["symbol"] == symbol and o["side"] == side
+            self.open_quantity(o) for o in self.open_orders(account_id) if o["symbol"] == symbol and o["side"] == side
         )
 
     def reserved(self, account_id: str) -> int:
@@ -323,9 +319,7 @@ class ReferenceEngine:
 
     def cancel(self, f: dict[str, Any], position: str) -> None:
         now_session = self.session_number(self.clock)
-        known = [
-            s for s in self.seen if s[:2] == (f["accountId"], f["orderId"]) and s[3] >= now_session - 1
-        ]
+        known = [s for s in self.seen if s[:2] == (f["accountId"], f["orderId"]) and s[3] >= now_session - 1]
         matches = [o for o in self.orders if (o["accountId"], o["orderId"]) == (f["accountId"], f["orderId"])]
         if not known:
             self.refuse(f, position, "CANCEL_REJECTED", "CANCEL_UNKNOWN_ORDER", None)
@@ -494,9 +488,7 @@ class ReferenceEngine:
         detail = f"unfilled={order['quantity'] - order['cum']} close_ns={order['close']}"
         self.end(order, "EXPIRED", cause, now, "EXPIRY_SESSION_CLOSE", detail)
 
-    def end(
-        self, order: dict[str, Any], status: str, cause: str, now: int, reason: str, detail: str | None
-    ) -> None:
+    def end(self, order: dict[str, Any], status: str, cause: str, now: int, reason: str, detail: str | None) -> None:
         self.event(order, status, cause, now, reason, detail)
         self.outcomes.append({"kind": "end", "order": order})
 

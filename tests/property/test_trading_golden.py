@@ -1,7 +1,8 @@
 """Golden scenarios: tests/golden/trading_*.txt, to be read by people who know trading.
 
 A line that begins with `>` is an input; the lines below it are everything that it caused. The test runs the inputs and compares
-the whole text. After a wanted change of the rules: `PYTHONPATH=. python tests/property/test_trading_golden.py --update`, then read the diff.
+the whole text. After a wanted change of the rules compile, run `PYTHONPATH=. python
+tests/property/test_trading_golden.py --update`, and read the diff.
 Every scenario starts with an open session, 09:30 to 16:00, another one on the next day, the symbol IBM (tick 0.01) and
 no quotes. Outcomes reach the risk stage after each input, but between `> hold outcomes` and `> settle`.
 """
@@ -174,7 +175,9 @@ def render(topic: str, r: dict[str, Any]) -> str:
         fill = f"{r['lastQuantity']} @ {money(r['lastPrice'])}" if r["lastQuantity"] else ""
         reason = "" if r["reason"] == "NONE" else r["reason"]
         line = f"  {what} {r['orderId'][:12]:<4} #{r['sequence']} {r['status']:<16} done {r['cumQuantity']:>4} open "
-        return f"{line}{r['leavesQuantity']:>4}  {fill:<16}{r['venue'] or '':<5}{reason} {r['reasonText'] or ''}".rstrip()
+        return (
+            f"{line}{r['leavesQuantity']:>4}  {fill:<16}{r['venue'] or '':<5}{reason} {r['reasonText'] or ''}".rstrip()
+        )
     if topic == "trade-events":
         return (
             f"  trade  {r['orderId']:<4} {r['side']:<4} {r['quantity']:>4} {r['symbol']} @ {money(r['executionPrice'])} "

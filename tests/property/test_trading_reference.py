@@ -1,17 +1,23 @@
 """The trading stages against the reference engine, on random steps: every record equal, and nothing created or lost.
 
-The ordinary run takes SEEDS streams of STEPS steps; TRADESTREAM-sized runs: pytest tests/property -k reference --trading-seeds
-N --trading-steps M (see conftest.py). A failure prints the seed: `compare(seed, steps)` repeats it.
+The ordinary run takes some streams of STEPS steps; for a long one: PYTHONPATH=. python
+tests/property/test_trading_reference.py SEEDS STEPS. A failure prints its seed, and `compare(seed, steps)` repeats it.
 """
 
 from __future__ import annotations
 
+import argparse
+from random import Random
 from typing import Any
 
-import pytest
 from reference_engine import ReferenceEngine
 from trading_harness import Desk, Record
 from trading_streams import Stream
+
+STEPS = 300
+SEEDS_COMPILED = 120
+SEEDS_INTERPRETED = 20
+RESTARTS = 10
 
 
 def comparable(records: list[Record]) -> list[Record]:
@@ -30,7 +36,9 @@ def by_topic(records: list[Record]) -> dict[str, list[dict[str, Any]]]:
     return result
 
 
-def check_conservation(desk: Desk, reference: ReferenceEngine, opening_cash: int, opening_shares: dict[str, int]) -> None:
+def check_conservation(
+    desk: Desk, reference: ReferenceEngine, opening_cash: int, opening_shares: dict[str, int]
+) -> None:
     """Cash plus fees plus the street's cash, and shares, are what they were; fills on their way are counted in."""
     accounts = desk.risk[0].book.accounts.values()
     cash = sum(a.cash_e4 for a in accounts)
@@ -57,7 +65,11 @@ def compare(seed: int, steps: int, restart_at: int = -1) -> Desk:
     opening_shares: dict[str, int] = {}
     done = 0
     for number, (kind, fields) in enumerate(Stream(seed).steps(steps)):
-        if kind == "reference" and fields["kind"] == "ACCOUNT" and fields["account"]["accountId"] not in reference.accounts:
+        if (
+            kind == "reference"
+            and fields["kind"] == "ACCOUNT"
+            and fields["account"]["accountId"] not in reference.accounts
+        ):
             opening_cash += fields["account"]["cash"]
             for position in fields["account"]["positions"]:
                 symbol = position["symbol"]
@@ -77,6 +89,28 @@ def compare(seed: int, steps: int, restart_at: int = -1) -> Desk:
     return desk
 
 
-def test_stages_random_steps_equal_reference(request: pytest.FixtureRequest) -> None:
-    for seed in range(request.config.getoption("--trading-seeds")):
-        compare(seed, request.config.getoption("--trading-steps"))
+def test_stages_random_steps_equal_reference(compiled: bool) -> None:
+    for seed in range(SEEDS_COMPILED if compiled else SEEDS_INTERPRETED):
+        compare(seed, STEPS)
+
+
+def test_stages_restarted_at_any_step_equal_reference() -> None:
+    for seed in range(RESTARTS):
+        steps = len(Stream(seed).steps(STEPS))
+        compare(seed, STEPS, restart_at=Random(seed).randrange(steps))
+
+
+def main() -> None:
+    """The long run: python tests/property/test_trading_reference.py 10000 1000."""
+    parser = argparse.ArgumentParser(description="Compare the trading stages with the reference engine")
+    parser.add_argument("seeds", type=int)
+    parser.add_argument("steps", type=int)
+    parser.add_argument("--first", type=int, default=0, help="first seed")
+    options = parser.parse_args()
+    for seed in range(options.first, options.first + options.seeds):
+        desk = compare(seed, options.steps, restart_at=Random(seed).randrange(options.steps) if seed % 2 else -1)
+        print(f"seed {seed}: {len(desk.records)} records equal", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -31,16 +31,39 @@ def opening() -> list[Step]:
     """Reference data: accounts of several means, one inactive instrument, two sessions."""
     steps = [instrument(s, TICKS[s]) for s in SYMBOLS] + [instrument("DEAD", active=False)]
     for number, name in enumerate(ACCOUNTS[:4]):
-        shares = {s: 2_000 for s in SYMBOLS[: number + 1]}
+        shares = dict.fromkeys(SYMBOLS[: number + 1], 2000)
         steps.append(account(name, cash=5_000_000_0000, positions=shares, commission=number * 35))
     steps.append(account("POOR", cash=20_000_0000, positions={"PENNY": 300}, commission=12_000))
     steps.append(
-        account("TIGHT", positions={"IBM": 100}, max_order_quantity=150, max_order_notional=3_000_0000, max_position=400)
+        account(
+            "TIGHT", positions={"IBM": 100}, max_order_quantity=150, max_order_notional=2_400_0000, max_position=400
+        )
     )
     steps.append(account("SHUT", active=False))
     steps.append(session("day-1", OPEN, CLOSE))
     steps.append(session("day-2", NEXT_OPEN, NEXT_CLOSE))
     return [*steps, snapshot_end()]
+
+
+def boundaries() -> list[Step]:
+    """Orders that meet each limit exactly, and then by one more share or the smallest step of price."""
+    return [
+        order("b1", "TIGHT", "IBM", "BUY", 150, 1_0000),
+        order("b2", "TIGHT", "IBM", "BUY", 151, 1_0000),
+        order("b3", "TIGHT", "IBM", "BUY", 100, 24_0000),
+        order("b4", "TIGHT", "IBM", "BUY", 100, 24_0100),
+        order("b5", "TIGHT", "IBM", "BUY", 51, 1_0000),
+        order("b6", "TIGHT", "IBM", "BUY", 50, 1_0000),
+        order("b7", "TIGHT", "IBM", "SELL", 101, 20_0000),
+        order("b8", "TIGHT", "IBM", "SELL", 100, 20_0000, timestamp=OPEN + 1),
+        order("b9", "POOR", "IBM", "BUY", 100, 198_8100),
+        order("b10", "POOR", "IBM", "BUY", 100, 198_8000),
+        *(
+            order(f"b{n}", account_id, "IBM", "BUY", 0, command="CANCEL")
+            for n, account_id in ((1, "TIGHT"), (3, "TIGHT"), (6, "TIGHT"), (8, "TIGHT"), (10, "POOR"))
+        ),
+        ("settle", None),
+    ]
 
 
 class Stream:
@@ -58,11 +81,12 @@ class Stream:
 
     def steps(self, count: int) -> list[Step]:
         """The opening and then `count` random steps; some streams close the session and go on the next day."""
-        result = opening()
+        result = opening() + boundaries()
         for number in range(count):
             if number == count * 2 // 3 and self.next_day:
                 self.now = NEXT_OPEN if self.random.random() < 0.7 else CLOSE
                 result.append(("clock", self.now))
+                result.append(order("late", "A1", "IBM", "BUY", 1, 20_0000, timestamp=CLOSE - 1))
             self.now += self.random.choice((0, 1_000, 1_000_000, SECOND))
             result.append(self._step())
         result.append(("settle", None))
@@ -89,27 +113,35 @@ class Stream:
     def _price(self, symbol: str) -> int:
         tick = TICKS[symbol]
         price = PRICES[symbol] + self.random.randint(-6, 6) * tick
+        if self.random.random() < 0.05:
+            # Far away: such an order rests where only a collar can keep a market order from it.
+            price = price * self.random.choice((8, 12)) // 10
         return price - price % (tick if price >= 1_0000 else 1)
 
     def _new(self) -> Step:
         rnd = self.random
         self.count += 1
         symbol = rnd.choice(SYMBOLS)
-        kind, step = "order", order(
-            f"o{self.count}",
-            rnd.choices(ACCOUNTS, weights=(5, 5, 5, 5, 3, 3, 1))[0],
-            symbol,
-            rnd.choice(("BUY", "SELL")),
-            rnd.choice((1, 10, 50, 100, 100, 100, 300, 1_000)),
-            None if rnd.random() < 0.15 else self._price(symbol),
-            "IOC" if rnd.random() < 0.2 else "DAY",
-            self.now,
-        )[1]
+        kind, step = (
+            "order",
+            order(
+                f"o{self.count}",
+                rnd.choices(ACCOUNTS, weights=(5, 5, 5, 5, 3, 3, 1))[0],
+                symbol,
+                rnd.choice(("BUY", "SELL")),
+                rnd.choice((1, 10, 50, 100, 100, 100, 300, 1_000)),
+                None if rnd.random() < 0.15 else self._price(symbol),
+                "IOC" if rnd.random() < 0.2 else "DAY",
+                self.now,
+            )[1],
+        )
         if rnd.random() < 0.12:
             step.update(rnd.choice(self._faults()))
         if self.sent and rnd.random() < 0.03:
             old = rnd.choice(self.sent)
-            step = dict(old) if rnd.random() < 0.5 else {**step, "orderId": old["orderId"], "accountId": old["accountId"]}
+            step = (
+                dict(old) if rnd.random() < 0.5 else {**step, "orderId": old["orderId"], "accountId": old["accountId"]}
+            )
         self.sent.append(step)
         return kind, step
 
@@ -181,4 +213,6 @@ class Stream:
 
     def _account_terms(self) -> Step:
         rnd = self.random
-        return account("TIGHT", cash=1, max_order_quantity=rnd.choice((50, 150, 400)), max_position=rnd.choice((100, 400)))
+        return account(
+            "TIGHT", cash=1, max_order_quantity=rnd.choice((50, 150, 400)), max_position=rnd.choice((100, 400))
+        )
