@@ -61,7 +61,11 @@ class Registry:
             raise ValueError(f"registry URL {url!r} must start with http:// or https://")
         self.url = url.rstrip("/")
         self.timeout_s = timeout_s
-        self._context = context
+        handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=context)]
+        if urllib.parse.urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1"):
+            # A proxy of the environment is for the world outside, not for the stack on this machine.
+            handlers.append(urllib.request.ProxyHandler({}))
+        self._opener = urllib.request.build_opener(*handlers)
         self._headers = {"Accept": f"{CONTENT_TYPE}, application/json", "Content-Type": CONTENT_TYPE}
         if credentials is not None:
             token = base64.b64encode(":".join(credentials).encode()).decode()
@@ -133,7 +137,7 @@ class Registry:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data=data, headers=self._headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout_s, context=self._context) as response:
+            with self._opener.open(request, timeout=self.timeout_s) as response:
                 text = response.read()
         except urllib.error.HTTPError as error:
             raise _refusal(method, path, error) from error
