@@ -1,0 +1,278 @@
+"""The archive's writer against a real ClickHouse engine: each record is one row, whatever fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from archive_gateway import SCHEMA_ID, GatewayProcess, connect, example, frame, offsets_in, trades, writer
+from clickhouse_connect.driver.exceptions import OperationalError
+
+from jobs import migrate
+from jobs.archive import ARCHIVED
+from jobs.config import Config
+from schemas.catalogue import TOPICS
+from schemas.errors import UNKNOWN_SCHEMA, DecodeError
+from schemas.registry import RegistryError
+from udfs.operators.arrow_blocks import Positions, plan_of
+from udfs.operators.clickhouse_writer import ArchiveError, Limits
+from udfs.operators.decode_records import Batch, TooManyRefusals
+
+GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "archive_rows.json"
+# Decimals as text: a JSON number would be read as a float.
+EXACT = {"output_format_json_quote_decimals": 1}
+KAFKA_MS = 1_767_355_200_123
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    process = GatewayProcess(tmp_path_factory.mktemp("clickhouse"))
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def config(gateway: GatewayProcess, request: pytest.FixtureRequest) -> Config:
+    """A database of the test's own, migrated."""
+    settings = gateway.config(request.node.name.replace("[", "_").replace("]", "_")[:60])
+    migrate.apply(settings, print)
+    return settings
+
+
+class Unreliable:
+    """A client whose first inserts fail: before the server has them, after it, or when it has a part of them."""
+
+    def __init__(self, client: Any, failures: list[str]) -> None:
+        self.client, self.failures = client, failures
+
+    def query(self, *arguments: Any) -> Any:
+        return self.client.query(*arguments)
+
+    def insert_arrow(self, table: str, arrow_table: Any, **options: Any) -> Any:
+        failure = self.failures.pop(0) if self.failures else ""
+        if failure == "lost_request":
+            raise OperationalError("the connection broke before the request")
+        if failure == "first_part_only":
+            # What a crash between two partitions of a block leaves: the parts of the first days.
+            days = arrow_table.column("event_date").to_numpy()
+            arrow_table = arrow_table.slice(0, int((days == days[0]).sum()))
+        self.client.insert_arrow(table, arrow_table, **options)
+        if failure:
+            raise OperationalError("the connection broke before the answer")
+
+
+def test_write_example_payloads_equal_golden_rows(config: Config) -> None:
+    client = connect(config)
+    rows: dict[str, Any] = {}
+    for topic in ARCHIVED:
+        folder = TOPICS[topic].schema_file.parent.parent / "examples" / topic / "valid"
+        names = sorted(file.stem for file in folder.glob("*.json"))
+        assert names
+        payloads = [frame(topic, **example(topic, name)) for name in names]
+        positions = Positions.of([3] * len(names), range(100, 100 + len(names)), [KAFKA_MS] * len(names))
+        assert writer(config, topic).write(Batch(payloads, positions)).refused == 0
+        table = plan_of(topic).table
+        lines = client.raw_query(
+            f"SELECT * FROM {table} WHERE _topic = '{topic}' ORDER BY _offset", settings=EXACT, fmt="JSONEachRow"
+        )
+        found = [
+            json.loads(line) for line in lines.decode("utf-8", "backslashreplace").replace("\\x", "\\\\x").splitlines()
+        ]
+        rows[topic] = dict(zip(names, found, strict=True))
+    if not GOLDEN.is_file():
+        GOLDEN.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        pytest.fail(f"{GOLDEN.name} was missing and has been written: read it, and run the test again")
+    assert rows == json.loads(GOLDEN.read_text(encoding="utf-8"))
+
+
+def test_write_extreme_numbers_are_stored_exactly(config: Config) -> None:
+    values = [2**63 - 1, -(2**63), 0, -1, 10**18]
+    payloads = [frame("orders", price=value, timestamp=value, quantity=value) for value in values]
+    kafka_ms = [2**62, -(2**62), 0, KAFKA_MS, KAFKA_MS]
+    done = writer(config, "orders").write(Batch(payloads, Positions.of([0] * 5, range(5), kafka_ms)))
+    assert (done.rows, done.refused) == (5, 0)
+    rows = connect(config).query(
+        "SELECT reinterpretAsInt64(assumeNotNull(price)), toUnixTimestamp64Nano(timestamp), quantity FROM orders ORDER BY _offset"
+    )
+    assert [list(row) for row in rows.result_rows] == [[value] * 3 for value in values]
+
+
+def test_write_same_batch_by_same_and_next_writer_adds_nothing(config: Config) -> None:
+    batch = trades(range(500), days=3)
+    first = writer(config, "trade-events")
+    assert first.write(batch).rows == 500
+    again = writer(config, "trade-events").write(batch)
+    assert (again.rows, again.known) == (0, 500)
+    assert offsets_in(connect(config), "trade_events") == list(range(500))
+
+
+def test_write_overlapping_batches_with_gaps_add_only_the_missing(config: Config) -> None:
+    # Transaction markers take offsets, so those of records have gaps.
+    offsets = [offset for offset in range(1000) if offset % 7 != 3]
+    writer(config, "trade-events").write(trades(offsets[:400], days=3))
+    after = writer(config, "trade-events")
+    assert after.write(trades(offsets[250:600], days=3)).rows == 200
+    assert after.write(trades(offsets[600:], days=3)).rows == len(offsets) - 600
+    assert offsets_in(connect(config), "trade_events") == offsets
+
+
+def test_write_holes_below_the_highest_offset_are_filled(config: Config) -> None:
+    batch = trades(range(300), days=3)
+    broken = Unreliable(connect(config), ["first_part_only"])
+    crashed = writer(config, "trade-events", lambda: broken, Limits(retry_s=0.0))
+    with pytest.raises(ArchiveError, match="no success in 0 s"):
+        crashed.write(batch)
+    there = offsets_in(connect(config), "trade_events")
+    assert 0 < len(there) < 300 and max(there) > 290
+    assert writer(config, "trade-events").write(batch).rows == 300 - len(there)
+    assert offsets_in(connect(config), "trade_events") == list(range(300))
+
+
+@pytest.mark.parametrize("failure", ["lost_request", "lost_answer", "first_part_only"])
+def test_write_retry_after_error_gives_each_row_once(config: Config, failure: str) -> None:
+    client = Unreliable(connect(config), [failure, failure, failure])
+    pauses: list[float] = []
+    done = writer(config, "trade-events", lambda: client, pause=pauses.append).write(trades(range(90), days=3))
+    assert done.rows == 90
+    assert offsets_in(connect(config), "trade_events") == list(range(90))
+    assert pauses
+
+
+def test_write_waits_for_inserts_of_an_earlier_run(config: Config) -> None:
+    client = connect(config)
+    answers = [2, 1, 0]
+
+    class Busy:
+        def query(self, text: str, parameters: Any = None) -> Any:
+            result = client.query(text, parameters)
+            if "system.processes" in text:
+                assert parameters == {"prefix": "archive-trade-events-0-"}
+                return type("Result", (), {"result_rows": [(answers.pop(0),)]})
+            assert not answers, "the fence was read while an insert was running"
+            return result
+
+        def insert_arrow(self, *arguments: Any, **options: Any) -> Any:
+            return client.insert_arrow(*arguments, **options)
+
+    pauses: list[float] = []
+    assert writer(config, "trade-events", Busy, pause=pauses.append).write(trades(range(3))).rows == 3
+    assert len(pauses) == 2
+
+
+def test_write_missing_table_fails_at_once_and_says_what_to_do(gateway: GatewayProcess, config: Config) -> None:
+    connect(config).command("DROP TABLE trade_events SYNC")
+    with pytest.raises(ArchiveError, match=r"the table is missing.*tradestream migrate"):
+        writer(config, "trade-events", pause=lambda _: pytest.fail("it waited")).write(trades(range(3)))
+
+
+def test_write_undecodable_records_become_dead_letters_once(config: Config) -> None:
+    good = frame("orders", orderId="good")
+    payloads = [good, b"", b"\x01junk", good + b"!", good[:-3], b"\0\0\0\0\x63unknown"]
+
+    def resolve(data: bytes) -> bytes:
+        raise DecodeError(UNKNOWN_SCHEMA, "schema id 99 is not registered", 1)
+
+    batch = Batch(payloads, Positions.of([2] * 6, range(10, 16), [KAFKA_MS] * 6))
+    for rows in (6, 0):
+        done = writer(config, "orders", resolve=resolve).write(batch)
+        assert (done.rows, done.refused) == (rows, 5)
+    client = connect(config)
+    assert offsets_in(client, "orders", 2) == [10]
+    found = client.query(
+        "SELECT source_offset, reason, hex(payload), _topic, event_id FROM dead_letters ORDER BY _offset"
+    ).result_rows
+    assert [row[0] for row in found] == [11, 12, 13, 14, 15]
+    assert [row[1] for row in found] == ["UNDECODABLE", "BAD_MAGIC", "UNDECODABLE", "UNDECODABLE", "UNKNOWN_SCHEMA"]
+    assert [bytes.fromhex(row[2]) for row in found] == payloads[1:]
+    assert {row[3] for row in found} == {"orders"} and found[0][4] == "orders-2-11"
+    counts = client.query("SELECT archived_rows, undecodable_rows, kafka_records FROM pipeline_counts").result_rows
+    assert [tuple(row) for row in counts] == [(1, 5, 6)]
+
+
+def test_write_mostly_bad_internal_topic_stops_before_writing(config: Config) -> None:
+    refusals = {"refused_window": 100}
+    bad = Batch([b"\x01"] * 100, Positions.of([0] * 100, range(100), [KAFKA_MS] * 100))
+    with pytest.raises(TooManyRefusals, match="100 of 100 records of trade-events"):
+        writer(config, "trade-events", refusals=refusals).write(bad)
+    assert connect(config).query("SELECT count() FROM dead_letters").result_rows == [(0,)]
+    # Anyone may write to orders, so nobody can stop the archive with it.
+    assert writer(config, "orders", refusals=refusals).write(bad).refused == 100
+
+
+def test_write_registry_away_waits_and_calls_no_record_bad(config: Config) -> None:
+    answers: list[Exception | None] = [RegistryError("away"), RegistryError("away"), None]
+
+    def resolve(data: bytes) -> bytes:
+        answer = answers.pop(0)
+        if answer:
+            raise answer
+        return b"\0" + SCHEMA_ID.to_bytes(4, "big") + data[5:]
+
+    other = b"\0" + (SCHEMA_ID + 1).to_bytes(4, "big") + frame("trade-events")[5:]
+    batch = Batch([other], Positions.of([0], [0], [KAFKA_MS]))
+    done = writer(config, "trade-events", resolve=resolve, pause=lambda _: None).write(batch)
+    assert (done.rows, done.refused, answers) == (1, 0, [])
+
+
+def test_write_many_days_and_rows_respects_the_limits_of_an_insert(config: Config) -> None:
+    sizes: list[tuple[int, int]] = []
+    client = connect(config)
+
+    class Watching:
+        query = client.query
+
+        def insert_arrow(self, table: str, arrow_table: Any, **options: Any) -> Any:
+            days = np.unique(arrow_table.column("event_date").to_numpy())
+            sizes.append((arrow_table.num_rows, len(days)))
+            return client.insert_arrow(table, arrow_table, **options)
+
+    batch = trades(range(700), days=200)
+    assert writer(config, "trade-events", Watching, Limits(max_rows=300, max_dates=40)).write(batch).rows == 700
+    assert max(rows for rows, _ in sizes) <= 300 and max(days for _, days in sizes) == 40
+    assert offsets_in(client, "trade_events") == list(range(700))
+
+
+def test_write_through_kills_of_clickhouse_loses_and_repeats_nothing(tmp_path: Path) -> None:
+    gateway = GatewayProcess(tmp_path / "data")
+    config = gateway.config("killed")
+    migrate.apply(config, print)
+    seed = int.from_bytes(os.urandom(4), "big")
+    print(f"seed {seed}")
+    random = np.random.default_rng(seed)
+    stop = threading.Event()
+
+    def killer() -> None:
+        for _ in range(3):
+            time.sleep(float(random.uniform(0.3, 1.5)))
+            gateway.kill()
+            gateway.start()
+        stop.set()
+
+    thread = threading.Thread(target=killer)
+    thread.start()
+    try:
+        written, start = 0, 0
+        current = writer(config, "trade-events", limits=Limits(retry_s=120.0))
+        while not stop.is_set() or start < 4_000:
+            written += current.write(trades(range(start, start + 400), days=20)).rows
+            start += 400
+            if random.random() < 0.2:
+                # The job restarts from a checkpoint: some of what was written comes again.
+                current = writer(config, "trade-events", limits=Limits(retry_s=120.0))
+                start = max(0, start - int(random.integers(1, 900)))
+        thread.join()
+        # Whatever is above `start` had been written before the last rewind.
+        written += writer(config, "trade-events").write(trades(range(start), days=20)).rows
+        found = offsets_in(connect(config), "trade_events")
+        assert found == list(range(len(found))) and len(found) >= start
+        assert len(found) == written
+    finally:
+        thread.join()
+        gateway.stop()
