@@ -55,7 +55,7 @@ _STATUS: dict[int, int] = {
 
 _ENGINE_TEXT = re.compile(r"Code:\s*(\d+)\.\s*DB::\w*Exception:\s*", re.S)
 _VERSION_TAIL = re.compile(r"\s*\(version [^()]*(?:\([^()]*\))?\)")
-_NAME_TAIL = re.compile(r"\s*\(([A-Z0-9_]{3,})\)\s*$")
+_NAME_TAIL = re.compile(r"\s*\(([A-Z0-9_]{3,})\)\.?\s*$")
 
 
 class GatewayError(Exception):
@@ -87,7 +87,7 @@ def from_engine(error: BaseException | str) -> GatewayError:
         return GatewayError(1000, text or "the engine failed without a message", name="POCO_EXCEPTION")
     code = int(found.group(1))
     text = text[found.end() :]
-    if nested := _ENGINE_TEXT.match(text):
+    while nested := _ENGINE_TEXT.match(text):
         text = text[nested.end() :]
     text = _VERSION_TAIL.sub("", text)
     name = ""

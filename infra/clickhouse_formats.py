@@ -80,8 +80,18 @@ def join_blocks(fmt: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
         return
     style = _HEADER_LINES.get(name)
     rows = 2 if name.endswith("types") else 1
-    for index, block in enumerate(blocks):
-        yield block if style is None or index == 0 else block[_header_length(style, rows, block) :]
+    header: bytes | None = None
+    for block in blocks:
+        if style is None:
+            yield block
+        elif header is None:
+            header = block[: _header_length(style, rows, block)]
+            yield block
+        elif block.startswith(header):
+            yield block[len(header) :]
+        else:
+            # A block of totals and extremes: it has no rows, and the engine puts the header behind it.
+            yield block.removesuffix(header)
 
 
 def _header_length(style: str, rows: int, block: bytes) -> int:

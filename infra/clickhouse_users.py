@@ -108,7 +108,9 @@ def _user(path: Path, where: str, entry: object) -> User:
         raise UsersFileError(f"{where} ({name}): role must be one of {', '.join(r.value for r in Role)}") from None
     given = [field for field in ("password_file", "password_sha256", "no_password") if entry.get(field)]
     if len(given) != 1:
-        raise UsersFileError(f"{where} ({name}): give exactly one of password_file, password_sha256, no_password = true")
+        raise UsersFileError(
+            f"{where} ({name}): give exactly one of password_file, password_sha256, no_password = true"
+        )
     value = entry[given[0]]
     if given[0] == "no_password":
         return User(name, role, None)
