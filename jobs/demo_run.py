@@ -33,6 +33,8 @@ from schemas.registry import COMPATIBILITY
 JOBS: Final = ("market_data", "trading", "archive")
 STUCK_S: Final = 90.0
 """Waiting ends with an explanation when nothing has moved for so long."""
+SUBMIT_S: Final = 300.0
+"""How long a job may take until all its tasks run, on a slow and busy machine."""
 _TICK_S: Final = 0.5
 T = TypeVar("T")
 _PROBE_S: Final = 2.0
@@ -113,7 +115,7 @@ class DemoRun:
 
         display.begin("Submitting the jobs " + ", ".join(JOBS))
         for job in JOBS:
-            self.played.jobs[job] = submit_job(config, job)
+            self.played.jobs[job] = submit_job(config, job, timeout_s=SUBMIT_S)
             display.remark(f"{job} runs")
         self._probe = Probe(config, self.played.jobs)
 

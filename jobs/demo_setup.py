@@ -17,7 +17,7 @@ from jobs.config import Config
 
 FOLDER: Final = "demo"
 RECORD: Final = "demo.json"
-PORT_OFFSET: Final = 100
+PORT_OFFSET: Final = 500
 """The demo's ports, from those of the stack that a checkout has otherwise."""
 
 
