@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed (or a difference was found), 2 wrong usage or setti
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import errno
 import importlib
 import importlib.util
@@ -86,6 +87,17 @@ class _LazyGroup(click.Group):
             ) from error
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            close = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if close:
+                error.message = f"{error.message.rstrip('.')}; did you mean {close[0]}?"
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(len(name) for name in self.list_commands(ctx))

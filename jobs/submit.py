@@ -182,7 +182,7 @@ def make_plan(
     return Plan(script, tuple(command), {**settings, **flink}, {**shown, **flink}, remote)
 
 
-def run_plan(config: Config, plan: Plan, timeout_s: float = 300.0) -> str:
+def run_plan(config: Config, plan: Plan, timeout_s: float = 600.0) -> str:
     """Run the client and return the job's id. Raises SubmitError with the root cause when it fails."""
     environment = process_environment(plan.environment)
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
