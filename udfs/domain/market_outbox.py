@@ -30,7 +30,7 @@ class MarketOutbox:
 
 
 class MarketCounters:
-    """What happened since this engine was made, for metrics; not part of the state, a restored engine starts at zero."""
+    """What happened since this engine was made, for metrics. Not part of the state: a restored engine has zeroes."""
 
     __slots__ = (
         "crossed",

@@ -106,7 +106,7 @@ class MarketShard:
     """Normalises, checks and consolidates the market data of the symbols of one shard; see the module's contract."""
 
     def __init__(self, shard: int, shards: int, schema_ids: dict[str, int], limits: MarketLimits) -> None:
-        """`schema_ids`: registry id of raw-feed, market-data, nbbo and dead-letter; KeyError names one that is missing."""
+        """`schema_ids`: registry id of raw-feed, market-data, nbbo and dead-letter; KeyError names a missing one."""
         self.outbox = MarketOutbox()
         self.counters = MarketCounters()
         self._shard = shard
