@@ -231,18 +231,26 @@ def _environment(process: psutil.Process) -> dict[str, str]:
 
 
 def _wait_gone(process: psutil.Process, timeout_s: float) -> bool:
-    """Wait until a process has ended (a zombie has); reap it when it is our child."""
+    """Wait until a process has ended with all its threads, so that its ports are free; reap it when it is our child."""
     deadline = time.monotonic() + timeout_s
-    while True:
-        child = _children.get(process.pid)
-        if child is not None and child.poll() is not None:
-            del _children[process.pid]
-            return True
-        try:
-            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
-            return True
+    while not _is_gone(process):
         if time.monotonic() >= deadline:
             return False
         time.sleep(0.05)
+    return True
+
+
+def _is_gone(process: psutil.Process) -> bool:
+    child = _children.get(process.pid)
+    if child is not None:
+        if child.poll() is None:
+            return False
+        del _children[process.pid]
+        return True
+    try:
+        if not process.is_running():
+            return True
+        # A killed JVM is a zombie at once, but holds its sockets until its last thread has ended.
+        return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
+    except psutil.NoSuchProcess:
+        return True

@@ -242,8 +242,8 @@ class Stack:
 
     def _check_ports(self, spec: Spec) -> None:
         for setting, port in spec.ports.items():
-            if not port_is_free(port):
-                owner = port_owner(port)
+            owner = _holder_of(port)
+            if owner is not None:
                 raise StackError(
                     f"port {port} ({spec.name}) is taken{f' by {owner}' if owner else ''}. Free it, or choose another "
                     f"with {setting}, or move all ports of this checkout with stack.port_offset "
@@ -361,6 +361,20 @@ def _uninterrupted() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _holder_of(port: int, patience_s: float = 5.0) -> str | None:
+    """None for a free port, else who holds it; "" when nobody can be named.
+
+    A port that nobody holds is often one whose holder is just ending: it is given a moment.
+    """
+    deadline = time.monotonic() + patience_s
+    while not port_is_free(port):
+        owner = port_owner(port)
+        if owner or time.monotonic() > deadline:
+            return owner
+        time.sleep(0.2)
+    return None
 
 
 def _is_taskmanager(name: str) -> bool:
