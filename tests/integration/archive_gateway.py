@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import signal
@@ -70,6 +71,7 @@ def frame(topic: str, **changes: Any) -> bytes:
     return bytes(module.encode(module.from_dict(example(topic, "every_field") | changes), SCHEMA_ID))
 
 
+@functools.cache
 def example(topic: str, name: str) -> dict[str, Any]:
     """An example payload in fastavro's form."""
     file = TOPICS[topic].schema_file.parent.parent / "examples" / topic / "valid" / f"{name}.json"
@@ -80,7 +82,7 @@ def example(topic: str, name: str) -> dict[str, Any]:
         if payload.get(key) is not None:
             # Avro's JSON writes a byte as the character of that code.
             payload[key] = payload[key].encode("latin-1")
-    return dict(payload)
+    return dict(payload)  # shared: callers make changed copies
 
 
 def trades(offsets: Sequence[int], partition: int = 0, days: int = 1) -> Batch:

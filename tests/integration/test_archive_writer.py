@@ -28,6 +28,7 @@ from udfs.operators.decode_records import Batch, TooManyRefusals
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "archive_rows.json"
 # Decimals as text: a JSON number would be read as a float.
 EXACT = {"output_format_json_quote_decimals": 1}
+KILLS = 3
 KAFKA_MS = 1_767_355_200_123
 
 
@@ -246,21 +247,25 @@ def test_write_through_kills_of_clickhouse_loses_and_repeats_nothing(tmp_path: P
     seed = int.from_bytes(os.urandom(4), "big")
     print(f"seed {seed}")
     random = np.random.default_rng(seed)
-    stop = threading.Event()
+    over = threading.Event()
+    kills: list[int] = []
 
     def killer() -> None:
-        for _ in range(3):
-            time.sleep(float(random.uniform(0.3, 1.5)))
-            gateway.kill()
-            gateway.start()
-        stop.set()
+        try:
+            for number in range(KILLS):
+                time.sleep(float(random.uniform(0.3, 1.5)))
+                gateway.kill()
+                gateway.start()
+                kills.append(number)
+        finally:
+            over.set()
 
     thread = threading.Thread(target=killer)
     thread.start()
     try:
         written, start = 0, 0
         current = writer(config, "trade-events", limits=Limits(retry_s=120.0))
-        while not stop.is_set() or start < 4_000:
+        while not over.is_set() or start < 4_000:
             written += current.write(trades(range(start, start + 400), days=20)).rows
             start += 400
             if random.random() < 0.2:
@@ -268,6 +273,7 @@ def test_write_through_kills_of_clickhouse_loses_and_repeats_nothing(tmp_path: P
                 current = writer(config, "trade-events", limits=Limits(retry_s=120.0))
                 start = max(0, start - int(random.integers(1, 900)))
         thread.join()
+        assert len(kills) == KILLS, "the gateway did not start again"
         # Whatever is above `start` had been written before the last rewind.
         written += writer(config, "trade-events").write(trades(range(start), days=20)).rows
         found = offsets_in(connect(config), "trade_events")

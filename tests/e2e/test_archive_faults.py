@@ -1,0 +1,168 @@
+"""The archive job on the real stack: transactions, aborted ones among them, and a TaskManager killed in the middle."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+import confluent_kafka
+import pytest
+from conftest import RunningStack
+
+from jobs import migrate, topics
+from jobs.archive import ARCHIVED
+from jobs.config import Config
+from jobs.flink_rest import FlinkRest
+from jobs.runtime import registry, schema_ids
+from jobs.submit import submit_job
+from schemas.catalogue import TOPICS
+from udfs.operators.arrow_blocks import table_of
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "integration"))
+from archive_gateway import example, frame
+
+TRANSACTIONS = 12
+RECORDS = 60
+"""Records of each topic in one transaction."""
+ABORTED = 4
+"""Every fourth transaction is aborted."""
+JUNK = 3
+"""Undecodable records in one transaction, all in `orders`, which outsiders write."""
+
+
+def payloads(ids: Mapping[str, int]) -> dict[str, bytes]:
+    """A valid record of each topic with its registered schema id."""
+    return {topic: b"\0" + ids[topic].to_bytes(4, "big") + frame(topic)[5:] for topic in ARCHIVED}
+
+
+def produce(config: Config, records: Mapping[str, bytes], part: int) -> None:
+    """Write transactions to all archived topics."""
+    producer = confluent_kafka.Producer(
+        {**config.kafka.confluent(), "transactional.id": f"archive-test-{part}", "linger.ms": 20}
+    )
+    producer.init_transactions(60)
+    for number in range(TRANSACTIONS):
+        producer.begin_transaction()
+        for topic, record in records.items():
+            for index in range(RECORDS):
+                producer.produce(topic, record, partition=index % TOPICS[topic].partitions_local)
+        for _ in range(JUNK):
+            producer.produce("orders", b"\x01 not a frame", partition=1)
+        if number % ABORTED == 1:
+            producer.flush(60)
+            producer.abort_transaction(60)
+        else:
+            producer.commit_transaction(60)
+        time.sleep(0.1)
+
+
+def committed(config: Config) -> dict[tuple[str, int], set[int]]:
+    """The offsets of the committed records by topic and partition, as a read_committed consumer sees them."""
+    consumer = confluent_kafka.Consumer(
+        {
+            **config.kafka.confluent(),
+            "group.id": "archive-test",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+        }
+    )
+    parts = [(topic, part) for topic in ARCHIVED for part in range(TOPICS[topic].partitions_local)]
+    consumer.assign([confluent_kafka.TopicPartition(topic, part, 0) for topic, part in parts])
+    found: dict[tuple[str, int], set[int]] = {part: set() for part in parts}
+    ends: set[tuple[str, int]] = set()
+    with contextlib.closing(consumer):
+        while len(ends) < len(parts):
+            message = consumer.poll(30)
+            assert message is not None, "Kafka sent nothing for 30 s"
+            where = (message.topic(), message.partition())
+            if message.error() is None:
+                found[where].add(message.offset())
+            else:
+                assert message.error().code() == confluent_kafka.KafkaError._PARTITION_EOF, message.error()
+                ends.add(where)
+    return found
+
+
+def archived(config: Config) -> dict[tuple[str, int], list[int]]:
+    """The offsets in ClickHouse, repeated ones repeated, without FINAL; undecodable records count for their topic."""
+    client = migrate.endpoint(config).connect()
+    found: dict[tuple[str, int], list[int]] = {}
+    for table in {table_of(topic) for topic in ARCHIVED}:
+        rows = client.query(f"SELECT _topic, _partition, groupArray(_offset) FROM {table} GROUP BY 1, 2").result_rows
+        for topic, part, offsets in rows:
+            found.setdefault((topic, part), []).extend(offsets)
+    return found
+
+
+def taskmanager_of(config: Config, job_id: str) -> str:
+    """The component name of the TaskManager that runs the writer."""
+    vertices = FlinkRest(config.flink.rest_url).job(job_id)[1]
+    writer = next(vertex for vertex in vertices if "write_clickhouse" in vertex.name)
+    url = f"{config.flink.rest_url}/jobs/{job_id}/vertices/{writer.id}/taskmanagers"
+    with urllib.request.urlopen(url, timeout=10) as response:
+        (entry,) = json.load(response)["taskmanagers"]
+    return str(entry["taskmanager-id"]).rpartition("-")[0]
+
+
+@pytest.mark.timeout(600)
+def test_archive_killed_in_the_middle_equals_committed_kafka(stack: RunningStack) -> None:
+    config, processes = stack
+    with topics.admin(config) as admin:
+        topics.create(admin, config, [TOPICS[topic] for topic in ARCHIVED])
+    known = registry(config)
+    for topic in ARCHIVED:
+        known.register(TOPICS[topic].subject, TOPICS[topic].schema_file.read_text(encoding="utf-8"))
+    migrate.apply(config, print)
+    records = payloads(schema_ids(config, ARCHIVED))
+    assert example("orders", "every_field")["orderId"]
+
+    job_id = submit_job(config, "archive", timeout_s=240, progress=print)
+    rest = FlinkRest(config.flink.rest_url)
+    try:
+        produce(config, records, part=1)
+        deadline = time.monotonic() + 120
+        while not archived(config):
+            assert time.monotonic() < deadline, rest.failure(job_id) or "nothing was archived in 120 s"
+            time.sleep(0.5)
+        processes.kill_component(taskmanager_of(config, job_id))
+        produce(config, records, part=2)
+
+        wanted = committed(config)
+        total = sum(map(len, wanted.values()))
+        assert total == 2 * (TRANSACTIONS - TRANSACTIONS // ABORTED) * (RECORDS * len(ARCHIVED) + JUNK)
+        deadline = time.monotonic() + 180
+        while sum(map(len, archived(config).values())) < total:
+            assert time.monotonic() < deadline, (
+                rest.failure(job_id) or f"{sum(map(len, archived(config).values()))} of {total}"
+            )
+            time.sleep(1)
+        # Long enough for a repeated batch to arrive, if there were one.
+        time.sleep(3)
+        found = archived(config)
+        assert {where: sorted(offsets) for where, offsets in found.items()} == {
+            where: sorted(offsets) for where, offsets in wanted.items() if offsets
+        }
+        assert (rest.restarts(job_id) or 0) >= 1
+    finally:
+        rest.cancel(job_id)
+        processes.up()
+
+    # A job that starts without its state reads everything again and adds nothing.
+    counts = (
+        migrate.endpoint(config).connect().query("SELECT topic, sum(kafka_records) FROM pipeline_counts GROUP BY 1")
+    )
+    assert sum(count for _, count in counts.result_rows) == total
+    again = submit_job(config, "archive", timeout_s=240, progress=print)
+    try:
+        time.sleep(10)
+        assert sum(map(len, archived(config).values())) == total
+        assert rest.failure(again) is None
+    finally:
+        rest.cancel(again)
