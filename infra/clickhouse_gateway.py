@@ -26,7 +26,8 @@ from typing import IO
 import click
 
 from infra.clickhouse_engine import Engine, FolderError
-from infra.clickhouse_http import Gateway, Server
+from infra.clickhouse_http import Server
+from infra.clickhouse_shared import Gateway
 from infra.clickhouse_users import Users, UsersFileError, default_users, load_users
 
 _CANCEL_SECONDS = 5.0

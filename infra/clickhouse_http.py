@@ -13,108 +13,39 @@ import secrets
 import string
 import sys
 import tempfile
-import threading
 import time
 import traceback
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO, Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
-from infra.clickhouse_engine import Connection, Engine, Figures, Sessions
+from infra.clickhouse_engine import Connection, Figures
 from infra.clickhouse_errors import GatewayError
 from infra.clickhouse_formats import Compressor, content_type, join_blocks, negotiate, streams
-from infra.clickhouse_request import Body, ExternalTable, Request, credentials, multipart, parse, read_body
+from infra.clickhouse_request import (
+    Body,
+    ExternalTable,
+    Request,
+    credentials,
+    insert_rows,
+    multipart,
+    parse,
+    read_body,
+    sql_prefix,
+    whole_sql,
+)
+from infra.clickhouse_shared import Exchange, Gateway
 from infra.clickhouse_sql import InsertWithData, escape, insert_with_data, statement, tokens
-from infra.clickhouse_users import Role, User, Users
+from infra.clickhouse_users import Role, User
 
 _LOOK_AHEAD_BYTES = 1 << 18
 _SEND_BYTES = 1 << 18
 _DRAIN_BYTES = 16 << 20
-_QUEUE_SECONDS = 10.0
 _TAG_LETTERS = string.ascii_lowercase + string.digits
-
-
-@dataclass(slots=True)
-class Exchange:
-    """What the access log tells of one request."""
-
-    query_id: str
-    user: str = "-"
-    sql: str = ""
-    status: int = 0
-    code: int = 0
-    sent_bytes: int = 0
-    begun: bool = False
-    started: float = field(default_factory=time.monotonic)
-    figures: Figures = field(default_factory=Figures)
-
-
-class Gateway:
-    """What all handlers share: the engine, the users, the limits, the log, and the count of running requests."""
-
-    def __init__(self, engine: Engine, users: Users, *, log: IO[str] | None, max_body: int, max_queries: int) -> None:
-        self.engine = engine
-        self.users = users
-        self.sessions = Sessions(engine)
-        self.max_body = max_body
-        self.display_name = "tradestream"
-        self.draining = False
-        self._log = log
-        self._places = threading.BoundedSemaphore(max_queries)
-        self._change = threading.Condition()
-        self._running: set[str] = set()
-        self._requests = 0
-
-    @contextmanager
-    def request(self) -> Iterator[None]:
-        """Count a request as running until its answer is sent; refuse it while the gateway is being stopped."""
-        with self._change:
-            if self.draining:
-                raise GatewayError(236, "The gateway is being stopped", close=True)
-            self._requests += 1
-        try:
-            yield
-        finally:
-            with self._change:
-                self._requests -= 1
-                self._change.notify_all()
-
-    @contextmanager
-    def query(self, query_id: str) -> Iterator[None]:
-        """Hold one of the places for running queries, under a query id that no other running query has."""
-        with self._change:
-            if query_id in self._running:
-                raise GatewayError(
-                    216, f"Query with id = {query_id} is already running", name="QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING"
-                )
-            self._running.add(query_id)
-        try:
-            if not self._places.acquire(timeout=_QUEUE_SECONDS):
-                raise GatewayError(202, f"Too many simultaneous queries; none ended within {_QUEUE_SECONDS:.0f} s")
-            try:
-                yield
-            finally:
-                self._places.release()
-        finally:
-            with self._change:
-                self._running.discard(query_id)
-
-    def drain(self, seconds: float) -> bool:
-        """Refuse new requests and wait for the running ones; True when all of them ended in time."""
-        with self._change:
-            self.draining = True
-            return self._change.wait_for(lambda: self._requests == 0, seconds)
-
-    def write_log(self, line: str) -> None:
-        """Write one line to the access log, when there is one."""
-        if self._log is not None:
-            self._log.write(line + "\n")
-            self._log.flush()
 
 
 class Server(ThreadingHTTPServer):
@@ -224,7 +155,7 @@ class Handler(BaseHTTPRequestHandler):
                 self._run(request, user, data, exchange)
 
     def _run(self, request: Request, user: User, data: IO[bytes], exchange: Exchange) -> None:
-        head, rest_start = _sql_prefix(request, data)
+        head, rest_start = sql_prefix(request, data)
         insert = insert_with_data(head)
         exchange.sql = insert.head if insert else head
         restricted = self._restricted(request, user)
@@ -255,7 +186,7 @@ class Handler(BaseHTTPRequestHandler):
             if insert is not None:
                 self._insert(connection, request, user.role, restricted, insert, head, rest_start, data, exchange)
             else:
-                text = _whole_sql(head, data, rest_start)
+                text = whole_sql(head, data, rest_start)
                 self._statement(connection, request, user.role, restricted, text, exchange)
         if session and request.flag("close_session"):
             self.gateway.sessions.end(user.name, session)
@@ -297,7 +228,7 @@ class Handler(BaseHTTPRequestHandler):
             # The engine's streaming insert takes no parameters; as settings they are bound all the same.
             pairs = ", ".join(f"param_{name} = '{escape(value)}'" for name, value in request.params.items())
             connection.scalar(f"SET {pairs}")
-        rows, empty = _insert_rows(insert, head, rest_start, data)
+        rows, empty = insert_rows(insert, head, rest_start, data)
         if empty:
             raise GatewayError(108, "No data to insert")
         connection.insert(insert.head, insert.format, rows, exchange.figures)
@@ -470,48 +401,6 @@ def parse_protocol(query_string: str) -> dict[str, str]:
 
 def _header_safe(value: str) -> str:
     return "".join(char if " " <= char <= "~" else "?" for char in value)
-
-
-_PREFIX_BYTES = 1 << 18
-
-
-def _sql_prefix(request: Request, data: IO[bytes]) -> tuple[str, int]:
-    """The beginning of the SQL text, long enough to recognise an INSERT, and where the unread body goes on."""
-    url_query = request.protocol.get("query", "")
-    if insert_with_data(url_query) is not None:
-        return url_query, 0
-    body = data.read(_PREFIX_BYTES)
-    return (f"{url_query}\n" if url_query and body else url_query) + body.decode("utf-8", "surrogateescape"), len(body)
-
-
-def _whole_sql(head: str, data: IO[bytes], rest_start: int) -> str:
-    data.seek(rest_start)
-    raw = head.encode("utf-8", "surrogateescape") + data.read()
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise GatewayError(62, f"Syntax error: the query is not valid UTF-8 at byte {error.start}") from error
-
-
-def _insert_rows(insert: InsertWithData, head: str, rest_start: int, data: IO[bytes]) -> tuple[IO[bytes], bool]:
-    """The rows of an INSERT: what follows the statement in the text, then the rest of the body."""
-    tail = head[insert.data_start :].encode("utf-8", "surrogateescape")
-    data.seek(0, 2)
-    size = data.tell()
-    data.seek(rest_start)
-    return cast(IO[bytes], _Joined(tail, data)), not tail.strip(b" \t\r\n;") and size == rest_start
-
-
-class _Joined:
-    def __init__(self, tail: bytes, rest: IO[bytes]) -> None:
-        self._tail = tail
-        self._rest = rest
-
-    def read(self, size: int) -> bytes:
-        if self._tail:
-            part, self._tail = self._tail, b""
-            return part
-        return self._rest.read(size)
 
 
 def _encode(blocks: Iterator[bytes], encoder: Compressor | None) -> Iterator[bytes]:

@@ -19,7 +19,7 @@ import zstandard
 
 from infra.clickhouse_errors import GatewayError
 from infra.clickhouse_formats import decompressed
-from infra.clickhouse_sql import names
+from infra.clickhouse_sql import InsertWithData, insert_with_data, names
 
 # Parameters that steer the protocol. They are not passed on to the engine as settings.
 PROTOCOL_PARAMETERS = names(
@@ -34,6 +34,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _BODY_IN_MEMORY_BYTES = 8 << 20
 _COPY_BYTES = 1 << 18
+_PREFIX_BYTES = 1 << 18
 _DAMAGED = (zlib.error, lzma.LZMAError, zstandard.ZstdError, EOFError, OSError, RuntimeError)
 
 
@@ -256,3 +257,42 @@ def _split_types(types: str) -> list[str]:
         else:
             current += char
     return [*parts, current.strip()]
+
+
+def sql_prefix(request: Request, data: IO[bytes]) -> tuple[str, int]:
+    """The beginning of the SQL text, long enough to recognise an INSERT, and where the unread body goes on."""
+    url_query = request.protocol.get("query", "")
+    if insert_with_data(url_query) is not None:
+        return url_query, 0
+    body = data.read(_PREFIX_BYTES)
+    return (f"{url_query}\n" if url_query and body else url_query) + body.decode("utf-8", "surrogateescape"), len(body)
+
+
+def whole_sql(head: str, data: IO[bytes], rest_start: int) -> str:
+    data.seek(rest_start)
+    raw = head.encode("utf-8", "surrogateescape") + data.read()
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise GatewayError(62, f"Syntax error: the query is not valid UTF-8 at byte {error.start}") from error
+
+
+def insert_rows(insert: InsertWithData, head: str, rest_start: int, data: IO[bytes]) -> tuple[IO[bytes], bool]:
+    """The rows of an INSERT: what follows the statement in the text, then the rest of the body."""
+    tail = head[insert.data_start :].encode("utf-8", "surrogateescape")
+    data.seek(0, 2)
+    size = data.tell()
+    data.seek(rest_start)
+    return cast(IO[bytes], _Joined(tail, data)), not tail.strip(b" \t\r\n;") and size == rest_start
+
+
+class _Joined:
+    def __init__(self, tail: bytes, rest: IO[bytes]) -> None:
+        self._tail = tail
+        self._rest = rest
+
+    def read(self, size: int) -> bytes:
+        if self._tail:
+            part, self._tail = self._tail, b""
+            return part
+        return self._rest.read(size)

@@ -21,7 +21,15 @@ from tests.integration.gateway_fixtures import ROOT, USERS, GatewayProcess, end_
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[GatewayProcess]:
-    made = start_gateway(tmp_path / "data", "--grace-seconds", "2", "--max-body-mb", "4")
+    made = start_gateway(tmp_path / "data", "--grace-seconds", "2")
+    yield made
+    end_gateway(made)
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """One gateway for the tests that do not stop it."""
+    made = start_gateway(tmp_path_factory.mktemp("lasting") / "data", "--max-body-mb", "4")
     yield made
     end_gateway(made)
 
@@ -87,9 +95,9 @@ def test_stop_cancels_long_queries_within_bounded_time(gateway: GatewayProcess) 
     assert answers[0] >= 500
 
 
-def test_broken_upload_has_no_effect(gateway: GatewayProcess) -> None:
-    gateway.sql("CREATE TABLE uploads (n Int64) ENGINE = MergeTree ORDER BY n")
-    host, port = gateway.url.removeprefix("http://").split(":")
+def test_broken_upload_has_no_effect(lasting: GatewayProcess) -> None:
+    lasting.sql("CREATE TABLE uploads (n Int64) ENGINE = MergeTree ORDER BY n")
+    host, port = lasting.url.removeprefix("http://").split(":")
     for head in ("Content-Length: 1000", "Transfer-Encoding: chunked"):
         with socket.create_connection((host, int(port))) as raw:
             body = "1\r\n2\r\n" if "Length" in head else "4\r\n1\n2\n\r\n"
@@ -97,32 +105,32 @@ def test_broken_upload_has_no_effect(gateway: GatewayProcess) -> None:
             raw.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n{body}".encode())
             raw.shutdown(socket.SHUT_WR)
             assert b" 400 " in raw.recv(1000)
-    assert gateway.sql("SELECT count() FROM uploads") == "0"
+    assert lasting.sql("SELECT count() FROM uploads") == "0"
 
 
-def test_body_over_the_limit_is_refused(gateway: GatewayProcess) -> None:
-    gateway.sql("CREATE TABLE large (s String) ENGINE = MergeTree ORDER BY s")
-    answer = gateway.send(b"x" * (5 << 20), query="INSERT INTO large FORMAT RawBLOB")
+def test_body_over_the_limit_is_refused(lasting: GatewayProcess) -> None:
+    lasting.sql("CREATE TABLE large (s String) ENGINE = MergeTree ORDER BY s")
+    answer = lasting.send(b"x" * (5 << 20), query="INSERT INTO large FORMAT RawBLOB")
     assert answer.status == 413
     assert b"--max-body-mb" in answer.data
     bomb = gzip.compress(bytes(64 << 20))
-    packed = gateway.pool.request(
-        "POST", f"{gateway.url}/?query=INSERT%20INTO%20large%20FORMAT%20RawBLOB", body=bomb,
+    packed = lasting.pool.request(
+        "POST", f"{lasting.url}/?query=INSERT%20INTO%20large%20FORMAT%20RawBLOB", body=bomb,
         headers={"Content-Encoding": "gzip"}, retries=False,
     )  # fmt: skip
     assert packed.status == 413
-    assert gateway.sql("SELECT count() FROM large") == "0"
+    assert lasting.sql("SELECT count() FROM large") == "0"
 
 
-def test_taken_port_and_folder_are_clear_messages(gateway: GatewayProcess, tmp_path: Path) -> None:
-    port = gateway.url.rsplit(":", 1)[1]
+def test_taken_port_and_folder_are_clear_messages(lasting: GatewayProcess, tmp_path: Path) -> None:
+    port = lasting.url.rsplit(":", 1)[1]
     taken = run("--path", str(tmp_path / "elsewhere"), "--port", port)
     assert taken.returncode == 2
     assert f"port {port} on 127.0.0.1 is taken" in taken.stderr
-    owned = run("--path", str(gateway.folder), "--port", "0")
+    owned = run("--path", str(lasting.folder), "--port", "0")
     assert owned.returncode == 2
-    assert f"owned by another gateway (process {gateway.process.pid})" in owned.stderr
-    assert gateway.sql("SELECT 1") == "1"
+    assert f"owned by another gateway (process {lasting.process.pid})" in owned.stderr
+    assert lasting.sql("SELECT 1") == "1"
 
 
 def test_setup_faults_are_refused(tmp_path: Path) -> None:
@@ -137,16 +145,16 @@ def test_setup_faults_are_refused(tmp_path: Path) -> None:
     assert "--max-body-mb" in run("--help").stdout
 
 
-def test_sessions_end_after_their_timeout(gateway: GatewayProcess) -> None:
+def test_sessions_end_after_their_timeout(lasting: GatewayProcess) -> None:
     session = {"session_id": "short", "session_timeout": 1}
-    gateway.sql("CREATE TEMPORARY TABLE t (a Int8)", **session)
-    assert gateway.sql("SELECT count() FROM t", **session) == "0"
+    lasting.sql("CREATE TEMPORARY TABLE t (a Int8)", **session)
+    assert lasting.sql("SELECT count() FROM t", **session) == "0"
     time.sleep(1.2)
-    assert gateway.send("SELECT 1", session_check=1, **session).headers["X-ClickHouse-Exception-Code"] == "372"
-    assert gateway.send("SELECT 1", session_id="x", session_timeout=9999).status == 400
+    assert lasting.send("SELECT 1", session_check=1, **session).headers["X-ClickHouse-Exception-Code"] == "372"
+    assert lasting.send("SELECT 1", session_id="x", session_timeout=9999).status == 400
 
 
-def test_no_spool_files_are_left(gateway: GatewayProcess) -> None:
-    gateway.sql("SELECT number FROM numbers(1000000) FORMAT JSON")
-    gateway.send("SELECT throwIf(number = 900000) FROM numbers(1000000) FORMAT Parquet")
-    assert os.listdir(gateway.folder / ".gateway" / "spool") == []
+def test_no_spool_files_are_left(lasting: GatewayProcess) -> None:
+    lasting.sql("SELECT number FROM numbers(1000000) FORMAT JSON")
+    lasting.send("SELECT throwIf(number = 900000) FROM numbers(1000000) FORMAT Parquet")
+    assert os.listdir(lasting.folder / ".gateway" / "spool") == []
