@@ -119,7 +119,7 @@ def test_wait_until_running_wants_every_task_and_a_moment_of_rest(flink: FakeFli
 
 
 def test_wait_until_running_reports_the_root_cause_of_a_failed_job(flink: FakeFlink) -> None:
-    trace = "java.lang.RuntimeException: outer\n\tat a.b.C.d(C.java:1)\nCaused by: org.apache.x.KafkaException: no topic\n\tat x.Y.z(Y.java:2)"
+    trace = "a.Outer: outer\n\tat a.b.C.d(C.java:1)\nCaused by: org.x.KafkaException: no topic\n\tat x.Y.z(Y.java:2)"
     flink.answers["GET", "/jobs/j"] = [_detail("RESTARTING", "CANCELED"), _detail("FAILED", "FAILED")]
     flink.answers["GET", "/jobs/j/exceptions?maxExceptions=1"] = _exceptions(trace)
     told: list[str] = []
@@ -182,7 +182,7 @@ def test_checkpoints_are_read_and_absent_ones_are_none(flink: FakeFlink) -> None
 
 
 def test_refusal_is_one_line_in_flinks_words(flink: FakeFlink) -> None:
-    trace = "org.apache.x.NotFoundException: outer\n\tat a.b(C.java:1)\nCaused by: o.a.JobNotFound: Could not find job j\n\tat x.Y.z(Y.java:2)"
+    trace = "o.x.NotFound: outer\n\tat a.b(C.java:1)\nCaused by: o.a.JobNotFound: Could not find job j\n\tat x.Y.z(Y.java:2)"
     flink.answers["GET", "/jobs/j"] = (404, {"errors": ["Not found", trace]})
 
     with pytest.raises(FlinkError, match=r"refused GET .*/jobs/j \(404\): JobNotFound: Could not find job j$"):
