@@ -171,7 +171,7 @@ def read_block(
         if count < -limit:
             raise DecodeError(TOO_LARGE, f"array block of {count} items, limit {limit}", pos, field)
         count = -count
-        size, after = read_size(data, after, end, end, field)
+        size, after = read_size(data, after, end, LONG_MAX, field)
         stop = after + size
     if count > limit - total:
         raise DecodeError(TOO_LARGE, f"array of {total} and {count} more items, limit {limit}", pos, field)
