@@ -43,7 +43,7 @@ ARCHIVED: Final = (
 # not be frequent.
 FLINK_OPTIONS: Final = {
     "restart-strategy.exponential-delay.max-backoff": "60 s",
-    "restart-strategy.exponential-delay.attempts-before-reset-backoff": "infinite",
+    "restart-strategy.exponential-delay.attempts-before-reset-backoff": str(2**31 - 1),
     # A batch may wait for ClickHouse as long as the writer's patience, and a checkpoint waits for the batch.
     "execution.checkpointing.tolerable-failed-checkpoints": "100",
     "execution.checkpointing.timeout": "10 min",
