@@ -12,7 +12,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from jobs.demo_result import Refusal, Result
+from jobs.demo_result import Result
 from jobs.reconcile_money import money
 
 WIDTH: Final = 80
@@ -31,8 +31,8 @@ def print_report(console: Console, result: Result, *, kept: bool) -> None:
     console.print(Rule(Text(f"tradestream demo: {result.title}", style="bold")))
     _print_counts(console, result)
     _print_refusals(console, result)
-    _print_speed(console, result)
     _print_checks(console, result)
+    _print_speed(console, result)
     _print_next(console, result, kept=kept)
     _print_verdict(console, result)
 
@@ -98,26 +98,17 @@ def _print_counts(console: Console, result: Result) -> None:
 
 def _print_refusals(console: Console, result: Result) -> None:
     """Refused input by reason, planted beside found."""
-    _heading(console, "What was refused, and why (planted: made bad on purpose)")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+    _heading(console, "What was refused, and why (planted: bad on purpose)")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("of")
-    table.add_column("reason", min_width=40)
-    table.add_column("planted", justify="right")
-    table.add_column("refused", justify="right")
-    table.add_column("")
+    table.add_column("reason", min_width=34, overflow="fold")
+    for heading in ("refused", "planted", "the market's"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in result.refusals:
-        table.add_row(row.where, row.reason, _planted(row), f"{row.found:,}", _note(row))
+        planted = "unknown" if row.planted is None else f"{row.planted:,}"
+        own = "" if row.planted is None or row.found <= row.planted else f"{row.found - row.planted:,}"
+        table.add_row(row.where, row.reason, f"{row.found:,}", planted, own)
     console.print(Padding(table, (0, 0, 0, 2)))
-
-
-def _planted(row: Refusal) -> str:
-    return "unknown" if row.planted is None else f"{row.planted:,}"
-
-
-def _note(row: Refusal) -> str:
-    if row.planted is not None and row.found > row.planted:
-        return f"{row.found - row.planted:,} by the market"
-    return ""
 
 
 def _print_speed(console: Console, result: Result) -> None:
@@ -130,34 +121,29 @@ def _print_speed(console: Console, result: Result) -> None:
         table.add_row("first order event", *(f"{value:,.0f} ms" for value in latency.first_ms))
         table.add_row("last event it caused at once", *(f"{value:,.0f} ms" for value in latency.last_ms))
         console.print(Padding(table, (0, 0, 0, 2)))
-        console.print(
-            Padding(
-                Text(
-                    f"{latency.orders:,} orders, longest {latency.max_ms:,.0f} ms: from Kafka's timestamp of the order to "
-                    "that of the event as an uncommitted reader may see it; a committed reader sees it at the next "
-                    "checkpoint. Client, broker, Flink and ClickHouse share this machine's cores, so it is no measure of "
-                    "the system at its best.",
-                    style="dim",
-                ),
-                (0, 0, 0, 2),
-            )
+        text = (
+            f"{latency.orders:,} orders, the longest {latency.max_ms:,.0f} ms. Measured from Kafka's timestamp of the order to "
+            "that of the event, which read_uncommitted consumers then have; read_committed ones have it after the next "
+            "checkpoint. Client, broker, Flink and ClickHouse share this machine's cores."
         )
+        _paragraph(console, text, "dim")
     rows = sum(topic.clickhouse for topic in result.topics)
     if played.play_s:
         ticks = played.sent.get("raw-feed", 0) / played.play_s
-        pace = f"at {played.speed:,.0f}x real time" if played.speed else "as fast as it went"
-        console.print(
-            f"  {played.orders_per_s:,.0f} orders/s and {ticks:,.0f} ticks/s on average {pace}, {rows:,} rows archived"
+        pace = f"at {played.speed:,.0f}x real time" if played.speed else "unpaced"
+        _paragraph(
+            console,
+            f"{played.orders_per_s:,.0f} orders/s and {ticks:,.0f} ticks/s on average, {pace}; {rows:,} rows archived",
         )
     if result.durations:
         total = sum(result.durations.values())
         longest = sorted(result.durations.items(), key=lambda item: -item[1])[:4]
-        console.print(
-            Padding(
-                Text(f"{total:.0f} s in all: " + "; ".join(f"{name} {seconds:.0f} s" for name, seconds in longest)),
-                (0, 0, 0, 2),
-            )
-        )
+        parts = "; ".join(f"{name[:1].lower()}{name[1:]} {seconds:.0f} s" for name, seconds in longest)
+        _paragraph(console, f"{total:.0f} s in all: {parts}")
+
+
+def _paragraph(console: Console, text: str, style: str = "") -> None:
+    console.print(Padding(Text(text, style=style), (0, 0, 0, 2)))
 
 
 def _print_checks(console: Console, result: Result) -> None:
@@ -182,13 +168,15 @@ def _print_next(console: Console, result: Result, *, kept: bool) -> None:
     """Where to look."""
     _heading(console, "Where to look next")
     if kept:
-        table = _grid("left", "wrap")
-        table.add_row("Flink UI", result.flink_url)
-        table.add_row("ClickHouse", f"{result.clickhouse_url}, user {result.clickhouse_user}")
-        table.add_row("password", f"in {result.password_file}")
-        table.add_row("stop it", f"tradestream --state-dir {result.state_dir} stack down --wipe")
-        table.add_row("check again", "tradestream demo --check")
-        console.print(Padding(table, (0, 0, 0, 2)))
+        lines = (
+            f"Flink UI     {result.flink_url}",
+            f"ClickHouse   {result.clickhouse_url}  user {result.clickhouse_user}",
+            f"password in  {result.password_file}",
+            "check again  ./infra/demo --check",
+            f"stop it      .venv/bin/tradestream stack down --wipe --state-dir {result.state_dir}",
+        )
+        for line in lines:
+            console.print(Text(f"  {line}"), soft_wrap=True)
     else:
         console.print("  ./infra/demo --keep leaves the stack up, with the Flink UI and ClickHouse to look around in.")
     for suggestion in result.suggestions:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Final, TypeVar
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import KafkaException
@@ -31,6 +32,7 @@ from schemas.catalogue import TOPICS
 from schemas.registry import COMPATIBILITY
 
 JOBS: Final = ("market_data", "trading", "archive")
+CHECK_PATIENCE_S: Final = 5.0
 STUCK_S: Final = 90.0
 """Waiting ends with an explanation when nothing has moved for so long."""
 SUBMIT_S: Final = 300.0
@@ -126,7 +128,7 @@ class DemoRun:
         self.played = Played.load(config.state_dir / RECORD)
         self._watch = KafkaWatch(config).__enter__()
         self._probe = Probe(config, self.played.jobs)
-        self._wait_for_archive()
+        self._wait_for_archive(patience_s=CHECK_PATIENCE_S)
         self.display.end()
 
     def _connect(self) -> Config:
@@ -197,7 +199,7 @@ class DemoRun:
     def _wait_for_inputs(self, inputs: tuple[str, ...]) -> None:
         """Wait until the jobs have taken all of these topics, and two more checkpoints have made the effects final."""
         for topic in inputs:
-            self._wait(f"{topic} records are not taken by the jobs", lambda topic=topic: self.probe.input_lag(topic))
+            self._wait(f"records of {topic} are not taken by the jobs", partial(self.probe.input_lag, topic))
         # The first checkpoint may have begun before the last record was taken; the second one commits what it caused.
         after = {name: self.probe.health(name).checkpoints + 2 for name in ("market_data", "trading")}
         self._wait(
@@ -205,7 +207,9 @@ class DemoRun:
             lambda: sum(max(0, wanted - self.probe.health(name).checkpoints) for name, wanted in after.items()),
         )
 
-    def _wait_for_archive(self) -> None:
+    def _wait_for_archive(self, patience_s: float = STUCK_S) -> None:
+        """Wait until all is committed, read and archived; rows that never come are for the reconciliation to report."""
+
         def uncommitted() -> int:
             written = self.probe.ends(ARCHIVED, committed=False)
             final = self.probe.ends(ARCHIVED, committed=True)
@@ -219,20 +223,20 @@ class DemoRun:
             kafka, rows = self.watch.counts(), self.archive.counts()
             return sum(abs(kafka[topic] - rows[topic]) for topic in ARCHIVED)
 
-        self._wait("records are not in ClickHouse", unarchived, give_up=False)
+        self._wait("records are not in ClickHouse", unarchived, patience_s, must=False)
 
-    def _wait(self, what: str, remaining: Any, give_up: bool = True) -> None:
-        """Wait until `remaining()` is 0. When nothing moves any more: raise DemoError, or go on if not `give_up`."""
+    def _wait(self, what: str, remaining: Callable[[], int], patience_s: float = STUCK_S, *, must: bool = True) -> None:
+        """Wait until `remaining()` is 0. When nothing moves for so long: raise DemoError, or go on if it need not be."""
         meter = _Meter(self)
         moved, before = time.monotonic(), -1
         while (left := remaining()) != 0:
             if left != before:
                 moved, before = time.monotonic(), left
             meter.show(look=True)
-            if time.monotonic() - moved > STUCK_S:
-                if not give_up:
+            if time.monotonic() - moved > patience_s:
+                if not must:
                     return
-                raise DemoError(f"{left:,} {what}, and nothing has moved for {STUCK_S:.0f} s. {self._explain()}")
+                raise DemoError(f"{left:,} {what}, and nothing has moved for {patience_s:.0f} s. {self._explain()}")
             time.sleep(_TICK_S)
 
     def _explain(self) -> str:

@@ -27,7 +27,7 @@ class TradeTotals:
     commission_e4: int = 0
     street_cash_e4: int = 0
     """What accounts paid to the street, net."""
-    street_shares: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    street_shares: dict[str, int] = field(default_factory=dict)
     """Shares that accounts bought from the street, net, by symbol."""
 
 
@@ -74,7 +74,8 @@ def check_pairs(trades: Iterable[TradeRow]) -> tuple[Check, TradeTotals]:
             trade.quantity > 0 and trade.price_e4 > 0, f"{name}: {trade.quantity} shares at {money(trade.price_e4)}"
         )
         if trade.venue != OWN_VENUE:
-            totals.street_shares[trade.symbol] += sign * trade.quantity
+            bought = totals.street_shares.get(trade.symbol, 0)
+            totals.street_shares[trade.symbol] = bought + sign * trade.quantity
             totals.street_cash_e4 += sign * trade.quantity * trade.price_e4
             problems.expect(
                 trade.contra_order_id is None and trade.liquidity == "ROUTED",

@@ -1,0 +1,260 @@
+"""The demo's report, its progress lines, its options and its plan."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+from zipfile import ZipFile
+
+import click
+import pytest
+from rich.console import Console
+
+from jobs.config import Config
+from jobs.demo import _Speed
+from jobs.demo_archive import TABLES, Latency, Suggestion, _compare
+from jobs.demo_display import Display, View, panel, plain_line
+from jobs.demo_plan import DemoOptions, Plan, PlanError
+from jobs.demo_report import print_report, report_console
+from jobs.demo_result import Refusal, Result, check_feed, list_refusals
+from jobs.demo_setup import DemoError, Played, demo_config, only_demo
+from jobs.demo_watch import ARCHIVED, JobHealth
+from jobs.reconcile import Check, DeadLetterRow, TopicCount
+from jobs.reconcile_money import TradeTotals
+from jobs.reconcile_orders import CommandTally, OrderFindings, OrderLife
+
+SCHEMA_IDS = {"orders": 1, "raw-feed": 2, "reference-data": 3, "controls": 4}
+
+
+def result(*checks: Check) -> Result:
+    """A result with plausible numbers."""
+    return Result(
+        title="2026-11-20, simulated, 40 symbols",
+        played=Played(sent={"raw-feed": 160_000, "orders": 40_000}, play_s=100.0, speed=234.0, orders_per_s=400.0),
+        tally=CommandTally(40_000, 33_000, 6_900, 0, 100, 32_700, 300, 1_200, 5_700),
+        stages={"VALIDATED": 32_000, "RISK_APPROVED": 31_800, "ROUTED": 31_000, "PARTIALLY_FILLED": 4_000},
+        finals={"EXECUTED": 20_000, "CANCELLED": 8_000, "EXPIRED": 4_000, "REJECTED": 700},
+        topics=(TopicCount("orders", 40_000, 40_000),),
+        totals=TradeTotals(30_000, 24_000, 6_000, 10_000_000, 12_345_678_900_000, 350_000_000),
+        checks=checks or (Check("Sent = in Kafka", "200,000 records of 2 topics"),),
+        refusals=(
+            Refusal("orders", "CANCEL_TOO_LATE", 0, 1_200),
+            Refusal("orders", "VALIDATION_QUANTITY_NOT_POSITIVE", 100, 100),
+            Refusal("ticks", "LATE", None, 3),
+        ),
+        latency=Latency(32_700, (8.0, 21.0, 60.0), (9.0, 23.0, 71.0), 310.0),
+        suggestions=(Suggestion("Most traded", "SELECT 1", ("symbol", "trades"), (("ACME", "12"), ("BOLT", "7"))),),
+        durations={"Starting": 25.0, "Playing": 100.0},
+        flink_url="http://127.0.0.1:28681",
+        clickhouse_url="http://127.0.0.1:28723",
+        clickhouse_user="default",
+        password_file="/somewhere/secrets/default",
+        state_dir="/somewhere/demo",
+        log_dir="/somewhere/demo/logs",
+    )
+
+
+def rendered(value: Result, *, kept: bool = True, encoding: str = "utf-8") -> str:
+    """The report as text without colours."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    print_report(report_console(Console(file=stream, no_color=True)), value, kept=kept)
+    stream.flush()
+    stream.seek(0)
+    return stream.read()
+
+
+def test_report_fits_eighty_columns_without_colours() -> None:
+    text = rendered(result())
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "\x1b" not in text
+    for words in ("commands sent", "the market's", "unknown", "71 ms", "61.2%", "all 1 checks hold", "28681"):
+        assert words in text
+
+
+def test_report_names_what_differs() -> None:
+    problems = tuple(f"orders-0-{number}: NEW has 0 answers instead of one" for number in range(8))
+    text = rendered(result(Check("One answer per command", "40,000 commands", problems, 11)), kept=False)
+    assert "orders-0-7: NEW has 0 answers" in text
+    assert "and 3 more" in text
+    assert "1 of 1 checks FAILED" in text
+    assert "It does not add up: One answer per command." in text
+    assert "/somewhere/demo/logs" in text
+    assert "./infra/demo --keep" in text
+
+
+def test_report_can_be_written_in_ascii() -> None:
+    assert "ok Sent = in Kafka" in rendered(result(), encoding="ascii")
+
+
+def test_report_of_an_empty_day_is_a_report() -> None:
+    value = dataclasses.replace(result(), latency=None, refusals=(), suggestions=(), finals={}, durations={})
+    assert "orders in all" in rendered(dataclasses.replace(value, played=Played()))
+
+
+def test_json_holds_checks_with_their_outcome() -> None:
+    value = json.loads(json.dumps(result(Check("A", "a", ("x",), 1)).as_json()))
+    assert value["ok"] is False
+    assert value["checks"][0] == {"name": "A", "summary": "a", "problems": ["x"], "problem_count": 1, "ok": False}
+
+
+def test_feed_must_come_out_as_events_or_dead_letters() -> None:
+    letters = [
+        DeadLetterRow("dead-letter", "market_data", "raw-feed", 0, 1, "LATE"),
+        DeadLetterRow("dead-letter", "trading", "orders", 0, 1, "BAD_MAGIC"),
+    ]
+    assert check_feed(10, 9, letters).ok
+    assert not check_feed(10, 10, letters).ok
+
+
+def test_refusals_stand_beside_what_was_planted() -> None:
+    findings = OrderFindings()
+    findings.lives["orders-0-1"] = OrderLife("a", "b", 1, "REJECTED", "RISK_BUYING_POWER", ended=True)
+    findings.lives["orders-0-2"] = OrderLife("c", "b", 1, "CANCELLED", "MATCH_NO_LIQUIDITY", ended=True)
+    findings.refused_reasons["CANCEL_TOO_LATE"] = 2
+    letters = [
+        DeadLetterRow("dead-letter", "trading", "orders", 0, 3, "BAD_MAGIC"),
+        DeadLetterRow("orders", "archive", "orders", 0, 3, "BAD_MAGIC"),
+        DeadLetterRow("dead-letter", "market_data", "raw-feed", 0, 1, "LATE"),
+    ]
+    played = Played(expected_refusals={"order-events RISK_BUYING_POWER": 1, "dead-letter REPLAYED_ORDER": 1})
+    assert list_refusals(findings, letters, played) == [
+        Refusal("orders", "CANCEL_TOO_LATE", 0, 2),
+        Refusal("orders", "BAD_MAGIC", 0, 1),
+        Refusal("orders", "RISK_BUYING_POWER", 1, 1),
+        Refusal("orders", "REPLAYED_ORDER", 1, 0),
+        Refusal("ticks", "LATE", None, 1),
+    ]
+
+
+def view() -> View:
+    """A view in mid-run."""
+    return View(
+        event_time_ns=1_795_190_400_000_000_000,
+        share=0.5,
+        sent={"orders": 12_000, "ticks": 80_000},
+        rates={"orders": 410.0, "ticks": 1_600.0, "archived": 6_000.0},
+        stages={"VALIDATED": 9_000, "EXECUTED": 4_000},
+        dead_letters=12,
+        archived=300_000,
+        lag={"trading": 40},
+        jobs={"trading": JobHealth("RUNNING", 12, 0, 700, 0), "archive": JobHealth("RESTARTING")},
+    )
+
+
+def test_progress_line_tells_rates_stages_and_lag() -> None:
+    line = plain_line(view())
+    for words in ("orders 12,000 (410/s)", "executed 4,000", "trading behind by 40", "trading 0.7 s", "50%"):
+        assert words in line
+
+
+def test_panel_fits_eighty_columns() -> None:
+    stream = io.StringIO()
+    Console(file=stream, width=80).print(panel(view()))
+    assert max(len(line.rstrip()) for line in stream.getvalue().splitlines()) <= 80
+    assert "restarting" in stream.getvalue()
+
+
+def test_display_without_a_terminal_prints_lines_and_keeps_durations() -> None:
+    stream = io.StringIO()
+    with Display(Console(file=stream, width=100)) as display:
+        display.begin("One")
+        display.show(view())
+        display.show(view())
+        display.begin("Two")
+        display.end()
+    text = stream.getvalue()
+    assert text.count("executed 4,000") == 1, "lines come every few seconds, not with every look"
+    assert "✓ One" in text and "Two ..." in text
+    assert list(display.durations) == ["One", "Two"]
+
+
+@pytest.mark.parametrize(("text", "speed"), [("max", 0.0), ("60", 60.0), ("1.5x", 1.5)])
+def test_speed_is_a_multiple_or_max(text: str, speed: float) -> None:
+    assert _Speed().convert(text, None, None) == speed
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "fast", "inf", "nan"])
+def test_speed_that_means_nothing_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="multiple of real time"):
+        _Speed().convert(text, None, None)
+
+
+def test_plan_of_a_simulated_day_makes_what_it_says() -> None:
+    plan = Plan(DemoOptions(orders=500, symbols=3, accounts=20), SCHEMA_IDS)
+    topics: dict[str, int] = {}
+    names = []
+    for name, items in plan.phases():
+        names.append(name)
+        for item in items:
+            topics[item[0]] = topics.get(item[0], 0) + 1
+    assert names == ["reference", "2026-11-20 session", "2026-11-20 close"]
+    assert topics == plan.made and topics["orders"] == 500 and topics["controls"] == 1
+    assert plan.share() == 1.0
+    assert sum(plan.expected_refusals().values()) > 0
+    assert plan.expected_bad_ticks() and plan.speed == 234
+    assert plan.title() == "2026-11-20, simulated, 3 symbols"
+
+
+def test_plan_of_tick_files_takes_days_and_prices_from_them(tmp_path: Path) -> None:
+    folder = tmp_path / "ibm"
+    folder.mkdir()
+    with ZipFile(folder / "20131007_quote.zip", "w") as file:
+        file.writestr("20131007_ibm_Quote_Tick.csv", "34200000,1836300,100,0,0,P,1,0\n34200001,0,0,1836500,100,P,1,0\n")
+    plan = Plan(DemoOptions(orders=50, accounts=5, ticks=tmp_path), SCHEMA_IDS)
+    assert plan.title() == "2013-10-07, real ticks, 1 symbol"
+    assert sum(1 for _, items in plan.phases() for item in items if item[0] == "raw-feed") == 2
+    assert plan.expected_bad_ticks() is None
+
+
+def test_plan_of_a_folder_without_ticks_says_so(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="no files named like"):
+        Plan(DemoOptions(ticks=tmp_path), SCHEMA_IDS)
+
+
+def test_demo_never_speaks_to_configured_endpoints(tmp_path: Path) -> None:
+    foreign = {"kafka.bootstrap": "prod:9092", "clickhouse.url": "https://prod:8443", "state_dir": tmp_path}
+    base = Config.load(overrides=foreign, environment={})
+    config = demo_config(base, 3, foreign)
+    assert config.kafka.bootstrap.startswith("127.0.0.1:")
+    assert config.clickhouse.url.startswith("http://127.0.0.1:")
+    assert config.registry.url.startswith("http://127.0.0.1:")
+    assert config.flink.rest_url.startswith("http://127.0.0.1:")
+    assert config.state_dir == tmp_path / "demo"
+    assert config.stack.port("kafka") != base.stack.port("kafka")
+
+
+def test_demo_to_check_must_be_up(tmp_path: Path) -> None:
+    base = Config.load(overrides={"state_dir": tmp_path}, environment={})
+    with pytest.raises(DemoError, match="--keep first"):
+        demo_config(base, 3, {}, running=True)
+    with pytest.raises(DemoError, match="there is no demo to check"):
+        Played.load(tmp_path / "demo.json")
+
+
+def test_played_survives_its_file(tmp_path: Path) -> None:
+    played = Played("t", 2, {"orders": 1}, {"order-events X": 1}, None, 1.5, 60.0, {"trading": "id"}, 2.0)
+    played.save(tmp_path / "demo.json")
+    assert Played.load(tmp_path / "demo.json") == played
+
+
+def test_two_demos_do_not_share_a_folder(tmp_path: Path) -> None:
+    with only_demo(tmp_path), pytest.raises(DemoError, match="another demo is running"), only_demo(tmp_path):
+        pass
+    with only_demo(tmp_path):
+        pass
+
+
+def test_archived_topics_are_those_of_the_archive_job() -> None:
+    from jobs.archive import ARCHIVED as by_job
+
+    assert by_job == ARCHIVED
+    assert list(TABLES) == list(ARCHIVED)
+
+
+def test_positions_are_compared_one_by_one() -> None:
+    import numpy as np
+
+    count = _compare("orders", {0: [0, 1, 3], 1: [5]}, {0: np.array([0, 3, 3, 4])})
+    assert count == TopicCount("orders", 4, 4, missing=("0/1", "1/5"), surplus=("0/4",), repeated=1)
