@@ -109,6 +109,9 @@ def submit(
     the job cannot start, it prints the root cause. A job that runs already is refused, because two instances would
     abort each other's transactions; --replace upgrades it in place.
 
+    In thread mode a TaskManager keeps the Python code that it loaded first. After a change of code restart the TaskManagers
+    between `stop` and `resume`.
+
     \b
     Examples:
       tradestream submit trading --parallelism 2

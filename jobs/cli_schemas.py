@@ -177,12 +177,14 @@ def _rule(registry: Registry, topic: Topic) -> str:
 
 
 def _problems(registry: Registry, topic: Topic) -> list[str]:
-    """Why the current schema cannot take the place of the registered versions; empty when it can.
+    """Why the current schema cannot take the place of the registered versions; empty when it can, or is one of them.
 
     Compared here with every version, because the registry's rule may be weaker than ours; the registry is asked too,
     because it may be stricter.
     """
     text = _text(topic)
+    if registry.find(topic.subject, text) is not None:
+        return []
     versions = registry.versions(topic.subject)
     reader = json.loads(text)
     problems = [

@@ -171,8 +171,9 @@ class FlinkRest:
             return None
         newest = entries[0]
         cause = root_cause(str(newest.get("stacktrace") or newest.get("exceptionName") or ""))
-        task = newest.get("taskName")
-        return f"{cause}\n  in task {str(task).split(' -> ')[0]}" if task else cause
+        # The first operator of the chain names the task well enough; without it the same failure reads the same again.
+        task = re.split(r" -> | \(\d+/", str(newest.get("taskName") or ""))[0]
+        return f"{cause}\n  in task {task}" if task else cause
 
     # ------------------------------------------------------------------------------------------------ acting
 
@@ -288,7 +289,7 @@ def is_loopback(host: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
-_FRAME = re.compile(r"^\s*(at [\w.$]+[\w.$/<>@-]*\(|\.\.\. \d+ (common frames|more))")
+_FRAME = re.compile(r"^\s*(at \S+\(|\.\.\. \d+ (common frames|more))")
 _PYTHON_TRACE: Final = "Traceback (most recent call last):"
 _PACKAGE = re.compile(r"^(?:[a-z_][\w$]*\.)+(?=[A-Z])")
 

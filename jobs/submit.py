@@ -387,6 +387,8 @@ def _client_configuration(url: urllib.parse.SplitResult, python: str) -> str:
         "python.executable": python,
         "python.client.executable": sys.executable,
         "env.java.opts.all": " ".join(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED.split()),
+        # The client lives for seconds: the second compiler would cost more than it gives.
+        "env.java.opts.client": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
     }
     if url.scheme == "https":
         settings["security.ssl.rest.enabled"] = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -147,10 +148,18 @@ def differences(client: KafkaAdminClient, config: Config, topics: Sequence[Topic
 
 
 def delete(client: KafkaAdminClient, names: Sequence[str]) -> list[str]:
-    """Delete those of `names` that exist, with all their records; return them."""
+    """Delete those of `names` that exist, with all their records, wait until they are gone, return them."""
     present = sorted(set(client.list_topics()) & set(names))
-    if present:
-        client.delete_topics(present, timeout_ms=_TIMEOUT_MS)
+    if not present:
+        return []
+    client.delete_topics(present, timeout_ms=_TIMEOUT_MS)
+    deadline = time.monotonic() + _TIMEOUT_MS / 1_000
+    while left := set(client.list_topics()) & set(present):
+        if time.monotonic() > deadline:
+            raise TopicError(
+                f"the cluster has taken the deletion of {', '.join(sorted(left))}, but they are still listed"
+            )
+        time.sleep(0.1)
     return present
 
 
