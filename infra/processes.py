@@ -216,9 +216,17 @@ def _same_process(pid: int, started: float, state_dir: str) -> psutil.Process | 
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE or abs(process.create_time() - started) > _START_TIME_TOLERANCE_S:
             return None
-        # Empty: the system hides it, or the program is being loaded at this moment. The start time has to do then.
-        environment = _environment(process)
-        if not environment or environment.get(_STATE_MARK) == state_dir:
+        try:
+            environment = process.environ()
+            # Empty means that the program is being loaded at this moment, which a busy machine can draw out.
+            deadline = time.monotonic() + 2.0
+            while not environment and time.monotonic() < deadline:
+                time.sleep(0.01)
+                environment = process.environ()
+        except psutil.AccessDenied:
+            # A system that hides it: the start time has to do.
+            return process
+        if environment.get(_STATE_MARK) == state_dir:
             return process
     return None
 
