@@ -13,6 +13,7 @@ import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 import click
@@ -20,15 +21,14 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import KafkaException
 from rich.console import Console
 
-from infra.feeds.publisher import PublishError
 from infra.stack import terminate_as_interrupt
 from jobs.cli_common import EXIT_FAILED, EXIT_INTERRUPTED, META_OVERRIDES, CliError, load_config, print_json, status
 from jobs.demo_display import Display
-from jobs.demo_plan import DemoOptions, PlanError
+from jobs.demo_plan import DemoOptions
 from jobs.demo_report import print_report, report_console
 from jobs.demo_result import Result, judge
 from jobs.demo_run import DemoRun
-from jobs.demo_setup import FOLDER, DemoError, only_demo
+from jobs.demo_setup import FOLDER, only_demo
 
 REPORT: Final = "report.json"
 DEFAULTS: Final = DemoOptions()
@@ -130,28 +130,40 @@ class _Ending:
 def _ending(run: DemoRun, *, keep: bool) -> Iterator[_Ending]:
     """Stop what was started, whatever happens; a second interrupt does it at once. Failures say where to look."""
     ending = _Ending()
-    interrupted = False
+    interrupted = failed = False
     try:
         yield ending
     except KeyboardInterrupt:
         interrupted = True
-    except (DemoError, PlanError, PublishError, KafkaException, ClickHouseError) as error:
-        raise CliError(f"{error}\nThe logs are in {run.base.state_dir / FOLDER / 'logs'}") from error
+    except (KafkaException, ClickHouseError) as error:
+        failed = True
+        raise CliError(f"{type(error).__name__}: {error}") from error
+    except BaseException:
+        failed = True
+        raise
     finally:
-        # A stack without a result is of no use to anybody, so --keep counts only with one.
-        _end(run, keep=keep and ending.result is not None, wipe=ending.result is not None and ending.result.ok)
+        result = ending.result
+        # A stack without a result is of no use to anybody, so --keep counts only with one. What failed is kept on disk.
+        _end(run, keep=keep and result is not None, wipe=interrupted or (result is not None and result.ok))
+        if failed:
+            status(f"the logs are in {run.base.state_dir / FOLDER / 'logs'}")
     if interrupted:
         raise click.exceptions.Exit(EXIT_INTERRUPTED)
 
 
 def _end(run: DemoRun, *, keep: bool, wipe: bool) -> None:
+    """Stop threads and stack. An interrupt meanwhile kills the stack's processes, and then stopping is quick."""
+
+    def force(_number: int, _frame: FrameType | None) -> None:
+        status("stopping at once")
+        run.kill()
+
+    previous = {number: signal.signal(number, force) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         run.stop_players()
         if not keep:
-            status("stopping the stack ...")
+            status("stopping the stack (Ctrl-C: at once) ...")
             run.close(wipe=wipe)
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        status("stopping at once")
-        run.kill()
-        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

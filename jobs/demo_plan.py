@@ -120,6 +120,15 @@ class Plan:
         return f"{days}, {source}, {self.symbols} symbol{'s' if self.symbols != 1 else ''}"
 
 
+def check_options(options: DemoOptions) -> None:
+    """Raise PlanError when the options cannot be played, before anything is started for them."""
+    if options.ticks is not None:
+        try:
+            _read_files(options.ticks)
+        except (ValueError, LeanError) as error:
+            raise PlanError(str(error)) from error
+
+
 def _read_files(path: Path) -> tuple[list[TradingDay], dict[str, int], Iterator[Tick]]:
     """Days, first prices and ticks of the Lean files under a path."""
     files = find_lean_files([path])

@@ -23,7 +23,7 @@ from jobs.cli_schemas import open_registry
 from jobs.config import Config
 from jobs.demo_archive import Archive
 from jobs.demo_display import Display, View
-from jobs.demo_plan import LONGEST_WAIT_S, DemoOptions, Plan
+from jobs.demo_plan import LONGEST_WAIT_S, DemoOptions, Plan, check_options
 from jobs.demo_setup import FOLDER, RECORD, DemoError, Played, demo_config
 from jobs.demo_watch import ARCHIVED, KafkaWatch, Probe
 from jobs.flink_rest import FlinkError
@@ -88,6 +88,7 @@ class DemoRun:
     def start(self) -> None:
         """Bring the stack up empty, make topics, schemas and tables, start the jobs, and prepare what is played."""
         display = self.display
+        check_options(self.options)
         display.begin("Starting Kafka, registry, Flink and ClickHouse")
         folder = self.base.state_dir / FOLDER
         leftover = Stack(Config.load(overrides={"profile": "local", "state_dir": folder}), display.remark)
@@ -111,7 +112,6 @@ class DemoRun:
             registry.register(topic.subject, topic.schema_file.read_text(encoding="utf-8"))
         display.remark(f"{len(TOPICS)} schemas")
         display.remark(f"{len(migrate.apply(config, lambda _line: None))} migrations")
-        # Made here, so that options which cannot be played are refused before the jobs are started.
         self._plan = Plan(self.options, feed_schema_ids(config.registry))
         self._watch = KafkaWatch(config).__enter__()
 
@@ -182,7 +182,8 @@ class DemoRun:
             self._player.join(_TICK_S)
             meter.show(look=not name.startswith("reference"))
         if failures:
-            raise failures[0]
+            error = failures[0]
+            raise DemoError(f"cannot play {name}: {error}") if isinstance(error, ValueError) else error
         return result
 
     # ------------------------------------------------------------------------------------------------- draining

@@ -16,7 +16,7 @@ from jobs.config import Config
 from jobs.demo import _Speed
 from jobs.demo_archive import TABLES, Latency, Suggestion, _compare
 from jobs.demo_display import Display, View, panel, plain_line
-from jobs.demo_plan import DemoOptions, Plan, PlanError
+from jobs.demo_plan import DemoOptions, Plan, PlanError, check_options
 from jobs.demo_report import print_report, report_console
 from jobs.demo_result import Refusal, Result, check_feed, list_refusals
 from jobs.demo_setup import DemoError, Played, demo_config, only_demo
@@ -211,6 +211,8 @@ def test_plan_of_tick_files_takes_days_and_prices_from_them(tmp_path: Path) -> N
 def test_plan_of_a_folder_without_ticks_says_so(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="no files named like"):
         Plan(DemoOptions(ticks=tmp_path), SCHEMA_IDS)
+    with pytest.raises(PlanError, match="no files named like"):
+        check_options(DemoOptions(ticks=tmp_path))
 
 
 def test_demo_never_speaks_to_configured_endpoints(tmp_path: Path) -> None:
