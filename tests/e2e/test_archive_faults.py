@@ -50,7 +50,9 @@ def produce(config: Config, records: Mapping[str, bytes], part: int) -> None:
         producer.begin_transaction()
         for topic, record in records.items():
             for index in range(RECORDS):
-                producer.produce(topic, record, partition=index % TOPICS[topic].partitions_local)
+                # Each record has a key of its own: a compacted topic refuses none, and compacts those that repeat.
+                key = f"{part}-{number}-{index}"
+                producer.produce(topic, record, key, partition=index % TOPICS[topic].partitions_local)
         for _ in range(JUNK):
             producer.produce("orders", b"\x01 not a frame", partition=1)
         if number % ABORTED == 1:
@@ -149,7 +151,7 @@ def test_archive_killed_in_the_middle_equals_committed_kafka(stack: RunningStack
         assert {where: sorted(offsets) for where, offsets in found.items()} == {
             where: sorted(offsets) for where, offsets in wanted.items() if offsets
         }
-        assert (rest.restarts(job_id) or 0) >= 1
+        assert rest.failure(job_id), "the kill was not noticed, so nothing was tested"
     finally:
         rest.cancel(job_id)
         processes.up()
