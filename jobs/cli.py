@@ -95,9 +95,8 @@ class _LazyGroup(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             close = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
-            if close:
-                error.message = f"{error.message.rstrip('.')}; did you mean {close[0]}?"
-            raise
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise click.UsageError(error.format_message().rstrip(".") + hint, ctx) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(len(name) for name in self.list_commands(ctx))

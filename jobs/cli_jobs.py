@@ -25,17 +25,16 @@ from jobs.cli_common import (
 )
 from jobs.config import Config
 from jobs.flink_rest import TERMINAL, Checkpoint, FlinkError, FlinkRest, Job
+from jobs.job_state import latest_state, savepoint_directory
 from jobs.submit import (
     Plan,
     check_slots,
     find_script,
     job_scripts,
-    latest_state,
     live_jobs,
     make_plan,
     refuse_second_instance,
     run_plan,
-    savepoint_directory,
 )
 
 _COLOURS = {"RUNNING": "green", "FAILED": "red", "FAILING": "red", "RESTARTING": "yellow"}

@@ -1,4 +1,4 @@
-"""Start a job on the Flink cluster with PyFlink's own client, and find the state that a job can resume from.
+"""Start a job on the Flink cluster with PyFlink's own client.
 
 The client is a child process: `flink run -d -py jobs/<job>.py`. It gets the resolved settings in its environment
 (``TRADESTREAM_*``; a secret that is in a file stays there), so that what `tradestream config` shows is what the job sees.
@@ -19,7 +19,6 @@ import site
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.parse
 import zipfile
 from collections.abc import Callable, Mapping
@@ -29,6 +28,7 @@ from typing import Final
 
 from jobs.config import SECTIONS, Config, Secret, process_environment, project_root
 from jobs.flink_rest import FlinkError, FlinkRest, Job, is_loopback, root_cause
+from jobs.job_state import remember_job
 
 Progress = Callable[[str], None]
 PACKAGES: Final = ("jobs", "udfs", "schemas", "sql")
@@ -40,7 +40,6 @@ _OPENED: Final = (
     "java.util.concurrent.atomic java.util.concurrent.locks sun.nio.ch"
 )
 _FOLDER: Final = Path(__file__).resolve().parent
-_HISTORY: Final = "submissions.jsonl"
 
 
 class SubmitError(RuntimeError):
@@ -66,15 +65,6 @@ class Plan:
     environment: Mapping[str, str]
     shown_environment: Mapping[str, str]
     remote: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SavedState:
-    """Something to resume from: a savepoint or a retained checkpoint."""
-
-    path: str
-    kind: str
-    taken_ms: int
 
 
 def job_scripts() -> dict[str, JobScript]:
@@ -209,7 +199,7 @@ def run_plan(config: Config, plan: Plan, timeout_s: float = 600.0) -> str:
     found = _SUBMITTED.search(output)
     if found is None or process.returncode != 0:
         raise SubmitError(f"{plan.script.key} was not submitted: {root_cause(output)}\nAll that the client said: {log}")
-    _remember(config, plan.script.name, found.group(1))
+    remember_job(config, plan.script.name, found.group(1))
     return found.group(1)
 
 
@@ -294,78 +284,6 @@ def pack(archive: Path) -> None:
                     stream.write(file, file.relative_to(root))
 
 
-# ------------------------------------------------------------------------------------------------------ saved state
-
-
-def savepoint_directory(config: Config, name: str) -> str:
-    """Where savepoints of the job `name` go: a folder of its own, so that the newest one is easy to find."""
-    return f"{config.flink.savepoint_dir.rstrip('/')}/{name}"
-
-
-def latest_state(config: Config, rest: FlinkRest, name: str) -> SavedState:
-    """The newest savepoint or retained checkpoint of the job `name`.
-
-    A checkpoint that is newer than the newest savepoint wins: resuming from before it would write events a second time.
-    Raises SubmitError when nothing is found.
-    """
-    found = _states_on_disk(config, name)
-    for job in rest.jobs():
-        if job.name == name and not job.live:
-            stats = rest.checkpoints(job.id)
-            for kind, checkpoint in (("savepoint", stats.last_savepoint), ("checkpoint", stats.last)):
-                if checkpoint and checkpoint.path and _still_there(checkpoint.path):
-                    found.append(SavedState(checkpoint.path, kind, checkpoint.completed_ms))
-    if not found:
-        raise SubmitError(
-            f"there is no savepoint and no retained checkpoint of {name} under {savepoint_directory(config, name)} or in the "
-            f"cluster's memory: name one (--from-savepoint PATH), or start afresh (`tradestream submit {name}`)"
-        )
-    return max(found, key=lambda state: state.taken_ms)
-
-
-def _states_on_disk(config: Config, name: str) -> list[SavedState]:
-    """What this machine's folders hold, when the cluster writes to them."""
-    states = []
-    savepoints = _local_path(savepoint_directory(config, name))
-    if savepoints:
-        states += [_state(file, "savepoint") for file in savepoints.glob("*/_metadata")]
-    checkpoints = _local_path(config.flink.checkpoint_dir)
-    if checkpoints:
-        for job_id in _remembered(config, name):
-            states += [_state(file, "checkpoint") for file in (checkpoints / job_id).glob("chk-*/_metadata")]
-    return states
-
-
-def _state(metadata: Path, kind: str) -> SavedState:
-    return SavedState(metadata.parent.as_uri(), kind, int(metadata.stat().st_mtime * 1_000))
-
-
-def _still_there(path: str) -> bool:
-    local = _local_path(path)
-    return local is None or (local / "_metadata").is_file()
-
-
-def _local_path(uri: str) -> Path | None:
-    parts = urllib.parse.urlsplit(uri)
-    return Path(urllib.parse.unquote(parts.path)) if parts.scheme in ("file", "") and parts.path else None
-
-
-def _remember(config: Config, name: str, job_id: str) -> None:
-    """Note which job an id was, because folders of checkpoints are named by ids only."""
-    file = config.state_dir / "flink" / _HISTORY
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps({"job": name, "id": job_id, "submitted": int(time.time())}) + "\n")
-
-
-def _remembered(config: Config, name: str) -> list[str]:
-    file = config.state_dir / "flink" / _HISTORY
-    if not file.is_file():
-        return []
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return [str(row["id"]) for row in rows if row["job"] == name]
-
-
 # ---------------------------------------------------------------------------------------------------------- inside
 
 
@@ -425,18 +343,15 @@ __all__ = [
     "FlinkError",
     "JobScript",
     "Plan",
-    "SavedState",
     "SubmitError",
     "check_slots",
     "child_settings",
     "find_script",
     "job_scripts",
-    "latest_state",
     "live_jobs",
     "make_plan",
     "pack",
     "refuse_second_instance",
     "run_plan",
-    "savepoint_directory",
     "submit_job",
 ]

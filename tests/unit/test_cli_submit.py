@@ -13,6 +13,7 @@ import pytest
 from jobs import submit
 from jobs.config import Config
 from jobs.flink_rest import Checkpoint, Checkpoints, FlinkRest, Job, Overview
+from jobs.job_state import StateError, latest_state, remember_job, savepoint_directory
 from jobs.submit import (
     JobScript,
     SubmitError,
@@ -20,11 +21,9 @@ from jobs.submit import (
     child_settings,
     find_script,
     job_scripts,
-    latest_state,
     make_plan,
     pack,
     refuse_second_instance,
-    savepoint_directory,
 )
 
 
@@ -198,8 +197,8 @@ def test_latest_prefers_a_retained_checkpoint_that_is_newer(tmp_path: Path) -> N
     _saved(config.state_dir / "flink" / "savepoints" / "trading", "savepoint-1", 50)
     ours = _saved(config.state_dir / "flink" / "checkpoints" / "aaaa", "chk-7", 5)
     _saved(config.state_dir / "flink" / "checkpoints" / "of-another-job", "chk-9", 1)
-    submit._remember(config, "trading", "aaaa")
-    submit._remember(config, "archive", "bbbb")
+    remember_job(config, "trading", "aaaa")
+    remember_job(config, "archive", "bbbb")
 
     state = latest_state(config, FakeFlink(), "trading")
 
@@ -218,5 +217,5 @@ def test_latest_asks_the_cluster_for_jobs_that_are_over(tmp_path: Path) -> None:
 
 
 def test_latest_without_any_state_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(SubmitError, match=r"no savepoint .*--from-savepoint PATH.*tradestream submit trading"):
+    with pytest.raises(StateError, match=r"no savepoint .*--from-savepoint PATH.*tradestream submit trading"):
         latest_state(_config(tmp_path), FakeFlink(), "trading")
