@@ -105,7 +105,7 @@ def demo(
                 run.start()
                 run.play()
                 run.drain()
-            display.begin("Reconciling")
+            display.begin("Reconciling", "reconciling")
             result = judge(run.config, run.watch, run.archive, run.played, display.durations)
             display.end()
         ending.result = result

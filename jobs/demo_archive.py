@@ -83,21 +83,23 @@ class Suggestion:
 _SUGGESTIONS: Final = (
     (
         "Most traded symbols, with VWAP",
-        "SELECT symbol, countDistinct(trade_id) AS trades, sum(quantity) AS shares,\n"
-        "       round(sum(toFloat64(execution_price) * quantity) / sum(quantity), 4) AS vwap\n"
+        "SELECT symbol, uniqExact(trade_id) AS trades, sum(quantity) AS shares,\n"
+        "    round(sum(toFloat64(execution_price) * quantity) / sum(quantity), 4) AS vwap\n"
         "FROM trade_events GROUP BY symbol ORDER BY shares DESC LIMIT 5",
     ),
     (
         "Why orders were refused or ended unfilled",
-        "SELECT status, reason, count() AS orders, any(reason_text) AS example\n"
+        "SELECT status, reason, count() AS orders\n"
         "FROM order_events WHERE event_type = 'STATUS' AND reason != 'NONE'\n"
         "GROUP BY status, reason ORDER BY orders DESC LIMIT 5",
     ),
     (
         "The life of the order with the most fills",
-        "SELECT sequence, status, last_quantity AS filled, last_price AS price, leaves_quantity AS leaves, venue\n"
-        "FROM order_events WHERE order_id = (SELECT order_id FROM order_events WHERE last_quantity > 0\n"
-        "                                    GROUP BY order_id ORDER BY count() DESC, order_id LIMIT 1)\n"
+        "SELECT sequence, status, last_quantity AS filled, last_price AS price,\n"
+        "    leaves_quantity AS leaves, venue\n"
+        "FROM order_events WHERE order_id = (\n"
+        "    SELECT order_id FROM order_events WHERE last_quantity > 0\n"
+        "    GROUP BY order_id ORDER BY count() DESC, order_id LIMIT 1)\n"
         "ORDER BY sequence LIMIT 8",
     ),
 )

@@ -20,7 +20,7 @@ from rich.text import Text
 from jobs.demo_watch import JobHealth
 
 NEW_YORK: Final = ZoneInfo("America/New_York")
-LINE_EVERY_S: Final = 5.0
+LINE_EVERY_S: Final = 10.0
 WIDTH: Final = 80
 
 
@@ -47,9 +47,9 @@ class Display:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
         self.durations: dict[str, float] = {}
-        """Seconds of each phase that has ended, by its title."""
+        """Seconds of the phases that have ended, by name."""
         self._live: Live | None = None
-        self._title = ""
+        self._title = self._name = ""
         self._began = 0.0
         self._view: View | None = None
         self._next_line = 0.0
@@ -67,10 +67,10 @@ class Display:
             self._live.stop()
             self._live = None
 
-    def begin(self, title: str) -> None:
-        """A phase begins; the one before it has ended."""
+    def begin(self, title: str, name: str) -> None:
+        """A phase begins, the one before it ends; `name` is what its time is kept under."""
         self.end()
-        self._title, self._began, self._view = title, time.monotonic(), None
+        self._title, self._name, self._began, self._view = title, name, time.monotonic(), None
         if self._live is None:
             self.console.print(f"{title} ...")
 
@@ -79,7 +79,7 @@ class Display:
         if not self._title:
             return
         seconds = time.monotonic() - self._began
-        self.durations[self._title] = self.durations.get(self._title, 0.0) + seconds
+        self.durations[self._name] = self.durations.get(self._name, 0.0) + seconds
         self.console.print(Text.assemble(("✓ ", "green"), f"{self._title:<68}{seconds:>7.1f} s"))
         self._title, self._view = "", None
 
@@ -92,7 +92,7 @@ class Display:
         self._view = view
         if self._live is None and time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + LINE_EVERY_S
-            self.console.print(Text(plain_line(view)), soft_wrap=True)
+            self.console.print(Text(plain_lines(view)), soft_wrap=True)
 
     def _render(self) -> RenderableType:
         if not self._title:
@@ -108,19 +108,22 @@ def clock(time_ns: int) -> str:
     return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).astimezone(NEW_YORK).strftime("%a %H:%M:%S")
 
 
-def plain_line(view: View) -> str:
-    """The view in one line."""
-    parts = [clock(view.event_time_ns)] if view.event_time_ns else []
-    parts.append(f"{100 * view.share:.0f}%")
-    parts += [f"{name} {count:,} ({view.rates.get(name, 0):,.0f}/s)" for name, count in view.sent.items()]
-    parts += [f"{name.lower()} {view.stages[name]:,}" for name in STAGES if view.stages.get(name)]
-    parts.append(f"dead letters {view.dead_letters:,}")
-    parts.append(f"archived {view.archived:,} ({view.rates.get('archived', 0):,.0f}/s)")
-    parts += [f"{job} behind by {count:,}" for job, count in view.lag.items()]
-    ages = [f"{name} {health.age_ms / 1_000:.1f} s" for name, health in view.jobs.items() if health.age_ms is not None]
+def plain_lines(view: View) -> str:
+    """The view in two lines: what went in and came out, then where the orders are."""
+    flow = [f"{clock(view.event_time_ns)} {100 * view.share:.0f}%"] if view.event_time_ns else []
+    flow += [f"{name} {count:,} ({view.rates.get(name, 0):,.0f}/s)" for name, count in view.sent.items()]
+    flow.append(f"archived {view.archived:,} ({view.rates.get('archived', 0):,.0f}/s)")
+    flow += [f"{job} behind {count:,}" for job, count in view.lag.items()]
+    ages = [health.age_ms for health in view.jobs.values() if health.age_ms is not None]
     if ages:
-        parts.append(f"checkpoints {', '.join(ages)} old")
-    return "  " + " | ".join(parts)
+        flow.append(f"checkpoints {max(ages) / 1_000:.0f} s old")
+    stages = [f"{_stage(name)} {view.stages[name]:,}" for name in STAGES if view.stages.get(name)]
+    stages.append(f"dead letters {view.dead_letters:,}")
+    return f"  {', '.join(flow)}\n      {', '.join(stages)}"
+
+
+def _stage(name: str) -> str:
+    return name.lower().replace("_", "-")
 
 
 STAGES: Final = (
@@ -159,7 +162,7 @@ def panel(view: View) -> RenderableType:
     for name, health in view.jobs.items():
         age = "none yet" if health.age_ms is None else f"{health.age_ms / 1_000:.1f} s old"
         left.append((f"  {name} ckpt", age, "" if health.state == "RUNNING" else health.state.lower()))
-    right = [(name.lower().replace("_", " "), f"{view.stages.get(name, 0):,}") for name in STAGES]
+    right = [(_stage(name), f"{view.stages.get(name, 0):,}") for name in STAGES]
     for index in range(max(len(left), len(right))):
         first = left[index] if index < len(left) else ("", "", "")
         second = right[index] if index < len(right) else ("", "")

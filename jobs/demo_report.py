@@ -135,10 +135,9 @@ def _print_speed(console: Console, result: Result) -> None:
             console,
             f"{played.orders_per_s:,.0f} orders/s and {ticks:,.0f} ticks/s on average, {pace}; {rows:,} rows archived",
         )
-    if result.durations:
+    if "playing" in result.durations:
         total = sum(result.durations.values())
-        longest = sorted(result.durations.items(), key=lambda item: -item[1])[:4]
-        parts = "; ".join(f"{name[:1].lower()}{name[1:]} {seconds:.0f} s" for name, seconds in longest)
+        parts = ", ".join(f"{name} {seconds:.0f}" for name, seconds in result.durations.items())
         _paragraph(console, f"{total:.0f} s in all: {parts}")
 
 
@@ -191,7 +190,7 @@ def _rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for index, name in enumerate(columns):
         numeric = all(_is_number(row[index]) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", no_wrap=True, overflow="ellipsis")
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
     return table

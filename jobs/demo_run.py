@@ -89,7 +89,7 @@ class DemoRun:
         """Bring the stack up empty, make topics, schemas and tables, start the jobs, and prepare what is played."""
         display = self.display
         check_options(self.options)
-        display.begin("Starting Kafka, registry, Flink and ClickHouse")
+        display.begin("Starting Kafka, registry, Flink and ClickHouse", "stack")
         folder = self.base.state_dir / FOLDER
         leftover = Stack(Config.load(overrides={"profile": "local", "state_dir": folder}), display.remark)
         if leftover.processes.names():
@@ -102,7 +102,7 @@ class DemoRun:
         self._stack.up()
         config = self._connect()
 
-        display.begin("Creating topics, registering schemas, migrating ClickHouse")
+        display.begin("Creating topics, registering schemas, migrating ClickHouse", "topics and tables")
         with topics.admin(config) as client:
             made = topics.create(client, config, list(TOPICS.values()))
         display.remark(f"{len(made)} topics")
@@ -115,7 +115,7 @@ class DemoRun:
         self._plan = Plan(self.options, feed_schema_ids(config.registry))
         self._watch = KafkaWatch(config).__enter__()
 
-        display.begin("Submitting the jobs " + ", ".join(JOBS))
+        display.begin("Submitting the jobs " + ", ".join(JOBS), "jobs")
         for job in JOBS:
             self.played.jobs[job] = submit_job(config, job, timeout_s=SUBMIT_S)
             display.remark(f"{job} runs")
@@ -123,7 +123,7 @@ class DemoRun:
 
     def attach(self) -> None:
         """Look at the stack that an earlier demo left with --keep, instead of `start`, `play` and `drain`."""
-        self.display.begin("Reading Kafka again")
+        self.display.begin("Reading Kafka again", "reading")
         config = self._connect()
         self.played = Played.load(config.state_dir / RECORD)
         self._watch = KafkaWatch(config).__enter__()
@@ -146,7 +146,7 @@ class DemoRun:
         for name, items in plan.phases():
             pace = f"{plan.speed:,.0f}x real time" if plan.speed else "as fast as possible"
             playing = name.endswith("session")
-            self.display.begin(f"Playing {name}, {pace}" if playing else f"Playing {name}")
+            self.display.begin(f"Playing {name}, {pace}" if playing else f"Playing {name}", "playing")
             began = time.monotonic()
             delivered = self._play_phase(name, items)
             if playing:
@@ -155,7 +155,7 @@ class DemoRun:
                 sent[topic] = sent.get(topic, 0) + count
             if playing:
                 # Ticks after the close move the clock, and must not overtake orders of the session.
-                self.display.begin("Waiting until every order of the session is processed")
+                self.display.begin("Waiting until every order of the session is processed", "draining")
                 self._wait_for_inputs(("raw-feed", "nbbo", "orders"))
         played.sent = sent
         played.expected_refusals = plan.expected_refusals()
@@ -190,7 +190,7 @@ class DemoRun:
 
     def drain(self) -> None:
         """Wait until everything that was sent is processed, committed, read by our consumer, and archived."""
-        self.display.begin("Waiting until everything is committed and archived")
+        self.display.begin("Waiting until everything is committed and archived", "draining")
         self._wait_for_inputs(("raw-feed", "nbbo", "orders", "controls"))
         self._wait_for_archive()
         self.played.jobs = self.probe.job_ids

@@ -15,7 +15,7 @@ from rich.console import Console
 from jobs.config import Config
 from jobs.demo import _Speed
 from jobs.demo_archive import TABLES, Latency, Suggestion, _compare
-from jobs.demo_display import Display, View, panel, plain_line
+from jobs.demo_display import Display, View, panel, plain_lines
 from jobs.demo_plan import DemoOptions, Plan, PlanError, check_options
 from jobs.demo_report import print_report, report_console
 from jobs.demo_result import Refusal, Result, check_feed, list_refusals
@@ -144,8 +144,8 @@ def view() -> View:
 
 
 def test_progress_line_tells_rates_stages_and_lag() -> None:
-    line = plain_line(view())
-    for words in ("orders 12,000 (410/s)", "executed 4,000", "trading behind by 40", "trading 0.7 s", "50%"):
+    line = plain_lines(view())
+    for words in ("orders 12,000 (410/s)", "executed 4,000", "trading behind 40", "checkpoints 1 s old", "50%"):
         assert words in line
 
 
@@ -159,15 +159,15 @@ def test_panel_fits_eighty_columns() -> None:
 def test_display_without_a_terminal_prints_lines_and_keeps_durations() -> None:
     stream = io.StringIO()
     with Display(Console(file=stream, width=100)) as display:
-        display.begin("One")
+        display.begin("One", "first")
         display.show(view())
         display.show(view())
-        display.begin("Two")
+        display.begin("Two", "second")
         display.end()
     text = stream.getvalue()
     assert text.count("executed 4,000") == 1, "lines come every few seconds, not with every look"
     assert "✓ One" in text and "Two ..." in text
-    assert list(display.durations) == ["One", "Two"]
+    assert list(display.durations) == ["first", "second"]
 
 
 @pytest.mark.parametrize(("text", "speed"), [("max", 0.0), ("60", 60.0), ("1.5x", 1.5)])
