@@ -214,22 +214,17 @@ class Probe:
 
     def lag(self) -> dict[str, int]:
         """Records that each job has not yet taken, as of its last checkpoint."""
-        ends = self.ends([topic for _, topics in GROUPS.values() for topic in topics], committed=True)
-        behind = {}
-        for job, (group, topics) in GROUPS.items():
-            parts = self._partitions(topics)
-            request = ConsumerGroupTopicPartitions(group, parts)
-            answer = self._admin.list_consumer_group_offsets([request], request_timeout=_TIMEOUT_S)[group].result()
-            behind[job] = sum(
-                ends[part.topic, part.partition] - max(0, part.offset) for part in answer.topic_partitions or []
-            )
-        return behind
+        return {job: self.group_lag(group, topics) for job, (group, topics) in GROUPS.items()}
 
     def input_lag(self, topic: str) -> int:
         """Records of one input that its job has not yet taken, as of the last checkpoint."""
         group = "trading" if topic == "controls" else next(g for g, topics in GROUPS.values() if topic in topics)
-        ends = self.ends([topic], committed=True)
-        request = ConsumerGroupTopicPartitions(group, self._partitions([topic]))
+        return self.group_lag(group, (topic,))
+
+    def group_lag(self, group: str, topics: Sequence[str]) -> int:
+        """Committed records of some topics that a consumer group has not yet taken, as of its last commit."""
+        ends = self.ends(topics, committed=True)
+        request = ConsumerGroupTopicPartitions(group, self._partitions(topics))
         answer = self._admin.list_consumer_group_offsets([request], request_timeout=_TIMEOUT_S)[group].result()
         return sum(ends[part.topic, part.partition] - max(0, part.offset) for part in answer.topic_partitions or [])
 

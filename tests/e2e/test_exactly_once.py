@@ -28,8 +28,9 @@ from jobs import topics
 from jobs.config import Config
 from jobs.demo_watch import Probe
 from jobs.flink_rest import FlinkRest
+from jobs.job_state import savepoint_directory
 from jobs.runtime import registry
-from jobs.submit import savepoint_directory, submit_job
+from jobs.submit import submit_job
 from jobs.trading import TradingSettings
 from schemas.catalogue import TOPICS
 from schemas.messages import controls, dead_letter, order_events
