@@ -25,7 +25,7 @@ from jobs.cli_common import (
 )
 from jobs.config import Config
 from jobs.flink_rest import TERMINAL, Checkpoint, FlinkError, FlinkRest, Job
-from jobs.job_state import latest_state, savepoint_directory
+from jobs.job_state import find_state, latest_state, savepoint_directory
 from jobs.submit import (
     Plan,
     check_slots,
@@ -61,6 +61,7 @@ class _Request:
     from_savepoint: str | None
     allow_non_restored_state: bool
     replace: bool
+    fresh: bool
     requirements: Path | None
     timeout_s: float
     dry_run: bool
@@ -87,6 +88,7 @@ def _submission_options(command: click.decorators.FC) -> click.decorators.FC:
 @click.argument("job", type=_JobName())
 @click.option("--from-savepoint", metavar="PATH", help="Savepoint or checkpoint to start from, or `latest`.")
 @click.option("--replace", is_flag=True, help="Stop the running instance with a savepoint, and start from it.")
+@click.option("--fresh", is_flag=True, help="Start from nothing although the job left state behind.")
 @_submission_options
 @click.pass_context
 def submit(
@@ -94,6 +96,7 @@ def submit(
     job: str,
     from_savepoint: str | None,
     replace: bool,
+    fresh: bool,
     parallelism: int | None,
     allow_non_restored_state: bool,
     requirements: Path | None,
@@ -106,7 +109,8 @@ def submit(
     JOB is a module of jobs/ that builds a graph: market_data, trading, archive ... The job starts from the beginning
     of its topics unless --from-savepoint names a state. The command waits until every task runs and prints the id; if
     the job cannot start, it prints the root cause. A job that runs already is refused, because two instances would
-    abort each other's transactions; --replace upgrades it in place.
+    abort each other's transactions; --replace upgrades it in place. So is a start from nothing when an earlier run left a
+    savepoint or checkpoint, because it would write its events a second time; --fresh means it (after a change of topics).
 
     In thread mode a TaskManager keeps the Python code that it loaded first. After a change of code restart the TaskManagers
     between `stop` and `resume`.
@@ -119,10 +123,14 @@ def submit(
     """
     if replace and from_savepoint:
         raise click.UsageError("--replace makes its own savepoint; leave --from-savepoint out")
+    if fresh and (replace or from_savepoint):
+        raise click.UsageError("--fresh starts from nothing; leave --replace and --from-savepoint out")
     config = load_config(ctx, flink__parallelism=parallelism)
     _submit(
         config,
-        _Request(job, from_savepoint, allow_non_restored_state, replace, requirements, timeout_s, dry_run, as_json),
+        _Request(
+            job, from_savepoint, allow_non_restored_state, replace, fresh, requirements, timeout_s, dry_run, as_json
+        ),
     )
 
 
@@ -150,7 +158,10 @@ def resume(
       tradestream stop trading && tradestream resume trading --parallelism 4
     """
     config = load_config(ctx, flink__parallelism=parallelism)
-    _submit(config, _Request(job, "latest", allow_non_restored_state, False, requirements, timeout_s, dry_run, as_json))
+    _submit(
+        config,
+        _Request(job, "latest", allow_non_restored_state, False, False, requirements, timeout_s, dry_run, as_json),
+    )
 
 
 def _submit(config: Config, request: _Request) -> None:
@@ -162,6 +173,15 @@ def _submit(config: Config, request: _Request) -> None:
         age = duration(time.time() * 1_000 - state.taken_ms)
         status(f"resuming from the {state.kind} of {age} ago: {state.path}")
         start = state.path
+    elif start is None and not (request.replace or request.fresh or request.dry_run):
+        left = find_state(config, rest, script.name)
+        if left is not None and not live_jobs(rest, script.name):
+            age = duration(time.time() * 1_000 - left.taken_ms)
+            raise CliError(
+                f"{script.name} left a {left.kind} {age} ago ({left.path}): `tradestream resume {script.name}` goes on from it. "
+                "Starting from nothing would read everything again and write its events a second time; "
+                "`tradestream submit --fresh` does that"
+            )
     with tempfile.TemporaryDirectory(prefix="tradestream-submit-") as folder:
 
         def plan(savepoint: str | None) -> Plan:

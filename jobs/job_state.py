@@ -43,6 +43,17 @@ def latest_state(config: Config, rest: FlinkRest, name: str) -> SavedState:
     A checkpoint that is newer than the newest savepoint wins: resuming from before it would write events a second time.
     Raises StateError when nothing is found.
     """
+    state = find_state(config, rest, name)
+    if state is None:
+        raise StateError(
+            f"there is no savepoint and no retained checkpoint of {name} under {savepoint_directory(config, name)} or in the "
+            f"cluster's memory: name one (--from-savepoint PATH), or start afresh (`tradestream submit {name}`)"
+        )
+    return state
+
+
+def find_state(config: Config, rest: FlinkRest, name: str) -> SavedState | None:
+    """The same, or None when nothing is found."""
     found = _states_on_disk(config, name)
     for job in rest.jobs():
         if job.name == name and not job.live:
@@ -50,12 +61,7 @@ def latest_state(config: Config, rest: FlinkRest, name: str) -> SavedState:
             for kind, checkpoint in (("savepoint", stats.last_savepoint), ("checkpoint", stats.last)):
                 if checkpoint and checkpoint.path and _still_there(checkpoint.path):
                     found.append(SavedState(checkpoint.path, kind, checkpoint.completed_ms))
-    if not found:
-        raise StateError(
-            f"there is no savepoint and no retained checkpoint of {name} under {savepoint_directory(config, name)} or in the "
-            f"cluster's memory: name one (--from-savepoint PATH), or start afresh (`tradestream submit {name}`)"
-        )
-    return max(found, key=lambda state: state.taken_ms)
+    return max(found, key=lambda state: state.taken_ms, default=None)
 
 
 def _states_on_disk(config: Config, name: str) -> list[SavedState]:

@@ -304,13 +304,16 @@ def test_job_is_submitted_saved_replaced_stopped_and_resumed(tradestream: Cli, t
         tradestream("stop", "tiny_job", "--no-savepoint", "--yes")
     # The cancelled run had checkpoints after the savepoint, so `latest` is one of them.
     assert "/chk-" in tradestream("resume", str(script), "--dry-run").stdout
+    refused = tradestream("submit", str(script), code=1).stderr
+    assert "write its events a second time" in refused
+    assert "tradestream resume tiny_job" in refused
 
 
 def test_job_that_cannot_be_planned_shows_the_root_cause_only(tradestream: Cli, tmp_path: Path) -> None:
     script = tmp_path / "tiny_job.py"
     script.write_text(TINY_JOB.replace("'datagen'", "'datagn'"), encoding="utf-8")
 
-    done = tradestream("submit", str(script), code=1)
+    done = tradestream("submit", str(script), "--fresh", code=1)
 
     assert "Could not find any factory for identifier 'datagn'" in done.stderr
     assert "\tat " not in done.stderr
