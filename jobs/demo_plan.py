@@ -20,7 +20,7 @@ BAD_SHARE: Final = 0.03
 """Share of commands that are bad on purpose."""
 BAD_TICK_SHARE: Final = 0.002
 TICKS_PER_SYMBOL: Final = 4_000
-PLAY_S: Final = 100.0
+PLAY_S: Final = 90.0
 """How long the session takes when no speed is asked for."""
 LONGEST_WAIT_S: Final = 1.0
 """Hours without events, as before the open, are cut to this."""

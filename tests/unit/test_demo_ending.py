@@ -1,0 +1,184 @@
+"""How a demo ends, and what its consumer counts: with hand-written stand-ins for the stack and for Kafka's messages."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import click
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from jobs.cli_common import CliError
+from jobs.config import Config
+from jobs.demo import _ending
+from jobs.demo_watch import KafkaWatch, WatchError
+from schemas.messages import order_events
+from schemas.messages.enums import (
+    ORDER_EVENT_TYPE_CANCEL_REJECTED,
+    ORDER_EVENT_TYPE_STATUS,
+    ORDER_STATUS_EXECUTED,
+    ORDER_STATUS_REJECTED,
+    ORDER_TYPE_LIMIT,
+    REASON_CODE_NONE,
+    SIDE_BUY,
+    TIME_IN_FORCE_DAY,
+)
+
+
+class FakeRun:
+    """Notes what is asked of a demo; stopping can be interrupted by a signal to ourselves."""
+
+    def __init__(self, state_dir: Path, interrupt_stop: bool = False) -> None:
+        self.base = SimpleNamespace(state_dir=state_dir)
+        self.calls: list[str] = []
+        self._interrupt_stop = interrupt_stop
+
+    def stop_players(self) -> None:
+        self.calls.append("stop players")
+
+    def close(self, *, wipe: bool) -> None:
+        if self._interrupt_stop:
+            os.kill(os.getpid(), signal.SIGINT)
+        self.calls.append(f"close wipe={wipe}")
+
+    def kill(self) -> None:
+        self.calls.append("kill")
+
+
+def end(run: FakeRun, *, keep: bool, error: BaseException | None = None, ok: bool | None = None) -> None:
+    """Enter and leave `_ending`: with an error, or with a result that holds or does not."""
+    with _ending(run, keep=keep) as ending:  # type: ignore[arg-type]
+        if error is not None:
+            raise error
+        if ok is not None:
+            ending.result = SimpleNamespace(ok=ok)  # type: ignore[assignment]
+
+
+def test_demo_that_adds_up_is_stopped_and_deleted(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path)
+    end(run, keep=False, ok=True)
+    assert run.calls == ["stop players", "close wipe=True"]
+
+
+def test_demo_that_does_not_add_up_keeps_its_data(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path)
+    end(run, keep=False, ok=False)
+    assert run.calls == ["stop players", "close wipe=False"]
+
+
+@pytest.mark.parametrize("ok", [True, False])
+def test_keep_leaves_the_stack_up_when_there_is_a_result(tmp_path: Path, ok: bool) -> None:
+    run = FakeRun(tmp_path)
+    end(run, keep=True, ok=ok)
+    assert run.calls == ["stop players"]
+
+
+def test_interrupt_stops_and_deletes_and_exits_with_130(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path)
+    with pytest.raises(click.exceptions.Exit) as caught:
+        end(run, keep=True, error=KeyboardInterrupt())
+    assert caught.value.exit_code == 130
+    assert run.calls == ["stop players", "close wipe=True"]
+
+
+def test_second_interrupt_kills_what_is_being_stopped(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, interrupt_stop=True)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(click.exceptions.Exit):
+        end(run, keep=False, error=KeyboardInterrupt())
+    assert run.calls == ["stop players", "kill", "close wipe=True"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_failure_stops_keeps_the_data_and_names_the_logs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = FakeRun(tmp_path)
+    with pytest.raises(CliError, match="KafkaException"):
+        end(run, keep=True, error=KafkaException("broken"))
+    assert run.calls == ["stop players", "close wipe=False"]
+    assert str(tmp_path / "demo" / "logs") in capsys.readouterr().err
+
+
+class FakeMessage:
+    """A message of confluent-kafka."""
+
+    def __init__(self, topic: str, offset: int, value: bytes | None = None, error: KafkaError | None = None) -> None:
+        self._fields = (topic, 0, offset, value, error)
+
+    def topic(self) -> str:
+        return self._fields[0]
+
+    def partition(self) -> int:
+        return self._fields[1]
+
+    def offset(self) -> int:
+        return self._fields[2]
+
+    def value(self) -> bytes | None:
+        return self._fields[3]
+
+    def error(self) -> KafkaError | None:
+        return self._fields[4]
+
+
+def take(watch: KafkaWatch, *messages: FakeMessage) -> None:
+    """Let the watch see messages."""
+    for message in messages:
+        take_one: Any = watch._take
+        take_one(message)
+
+
+def event(event_type: int, status: int, filled: int) -> bytes:
+    """An order event in its frame."""
+    return order_events.encode_fields(
+        1,
+        "orders-0-1-1",
+        event_type,
+        "order",
+        "account",
+        "ACME",
+        SIDE_BUY,
+        ORDER_TYPE_LIMIT,
+        TIME_IN_FORCE_DAY,
+        100,
+        10_000,
+        None,
+        status,
+        REASON_CODE_NONE,
+        None,
+        filled,
+        0,
+        filled,
+        None,
+        None,
+        None,
+        1,
+        "orders-0-1",
+        0,
+    )
+
+
+def test_watch_counts_stages_and_remembers_positions() -> None:
+    watch = KafkaWatch(Config.load(environment={}))
+    take(
+        watch,
+        FakeMessage("order-events", 3, event(ORDER_EVENT_TYPE_STATUS, ORDER_STATUS_EXECUTED, 100)),
+        FakeMessage("order-events", 5, event(ORDER_EVENT_TYPE_CANCEL_REJECTED, ORDER_STATUS_REJECTED, 0)),
+        FakeMessage("orders", 0, b"not looked at"),
+        FakeMessage("order-events", 6, None, KafkaError(KafkaError._PARTITION_EOF)),
+    )
+    assert watch.stages == {"EXECUTED": 1, "CANCEL_REJECTED": 1}
+    assert list(watch.positions["order-events", 0]) == [3, 5]
+    assert (watch.count("order-events"), watch.count("orders"), watch.filled_shares) == (2, 1, 100)
+    assert watch.unread({("order-events", 0): 6, ("orders", 0): 1}) == 1, "the end of orders was not seen yet"
+    assert watch.unread({("order-events", 0): 7}) == 1
+
+
+def test_watch_stops_at_an_error_that_stays() -> None:
+    watch = KafkaWatch(Config.load(environment={}))
+    with pytest.raises(WatchError, match="orders/0"):
+        take(watch, FakeMessage("orders", 0, None, KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)))
+    take(watch, FakeMessage("orders", 0, None, KafkaError(KafkaError._ALL_BROKERS_DOWN)))
