@@ -118,6 +118,7 @@ class OrderBench:
         self.config = config
         self.count = count
         self.rest = FlinkRest(config.flink.rest_url)
+        self.probe = Probe(config, {})
 
     def load(self) -> None:
         """Empty topics, then everything that the trading job reads."""
@@ -144,7 +145,6 @@ class OrderBench:
         status(f"running {job}")
         before, size_before = self._written(), self._bytes()
         job_id = submit_job(self.config, job, timeout_s=300)
-        probe = Probe(self.config, {job: job_id})
         points: list[tuple[float, int]] = []
         last_change = time.monotonic()
         # The job has everything when it has read all orders and its output stands still.
@@ -153,7 +153,7 @@ class OrderBench:
             if not points or written != points[-1][1]:
                 points.append((now, written))
                 last_change = now
-            elif now - last_change > 5 and written and probe.group_lag(job, ("orders",)) == 0:
+            elif now - last_change > 5 and written and self.probe.group_lag(job, ("orders",)) == 0:
                 break
             elif now - last_change > STALLED_S:
                 raise BenchError(
@@ -205,7 +205,7 @@ class OrderBench:
 
     def _written(self, names: tuple[str, ...] = OUTPUTS) -> int:
         """Records in the output topics, committed or not (a transaction's marker counts as one)."""
-        return sum(Probe(self.config, {}).ends(names, committed=False).values())
+        return sum(self.probe.ends(names, committed=False).values())
 
     def _bytes(self) -> int:
         """Bytes of the output topics on the broker's disk, compressed."""

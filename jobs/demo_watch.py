@@ -16,7 +16,6 @@ from typing import Final
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -198,6 +197,7 @@ class Probe:
     def __init__(self, config: Config, job_ids: Mapping[str, str]) -> None:
         self._config = config
         self._admin = AdminClient(config.kafka.confluent())
+        self._groups: dict[str, Consumer] = {}
         self.flink = FlinkRest(config.flink.rest_url)
         self.job_ids = dict(job_ids)
 
@@ -224,9 +224,13 @@ class Probe:
     def group_lag(self, group: str, topics: Sequence[str]) -> int:
         """Committed records of some topics that a consumer group has not yet taken, as of its last commit."""
         ends = self.ends(topics, committed=True)
-        request = ConsumerGroupTopicPartitions(group, self._partitions(topics))
-        answer = self._admin.list_consumer_group_offsets([request], request_timeout=_TIMEOUT_S)[group].result()
-        return sum(ends[part.topic, part.partition] - max(0, part.offset) for part in answer.topic_partitions or [])
+        if group not in self._groups:
+            # Never subscribed: it only asks what the group has committed. The admin client's own call for that crashes the
+            # process when the group's coordinator is not there yet (librdkafka 2.16, a null group in rd_kafka_cgrp_op).
+            settings = {**self._config.kafka.confluent(), "group.id": group, "enable.auto.commit": False}
+            self._groups[group] = Consumer(settings)
+        taken = self._groups[group].committed(self._partitions(topics), timeout=_TIMEOUT_S)
+        return sum(ends[part.topic, part.partition] - max(0, part.offset) for part in taken)
 
     def health(self, name: str) -> JobHealth:
         """State and checkpoints of one job. Raises FlinkError."""

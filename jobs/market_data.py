@@ -39,6 +39,7 @@ from udfs.domain.market_shard import MarketShard
 from udfs.domain.normalise import MarketLimits
 from udfs.domain.sharding import shard_sql
 from udfs.operators.run_shard import OUTPUT_TYPE, RunShard, Stage
+from udfs.operators.spread_keys import shard_key
 
 NAME: Final = "market_data"
 LEDGER: Final = ("market-data", "dead-letter")
@@ -77,7 +78,7 @@ def build(config: Config, env: Environments, settings: MarketDataSettings | None
     )
     normalised = (
         micro_batches(env, [(sources.RAW_FEED, "feed_by_symbol")], settings.window_ms)
-        .key_by(lambda row: row[0], key_type=Types.INT())
+        .key_by(shard_key(settings.symbol_shards), key_type=Types.INT())
         .process(RunShard(stage), output_type=OUTPUT_TYPE)
         .name("normalise")
         .uid(f"normalise-{settings.symbol_shards}")

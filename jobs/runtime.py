@@ -20,6 +20,7 @@ from jobs.config import Config
 from schemas.catalogue import TOPICS
 from schemas.registry import Registry
 from udfs.operators.resolve_schemas import SchemaResolution
+from udfs.operators.spread_keys import MAX_PARALLELISM
 
 SQL: Final = Path(__file__).resolve().parent.parent / "sql" / "flink"
 SEPARATOR: Final = "\n----\n"
@@ -50,6 +51,7 @@ def create_environments(config: Config, name: str, extra: Mapping[str, str] | No
         "python.fn-execution.bundle.size": "16",
         "python.fn-execution.bundle.time": "5",
         "parallelism.default": str(flink.parallelism),
+        "pipeline.max-parallelism": str(MAX_PARALLELISM),
         "execution.checkpointing.interval": f"{flink.checkpoint_interval_ms} ms",
         "execution.checkpointing.mode": "EXACTLY_ONCE",
         "execution.checkpointing.min-pause": f"{max(1, flink.checkpoint_interval_ms // 4)} ms",

@@ -42,6 +42,7 @@ from udfs.domain.match_shard import MatchShard
 from udfs.domain.risk_shard import RiskShard
 from udfs.domain.sharding import shard_sql
 from udfs.operators.run_shard import FORWARD_TAG, OUTPUT_TYPE, RunNextShard, RunShard, Stage
+from udfs.operators.spread_keys import shard_key
 
 NAME: Final = "trading"
 OUTPUTS: Final = ("order-events", "trade-events", "risk-events", "routing-decisions", "order-outcomes", "dead-letter")
@@ -105,7 +106,7 @@ def build(config: Config, env: Environments, settings: TradingSettings | None = 
         ),
     )
     checked = (
-        by_account.key_by(lambda row: row[0], key_type=Types.INT())
+        by_account.key_by(shard_key(settings.account_shards), key_type=Types.INT())
         .process(RunShard(risk), output_type=OUTPUT_TYPE)
         .name("check_risk")
         .uid(f"check_risk-{settings.account_shards}")
@@ -126,10 +127,11 @@ def build(config: Config, env: Environments, settings: TradingSettings | None = 
         receive=sources.FORWARD,
         resolution=resolution(config, ids, {sources.CONTROLS: "controls", sources.NBBO: "nbbo"}),
     )
+    symbol_key = shard_key(settings.symbol_shards)
     matched = (
         checked.get_side_output(FORWARD_TAG)
         .connect(by_symbol)
-        .key_by(lambda row: row[0], lambda row: row[0], key_type=Types.INT())
+        .key_by(symbol_key, symbol_key, key_type=Types.INT())
         .process(RunNextShard(match), output_type=OUTPUT_TYPE)
         .name("route_and_match")
         .uid(f"route_and_match-{settings.symbol_shards}")

@@ -106,6 +106,7 @@ class Run:
         self.config = dataclasses.replace(config, flink=dataclasses.replace(config.flink, parallelism=2))
         self.rest = FlinkRest(config.flink.rest_url)
         self.job_ids: dict[str, str] = {}
+        self.probe = Probe(self.config, {})
 
     def __enter__(self) -> Run:
         with topics.admin(self.config) as admin:
@@ -151,17 +152,14 @@ class Run:
     def settle(self, *inputs: str) -> None:
         """Wait until the jobs have taken these topics and two more checkpoints have committed the effects."""
         for topic in inputs:
-            wait_until(f"{topic} is read", lambda topic=topic: self.probe().input_lag(topic) == 0)
-        wanted = {name: self.probe().health(name).checkpoints + 3 for name in self.job_ids}
+            wait_until(f"{topic} is read", lambda topic=topic: self.probe.input_lag(topic) == 0)
+        self.probe.job_ids = dict(self.job_ids)
+        wanted = {name: self.probe.health(name).checkpoints + 3 for name in self.job_ids}
         for name, checkpoints in wanted.items():
             wait_until(
                 f"{name} has made checkpoints; {self.rest.failure(self.job_ids[name])}",
-                lambda name=name, checkpoints=checkpoints: self.probe().health(name).checkpoints >= checkpoints,
+                lambda name=name, checkpoints=checkpoints: self.probe.health(name).checkpoints >= checkpoints,
             )
-
-    def probe(self) -> Probe:
-        """Lag and health as of now."""
-        return Probe(self.config, self.job_ids)
 
 
 def strike(run: Run) -> None:
@@ -169,7 +167,7 @@ def strike(run: Run) -> None:
     trading = run.job_ids["trading"]
 
     def written(share: float) -> bool:
-        ends = run.probe().ends(("order-events",), committed=False)
+        ends = run.probe.ends(("order-events",), committed=False)
         return sum(ends.values()) > share * COMMANDS
 
     wait_until("a fifth of the commands is answered", lambda: written(0.6))
