@@ -22,6 +22,7 @@ _FLOW: Final = (
     ("ROUTED", "routed"),
     ("PARTIALLY_FILLED", "partial fills"),
 )
+_PERCENTILES: Final = ("P50", "P95", "P99")
 _FINALS: Final = ("EXECUTED", "CANCELLED", "EXPIRED", "REJECTED", "REPLACED", "LIVE")
 
 
@@ -117,14 +118,17 @@ def _print_speed(console: Console, result: Result) -> None:
     latency, played = result.latency, result.played
     if latency is not None:
         table = _grid("left", "right", "right", "right")
-        table.add_row(Text("order to ...", style="dim"), *(Text(name, style="dim") for name in ("P50", "P95", "P99")))
-        table.add_row("first order event", *(f"{value:,.0f} ms" for value in latency.first_ms))
-        table.add_row("last event it caused at once", *(f"{value:,.0f} ms" for value in latency.last_ms))
+        table.add_row(
+            Text("an order until its events", style="dim"), *(Text(name, style="dim") for name in _PERCENTILES)
+        )
+        table.add_row("all", *(f"{value:,.0f} ms" for value in latency.all_ms))
+        table.add_row("without the first third, the warm-up", *(f"{value:,.0f} ms" for value in latency.warm_ms))
         console.print(Padding(table, (0, 0, 0, 2)))
         text = (
-            f"{latency.orders:,} orders, the longest {latency.max_ms:,.0f} ms. Measured from Kafka's timestamp of the order to "
-            "that of the event, which read_uncommitted consumers then have; read_committed ones have it after the next "
-            "checkpoint. Client, broker, Flink and ClickHouse share this machine's cores."
+            f"{latency.orders:,} orders, the longest {latency.max_ms:,.0f} ms. From Kafka's timestamp of the order to that of "
+            "the last event it caused at once (its fills, rest or refusal), which read_uncommitted consumers then have; "
+            "read_committed ones have it after the next checkpoint. Client, broker, Flink and ClickHouse share this "
+            "machine's cores."
         )
         _paragraph(console, text, "dim")
     rows = sum(topic.clickhouse for topic in result.topics)
@@ -138,7 +142,7 @@ def _print_speed(console: Console, result: Result) -> None:
     if "playing" in result.durations:
         total = sum(result.durations.values())
         parts = ", ".join(f"{name} {seconds:.0f}" for name, seconds in result.durations.items())
-        _paragraph(console, f"{total:.0f} s in all: {parts}")
+        _paragraph(console, f"{total:.0f} s in all ({parts})")
 
 
 def _paragraph(console: Console, text: str, style: str = "") -> None:
@@ -177,7 +181,9 @@ def _print_next(console: Console, result: Result, *, kept: bool) -> None:
         for line in lines:
             console.print(Text(f"  {line}"), soft_wrap=True)
     else:
-        console.print("  ./infra/demo --keep leaves the stack up, with the Flink UI and ClickHouse to look around in.")
+        _paragraph(
+            console, "./infra/demo --keep leaves the stack up, with the Flink UI and ClickHouse to look around in."
+        )
     for suggestion in result.suggestions:
         console.print()
         console.print(Text(f"  {suggestion.title}", style="bold"))

@@ -6,12 +6,15 @@ somebody works with. Whatever endpoints are configured, a demo speaks to its own
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, TypeVar
 
+import psutil
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import KafkaException
 
@@ -102,7 +105,7 @@ class DemoRun:
         self._stack.up()
         config = self._connect()
 
-        display.begin("Creating topics, registering schemas, migrating ClickHouse", "topics and tables")
+        display.begin("Creating topics, registering schemas, migrating ClickHouse", "tables")
         with topics.admin(config) as client:
             made = topics.create(client, config, list(TOPICS.values()))
         display.remark(f"{len(made)} topics")
@@ -116,10 +119,32 @@ class DemoRun:
         self._watch = KafkaWatch(config).__enter__()
 
         display.begin("Submitting the jobs " + ", ".join(JOBS), "jobs")
-        for job in JOBS:
-            self.played.jobs[job] = submit_job(config, job, timeout_s=SUBMIT_S)
-            display.remark(f"{job} runs")
+        self._submit(config)
         self._probe = Probe(config, self.played.jobs)
+
+    def _submit(self, config: Config) -> None:
+        """Submit the jobs, two at a time: most of a submission is a JVM and PyFlink starting."""
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            running = {job: pool.submit(submit_job, config, job, timeout_s=SUBMIT_S) for job in JOBS}
+            try:
+                for job, submission in running.items():
+                    self.played.jobs[job] = submission.result()
+                    self.display.remark(f"{job} runs")
+            except BaseException:
+                # The pool waits for its threads, and they for their clients, which would not hear of an interrupt.
+                pool.shutdown(wait=False, cancel_futures=True)
+                self._kill_clients()
+                raise
+
+    def _kill_clients(self) -> None:
+        """End the child processes that are not the stack's: Flink's clients."""
+        stack = _there(self._stack).processes
+        ours = {process.pid for process in map(stack.find, stack.names()) if process is not None}
+        for child in psutil.Process().children():
+            if child.pid not in ours:
+                for process in (*child.children(recursive=True), child):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
 
     def attach(self) -> None:
         """Look at the stack that an earlier demo left with --keep, instead of `start`, `play` and `drain`."""
@@ -305,8 +330,10 @@ class _Meter:
         run.probe.require_running()
         try:
             snapshot = run.probe.snapshot()
-            view.lag, view.jobs = snapshot.lag, snapshot.jobs
+            read = sum(run.watch.count(topic) for topic in ARCHIVED)
             view.archived = sum(run.archive.counts().values())
+            view.lag = {**snapshot.lag, "archive": max(0, read - view.archived)}
+            view.jobs = snapshot.jobs
         except (FlinkError, KafkaException, ClickHouseError):
             # A busy machine may answer late; what is shown is a little old then, and the next look tells.
             return
