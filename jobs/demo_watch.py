@@ -171,6 +171,14 @@ class KafkaWatch:
                 self.accounts[record.account.account_id] = record.account
 
 
+_COORDINATOR_AWAY: Final = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.UNSTABLE_OFFSET_COMMIT,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class JobHealth:
     """A job as Flink tells it; times in ms. `age_ms`: since the last completed checkpoint, None before the first."""
@@ -229,8 +237,20 @@ class Probe:
             # process when the group's coordinator is not there yet (librdkafka 2.16, a null group in rd_kafka_cgrp_op).
             settings = {**self._config.kafka.confluent(), "group.id": group, "enable.auto.commit": False}
             self._groups[group] = Consumer(settings)
-        taken = self._groups[group].committed(self._partitions(topics), timeout=_TIMEOUT_S)
+        taken = self._committed(self._groups[group], self._partitions(topics))
         return sum(ends[part.topic, part.partition] - max(0, part.offset) for part in taken)
+
+    @staticmethod
+    def _committed(group: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """What a group has committed; a coordinator that moves or loads is waited for."""
+        deadline = time.monotonic() + _TIMEOUT_S
+        while True:
+            try:
+                return group.committed(partitions, timeout=_TIMEOUT_S)
+            except KafkaException as error:
+                if error.args[0].code() not in _COORDINATOR_AWAY or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.25)
 
     def health(self, name: str) -> JobHealth:
         """State and checkpoints of one job. Raises FlinkError."""
