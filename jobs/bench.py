@@ -30,14 +30,12 @@ from infra.feeds.workloads import MID_E4, BenchFlow
 from infra.stack import Stack, terminate_as_interrupt
 from jobs import topics
 from jobs.cli_common import load_config, status
+from jobs.cli_schemas import open_registry
 from jobs.config import Config
 from jobs.demo_setup import demo_config
 from jobs.demo_watch import Probe
 from jobs.flink_rest import FlinkRest
-from jobs.passthrough import RECORDING, Variant
-from jobs.runtime import registry
 from jobs.submit import submit_job
-from jobs.trading import OUTPUTS
 from schemas.catalogue import TOPICS
 from schemas.messages import nbbo
 
@@ -119,6 +117,10 @@ class OrderBench:
         self.count = count
         self.rest = FlinkRest(config.flink.rest_url)
         self.probe = Probe(config, {})
+        # Here, because job modules import PyFlink, which takes seconds.
+        from jobs.trading import OUTPUTS
+
+        self.outputs = OUTPUTS
 
     def load(self) -> None:
         """Empty topics, then everything that the trading job reads."""
@@ -127,7 +129,7 @@ class OrderBench:
             topics.delete(admin, list(topics.existing(admin, every)))
             _wait(lambda: not topics.existing(admin, every), "the old topics are not deleted")
             topics.create(admin, self.config, every)
-        known = registry(self.config)
+        known = open_registry(self.config)
         ids = {
             name: known.register(topic.subject, topic.schema_file.read_text(encoding="utf-8"))
             for name, topic in TOPICS.items()
@@ -179,13 +181,15 @@ class OrderBench:
 
     def record(self) -> None:
         """Take a sample of what the trading job wrote, in its proportions, for the passthrough."""
-        totals = {topic: self._written((topic,)) for topic in OUTPUTS}
+        from jobs.passthrough import RECORDING
+
+        totals = {topic: self._written((topic,)) for topic in self.outputs}
         wanted = {topic: round(VARIANTS * total / self.count) for topic, total in totals.items()}
         pool: list[tuple[str, str, str]] = []
         for topic, amount in wanted.items():
             pool += [(topic, key.hex(), value.hex()) for key, value in self._sample(topic, amount)]
         # Dealt out in turn, so that every variant has about as many records.
-        variants: list[Variant] = [pool[number::VARIANTS] for number in range(VARIANTS)]
+        variants = [pool[number::VARIANTS] for number in range(VARIANTS)]
         (self.config.state_dir / RECORDING).write_text(json.dumps(variants), encoding="utf-8")
 
     def _sample(self, topic: str, amount: int) -> Iterator[tuple[bytes, bytes]]:
@@ -203,14 +207,14 @@ class OrderBench:
         finally:
             consumer.close()
 
-    def _written(self, names: tuple[str, ...] = OUTPUTS) -> int:
+    def _written(self, names: tuple[str, ...] = ()) -> int:
         """Records in the output topics, committed or not (a transaction's marker counts as one)."""
-        return sum(self.probe.ends(names, committed=False).values())
+        return sum(self.probe.ends(names or self.outputs, committed=False).values())
 
     def _bytes(self) -> int:
         """Bytes of the output topics on the broker's disk, compressed."""
         data = self.config.state_dir / "kafka" / "data"
-        folders = [folder for topic in OUTPUTS for folder in data.glob(f"{topic}-[0-9]*")]
+        folders = [folder for topic in self.outputs for folder in data.glob(f"{topic}-[0-9]*")]
         return sum(_size(file) for folder in folders for file in folder.glob("*.log"))
 
 
