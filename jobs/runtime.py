@@ -66,7 +66,7 @@ def create_environments(config: Config, name: str, extra: Mapping[str, str] | No
         "restart-strategy.exponential-delay.backoff-multiplier": "2.0",
         "restart-strategy.exponential-delay.reset-backoff-threshold": "10 min",
         "restart-strategy.exponential-delay.attempts-before-reset-backoff": "10",
-        "execution.buffer-timeout.interval": "2 ms",
+        "execution.buffer-timeout.interval": "5 ms",
         # Sources and sinks get uids from the plan, so that a savepoint finds their state again.
         "table.exec.uid.generation": "ALWAYS",
         "table.local-time-zone": "UTC",
@@ -131,7 +131,6 @@ def create_source(
         **config.kafka.flink_sql(),
         "properties.group.id": group,
         "properties.isolation.level": isolation,
-        "properties.fetch.max.wait.ms": "20",
         "scan.startup.mode": start,
         # New partitions are found while the job runs.
         "scan.topic-partition-discovery.interval": "60 s",
