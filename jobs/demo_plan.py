@@ -86,7 +86,7 @@ class Plan:
     def _default_speed(self, options: DemoOptions) -> float:
         hours_ns = sum(day.close_ns - day.open_ns for day in self.days)
         # Real files begin hours before the open.
-        share = 1.0 if options.ticks is None else 2.2
+        share = 1.0 if options.ticks is None else 1.8
         return round(share * hours_ns / NS_PER_SECOND / PLAY_S)
 
     def phases(self) -> Iterator[tuple[str, Iterator[Item]]]:
