@@ -263,7 +263,7 @@ class Probe:
             checkpoints.completed,
             checkpoints.failed,
             None if last is None else max(0, int(time.time() * 1_000) - last.completed_ms),
-            self.flink.restarts(job_id) or 0,
+            self.flink.restarts(job_id),
         )
 
     def require_running(self) -> None:

@@ -152,10 +152,16 @@ class FlinkRest:
             _checkpoint(latest.get("savepoint")),
         )
 
-    def restarts(self, job_id: str) -> int | None:
-        """How often the job restarted, or None when the metric is not there (yet, or any more)."""
+    def restarts(self, job_id: str) -> int:
+        """How often the job failed and was restarted.
+
+        Counted from the failures that Flink remembers (web.exception-history-size, 16 by default) and from its metric,
+        whichever is more: the metric of a job that restarted in part stays 0.
+        """
         rows = self._call("GET", f"/jobs/{job_id}/metrics?get=numRestarts")
-        return next((int(float(row["value"])) for row in rows if "value" in row), None)
+        counted = next((int(float(row["value"])) for row in rows if "value" in row), 0)
+        history = self._call("GET", f"/jobs/{job_id}/exceptions").get("exceptionHistory", {})
+        return max(counted, len(history.get("entries", [])))
 
     def sum_metric(self, job_id: str, vertex_id: str, metric: str) -> float | None:
         """The sum of a metric over a task's parallel instances, or None when nobody reports it."""

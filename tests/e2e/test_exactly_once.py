@@ -172,7 +172,7 @@ def strike(run: Run) -> None:
 
     wait_until("a fifth of the commands is answered", lambda: written(0.6))
     run.stack.kill_component(taskmanager_of(run.config, trading, "route_and_match"))
-    wait_until("the job restarted", lambda: (run.rest.restarts(trading) or 0) >= 1)
+    wait_until("the job restarted", lambda: run.rest.restarts(trading) >= 1)
     run.rest.wait_until_running(trading, PATIENCE_S)
     wait_until("the job makes checkpoints again", lambda: written(1.2))
 
