@@ -80,7 +80,7 @@ def ensure(config: Config, progress: Progress) -> Artifacts:
     except OSError as error:
         raise ArtifactError(
             f"cannot write to the cache {folder.parent}: {error}. Set stack.cache_dir to another folder"
-        )
+        ) from error
     progress(f"downloading Kafka, the schema registry and the Flink connector (about 165 MB, once) to {folder}")
     try:
         _run_maven(maven, staging, progress)

@@ -31,7 +31,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--mutations", type=int, default=0, metavar="N", help="hostile frames for each schema (default: a few thousand)"
     )
     parser.addoption(
-        "--clickhouse-url", metavar="URL", help="run the gateway's protocol tests against this ClickHouse server instead"
+        "--clickhouse-url",
+        metavar="URL",
+        help="run the gateway's protocol tests against this ClickHouse server instead",
     )
 
 
