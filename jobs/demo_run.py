@@ -285,6 +285,8 @@ class DemoRun:
             self._player.join(10.0)
         if self._watch is not None:
             self._watch.__exit__()
+        # Kafka's client ends with it; it would complain when the broker goes.
+        self._probe = None
 
     def close(self, *, wipe: bool) -> None:
         """Stop the stack; with `wipe` delete its data and logs."""

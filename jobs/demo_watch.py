@@ -56,6 +56,8 @@ GROUPS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 }
 """Jobs whose lag can be told exactly: consumer group, and inputs without transaction markers."""
 _BATCH: Final = 2_000
+# Errors come to us through the API; what librdkafka prints besides would tear the display.
+_QUIET: Final = {"log_level": "0"}
 _POLL_S: Final = 0.25
 _TIMEOUT_S: Final = 15.0
 
@@ -111,15 +113,19 @@ class KafkaWatch:
         return sum(self._ends.get(key, 0) < end for key, end in ends.items())
 
     def _run(self) -> None:
-        settings = self._config.kafka.confluent() | {
-            "group.id": "tradestream-demo-watch",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": "false",
-            "enable.partition.eof": "true",
-            "auto.offset.reset": "earliest",
-            "fetch.wait.max.ms": "200",
-            "queued.max.messages.kbytes": "16384",
-        }
+        settings = (
+            self._config.kafka.confluent()
+            | _QUIET
+            | {
+                "group.id": "tradestream-demo-watch",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": "false",
+                "enable.partition.eof": "true",
+                "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": "200",
+                "queued.max.messages.kbytes": "16384",
+            }
+        )
         try:
             consumer = Consumer(settings)
             try:
@@ -204,7 +210,7 @@ class Probe:
 
     def __init__(self, config: Config, job_ids: Mapping[str, str]) -> None:
         self._config = config
-        self._admin = AdminClient(config.kafka.confluent())
+        self._admin = AdminClient(config.kafka.confluent() | _QUIET)
         self._groups: dict[str, Consumer] = {}
         self.flink = FlinkRest(config.flink.rest_url)
         self.job_ids = dict(job_ids)
