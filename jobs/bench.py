@@ -29,7 +29,7 @@ from infra.feeds.sessions import DEFAULT_DAY, trading_day
 from infra.feeds.workloads import MID_E4, BenchFlow
 from infra.stack import Stack, terminate_as_interrupt
 from jobs import topics
-from jobs.cli_common import load_config, status
+from jobs.cli_common import META_OVERRIDES, load_config, status
 from jobs.cli_schemas import open_registry
 from jobs.config import Config
 from jobs.demo_setup import demo_config
@@ -62,7 +62,12 @@ class Measured:
 
 @click.group()
 def bench() -> None:
-    """Measure the jobs against what the machine could do at best."""
+    """Measure the jobs against what the machine could do at best.
+
+    Each benchmark starts a stack of its own and ends it. Nothing else should run on the machine meanwhile.
+
+    Example: tradestream bench orders --quick
+    """
 
 
 @bench.command()
@@ -84,7 +89,7 @@ def orders(ctx: click.Context, count: int, quick: bool, parallelism: int, repeat
         count, repeat = min(count, 150_000), 1
     base = load_config(ctx)
     own = dataclasses.replace(base, state_dir=base.state_dir / "bench")
-    config = demo_config(own, parallelism, {"stack.taskmanagers": parallelism})
+    config = demo_config(own, parallelism, ctx.meta.get(META_OVERRIDES, {}))
     config = dataclasses.replace(config, flink=dataclasses.replace(config.flink, parallelism=parallelism))
     stack = Stack(config, progress=status)
     trading: list[Measured] = []

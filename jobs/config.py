@@ -27,7 +27,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from jobs.config_sections import ClickHouseConfig, FlinkConfig, KafkaConfig, RegistryConfig, Secret, StackConfig
+from jobs.config_sections import (
+    ClickHouseConfig,
+    FlinkConfig,
+    KafkaConfig,
+    MarketDataConfig,
+    RegistryConfig,
+    Secret,
+    StackConfig,
+    TradingConfig,
+)
 
 __all__ = [
     "ClickHouseConfig",
@@ -35,9 +44,11 @@ __all__ = [
     "ConfigError",
     "FlinkConfig",
     "KafkaConfig",
+    "MarketDataConfig",
     "RegistryConfig",
     "Secret",
     "StackConfig",
+    "TradingConfig",
     "process_environment",
     "project_root",
 ]
@@ -65,6 +76,8 @@ class Config:
     registry: RegistryConfig
     flink: FlinkConfig
     clickhouse: ClickHouseConfig
+    market_data: MarketDataConfig
+    trading: TradingConfig
     stack: StackConfig
     profile: Literal["local", "production"] = "local"
     state_dir: Path = Path(".tradestream")
@@ -136,6 +149,8 @@ SECTIONS: Mapping[str, type] = {
     "registry": RegistryConfig,
     "flink": FlinkConfig,
     "clickhouse": ClickHouseConfig,
+    "market_data": MarketDataConfig,
+    "trading": TradingConfig,
     "stack": StackConfig,
 }
 _ADDRESSES = {
@@ -226,6 +241,8 @@ class _Resolver:
         ignored = tuple(sorted(name for name in env if name.startswith(PREFIX) and name not in known))
         config = Config(
             **filled,
+            market_data=sections["market_data"],
+            trading=sections["trading"],
             stack=stack,
             profile="production" if profile == "production" else "local",
             state_dir=state_dir,
@@ -247,7 +264,7 @@ class _Resolver:
 
 def _validate(config: Config) -> None:
     """Refuse combinations that would only fail later and less clearly."""
-    kafka, stack, flink = config.kafka, config.stack, config.flink
+    kafka, stack = config.kafka, config.stack
     if kafka.security_protocol.startswith("SASL") and not (kafka.sasl_username and kafka.sasl_password.reveal()):
         raise ConfigError(
             f"kafka.security_protocol is {kafka.security_protocol}, so kafka.sasl_username and "
@@ -279,8 +296,15 @@ def _validate(config: Config) -> None:
         "flink.checkpoint_interval_ms",
         "stack.taskmanagers",
         "stack.start_timeout_s",
+        "market_data.symbol_shards",
+        "market_data.window_ms",
+        "trading.account_shards",
+        "trading.symbol_shards",
+        "trading.window_ms",
+        "trading.reference_price_window_ms",
     ):
-        value = getattr(stack if key.startswith("stack") else flink, key.split(".")[1])
+        section, name = key.split(".")
+        value = getattr(getattr(config, section), name)
         if value < 1:
             raise ConfigError(f"{key} must be at least 1, not {value}")
 

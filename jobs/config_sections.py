@@ -76,6 +76,27 @@ class ClickHouseConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MarketDataConfig:
+    """The market_data job. Shards bound its parallelism and are fixed for the life of its state."""
+
+    symbol_shards: int = 8
+    window_ms: int = 10
+    """How long records are gathered for one call of Python: longer is faster under load, shorter is quicker to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class TradingConfig:
+    """The trading job. Shards bound its parallelism and are fixed for the life of its state."""
+
+    account_shards: int = 8
+    symbol_shards: int = 8
+    window_ms: int = 10
+    """How long records are gathered for one call of Python: longer is faster under load, shorter is quicker to answer."""
+    reference_price_window_ms: int = 250
+    """How often the risk stage learns the last NBBO of a symbol, which market orders are reserved at."""
+
+
+@dataclass(frozen=True, slots=True)
 class StackConfig:
     """The local stack. Ports are moved together by `port_offset`, so that a second checkout runs beside the first."""
 

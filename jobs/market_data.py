@@ -15,7 +15,6 @@ be read uncommitted and conflated, so that nobody trades on prices that are a ch
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -46,18 +45,9 @@ LEDGER: Final = ("market-data", "dead-letter")
 LAST_VALUES: Final = ("nbbo",)
 
 
-@dataclass(frozen=True, slots=True)
-class MarketDataSettings:
-    """Shape of the job and the limits beyond which a price, size or time is taken for an error."""
-
-    symbol_shards: int = 16
-    window_ms: int = 5
-    limits: MarketLimits = field(default_factory=MarketLimits)
-
-
-def build(config: Config, env: Environments, settings: MarketDataSettings | None = None) -> StatementSet:
+def build(config: Config, env: Environments) -> StatementSet:
     """The graph; the numbers are those of the module's description."""
-    settings = settings or MarketDataSettings()
+    settings = config.market_data
     ids = schema_ids(config, (*LEDGER, *LAST_VALUES, "raw-feed"))
 
     # 1. Source.
@@ -73,7 +63,7 @@ def build(config: Config, env: Environments, settings: MarketDataSettings | None
     # 2. Normalise and consolidate by symbol.
     stage = Stage(
         name="normalise",
-        new_engine=partial(MarketShard, shards=settings.symbol_shards, schema_ids=ids, limits=settings.limits),
+        new_engine=partial(MarketShard, shards=settings.symbol_shards, schema_ids=ids, limits=MarketLimits()),
         resolution=resolution(config, ids, {sources.RAW_FEED: "raw-feed"}),
     )
     normalised = (

@@ -17,14 +17,13 @@ eventId) or see one that was rolled back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from pyflink.common import Types
 from pyflink.table import StatementSet
 
-from jobs.config import Config
+from jobs.config import Config, TradingConfig
 from jobs.runtime import (
     Environments,
     create_environments,
@@ -49,19 +48,9 @@ OUTPUTS: Final = ("order-events", "trade-events", "risk-events", "routing-decisi
 SCHEMAS: Final = (*OUTPUTS, "orders", "nbbo", "reference-data", "controls")
 
 
-@dataclass(frozen=True, slots=True)
-class TradingSettings:
-    """Shape of the job. Shards bound the parallelism; windows trade latency for throughput."""
-
-    account_shards: int = 16
-    symbol_shards: int = 16
-    window_ms: int = 5
-    reference_price_window_ms: int = 250
-
-
-def build(config: Config, env: Environments, settings: TradingSettings | None = None) -> StatementSet:
+def build(config: Config, env: Environments) -> StatementSet:
     """The graph; the numbers are those of the module's description."""
-    settings = settings or TradingSettings()
+    settings = config.trading
     ids = schema_ids(config, SCHEMAS)
 
     # 1. Sources, and which shard each record goes to.
@@ -145,7 +134,7 @@ def build(config: Config, env: Environments, settings: TradingSettings | None = 
     return inserts
 
 
-def _create_inputs(env: Environments, settings: TradingSettings) -> None:
+def _create_inputs(env: Environments, settings: TradingConfig) -> None:
     """The views of sql/flink/trading_inputs.sql."""
 
     def every(shards: int) -> str:

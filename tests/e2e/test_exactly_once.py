@@ -31,7 +31,6 @@ from jobs.flink_rest import FlinkRest
 from jobs.job_state import savepoint_directory
 from jobs.runtime import registry
 from jobs.submit import submit_job
-from jobs.trading import TradingSettings
 from schemas.catalogue import TOPICS
 from schemas.messages import controls, dead_letter, order_events
 from schemas.messages.enums import CONTROL_KIND_CLOCK, CONTROL_SCOPE_ALL, ORDER_STATUS_NAMES
@@ -133,7 +132,7 @@ class Run:
         self.job_ids["market_data"] = submit_job(one, "market_data", timeout_s=PATIENCE_S)
         self.job_ids["trading"] = submit_job(self.config, "trading", timeout_s=PATIENCE_S)
         flow = DeterministicFlow(
-            day, self.ids, TradingSettings().account_shards, TOPICS["orders"].partitions_local, seed=7
+            day, self.ids, self.config.trading.account_shards, TOPICS["orders"].partitions_local, seed=7
         )
         publisher = Publisher(self.config.kafka)
         publisher.play(flow.setup())
