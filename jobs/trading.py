@@ -21,7 +21,7 @@ from functools import partial
 from typing import Final
 
 from pyflink.common import Types
-from pyflink.table import StatementSet
+from pyflink.table import Schema, StatementSet
 
 from jobs.config import Config, TradingConfig
 from jobs.runtime import (
@@ -40,7 +40,7 @@ from udfs.domain import sources
 from udfs.domain.match_shard import MatchShard
 from udfs.domain.risk_shard import RiskShard
 from udfs.domain.sharding import shard_sql
-from udfs.operators.run_shard import FORWARD_TAG, OUTPUT_TYPE, RunNextShard, RunShard, Stage
+from udfs.operators.run_shard import FORWARD_TAG, OUTPUT_TYPE, RunShard, Stage
 from udfs.operators.spread_keys import shard_key
 
 NAME: Final = "trading"
@@ -102,11 +102,16 @@ def build(config: Config, env: Environments) -> StatementSet:
     )
 
     # 3. Route and match by symbol.
+    processing_time = Schema.new_builder().column_by_expression("processed", "PROCTIME()").build()
+    frames = env.table.from_data_stream(checked.get_side_output(FORWARD_TAG), processing_time)
+    env.table.create_temporary_view("frames", frames)
+    run_statements(env, "trading_frames.sql")
     by_symbol = micro_batches(
         env,
         [
             (sources.CONTROLS, "controls_by_symbol"),
             (sources.NBBO, "nbbo_by_symbol"),
+            (sources.FORWARD, "frames_by_symbol"),
         ],
         settings.window_ms,
     )
@@ -116,12 +121,9 @@ def build(config: Config, env: Environments) -> StatementSet:
         receive=sources.FORWARD,
         resolution=resolution(config, ids, {sources.CONTROLS: "controls", sources.NBBO: "nbbo"}),
     )
-    symbol_key = shard_key(settings.symbol_shards)
     matched = (
-        checked.get_side_output(FORWARD_TAG)
-        .connect(by_symbol)
-        .key_by(symbol_key, symbol_key, key_type=Types.INT())
-        .process(RunNextShard(match), output_type=OUTPUT_TYPE)
+        by_symbol.key_by(shard_key(settings.symbol_shards), key_type=Types.INT())
+        .process(RunShard(match), output_type=OUTPUT_TYPE)
         .name("route_and_match")
         .uid(f"route_and_match-{settings.symbol_shards}")
     )

@@ -195,12 +195,19 @@ def test_session_keeps_its_state_and_shares_it_with_nobody(target: Target) -> No
 
 def test_session_refuses_a_second_request_at_a_time(target: Target) -> None:
     session = {"session_id": uuid.uuid4().hex}
-    slow = threading.Thread(target=target.sql, args=("SELECT sleep(1.5)",), kwargs=session)
+    header = "X-ClickHouse-Exception-Code"
     target.sql("SELECT 1", **session)
+
+    def occupy() -> None:
+        # The other thread's request may be the one that is there first.
+        while target.send("SELECT sleep(1.5)", **session).headers.get(header) == "373":
+            pass
+
+    slow = threading.Thread(target=occupy)
     slow.start()
     codes = set()
     while slow.is_alive():
-        codes.add(target.send("SELECT 1", **session).headers.get("X-ClickHouse-Exception-Code"))
+        codes.add(target.send("SELECT 1", **session).headers.get(header))
     slow.join()
     assert "373" in codes
     assert target.sql("SELECT 1", **session) == "1"

@@ -9,7 +9,9 @@ shard: restore the snapshot, apply the journal again, drop what that emits (it w
 
 Input rows:  (shard, source, payloads, positions, newest_ms)
 Output rows: (topic, keys, values), at most `CHUNK` records each, because SQL's UNNEST copies the whole array for every row it
-             makes; and, for a stage that has a next stage, side-output rows in the input form.
+             makes; and, for a stage that has a next stage, side-output rows (shard, frames, newest_ms), whose frames are one
+             journal entry. SQL gathers these into micro-batches again: one batch of accounts touches most symbols, so
+             without it the next stage would be called for a frame or two at a time.
 """
 
 import gc
@@ -18,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from pyflink.common import Row, Types
-from pyflink.datastream import KeyedCoProcessFunction, KeyedProcessFunction, OutputTag, RuntimeContext
+from pyflink.datastream import KeyedProcessFunction, OutputTag, RuntimeContext
 from pyflink.datastream.state import ListStateDescriptor, ValueStateDescriptor
 
 from udfs.operators.dead_letter_limit import DeadLetterLimit
@@ -49,7 +51,8 @@ OUTPUT_TYPE = Types.ROW_NAMED(
         Types.OBJECT_ARRAY(BYTES),
     ],
 )
-FORWARD_TAG = OutputTag("forward", INPUT_TYPE)
+FORWARD_TYPE = Types.ROW_NAMED(["shard", "payload", "newest_ms"], [Types.INT(), BYTES, Types.LONG()])
+FORWARD_TAG = OutputTag("forward", FORWARD_TYPE)
 
 _OFFSET_BITS: Final = 48
 _OFFSET_MASK: Final = (1 << _OFFSET_BITS) - 1
@@ -131,8 +134,8 @@ class _Shard:
         self.snapshot_bytes = 0
 
 
-class _ShardRunner:
-    """Runs the engines of the shards that this subtask owns, whatever the number of inputs."""
+class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no types
+    """Runs the engines of the shards that this subtask owns."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
@@ -160,18 +163,18 @@ class _ShardRunner:
         gc.unfreeze()
         gc.collect()
 
-    def run(self, value: Row) -> Iterator[Any]:
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         """Apply a micro-batch, make it durable, and give out what it caused."""
         number = value[0]
         shard = self.shards.get(number)
         if shard is None:
             shard = self.shards[number] = self._load(number)
         if value[1] == self.stage.receive:
-            entry = bytes(value[2][0])
-            batch = decode_batch(entry)
+            frames = [frame for entry in value[2] for frame in decode_batch(entry).payloads]
+            batch = Batch(value[1], frames, [0] * len(frames), value[4])
         else:
             batch = Batch(value[1], self._current(value[1], value[2]), list(value[3]), value[4])
-            entry = encode_batch(batch)
+        entry = encode_batch(batch)
         _apply(shard.engine, batch)
         self.journal.add(entry)
         shard.journal_bytes += len(entry)
@@ -187,16 +190,7 @@ class _ShardRunner:
             for target, frames in enumerate(outbox.forward):  # type: ignore[attr-defined]
                 if frames:
                     forwarded = Batch(self.stage.forward, frames, [0] * len(frames), batch.newest_ms)
-                    yield (
-                        FORWARD_TAG,
-                        Row(
-                            target,
-                            self.stage.forward,
-                            [encode_batch(forwarded)],
-                            [],
-                            batch.newest_ms,
-                        ),
-                    )
+                    yield FORWARD_TAG, Row(target, encode_batch(forwarded), batch.newest_ms)
         outbox.clear()
         self.records.inc(len(batch.payloads))
         if dead_letters:
@@ -234,27 +228,6 @@ class _ShardRunner:
         if prefix is None or resolve is None:
             return list(payloads)
         return [payload if payload.startswith(prefix) else resolve(source, payload) for payload in payloads]
-
-
-class RunShard(_ShardRunner, KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no types
-    """The first stage: one input."""
-
-    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
-        """Apply a micro-batch."""
-        return self.run(value)
-
-
-class RunNextShard(_ShardRunner, KeyedCoProcessFunction):  # type: ignore[misc]  # PyFlink has no types
-    """A later stage: the frames of the stage before it, and inputs of its own. Two inputs, because the types of a
-    stream from a table and of one from Python cannot be united."""
-
-    def process_element1(self, value: Row, ctx: KeyedCoProcessFunction.Context) -> Iterator[Any]:
-        """Apply frames."""
-        return self.run(value)
-
-    def process_element2(self, value: Row, ctx: KeyedCoProcessFunction.Context) -> Iterator[Any]:
-        """Apply a micro-batch."""
-        return self.run(value)
 
 
 def _apply(engine: Engine, batch: Batch) -> None:
