@@ -165,6 +165,17 @@ _ALL: Final = (
         ("archive", "reports"),
     ),
     Topic(
+        "market-status",
+        "MarketStatus",
+        "symbol",
+        2,
+        20,
+        YEAR_MS,
+        "lz4",
+        ("trading",),
+        ("analytics", "surveillance", "archive"),
+    ),
+    Topic(
         "order-outcomes",
         "OrderOutcomes",
         "account shard as text",

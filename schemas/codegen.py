@@ -160,8 +160,7 @@ class _Module:
         names = sorted(f'"{field.attribute}"' for field in record.fields)
         self.call(1, "__slots__ = (", names, ")")
         self.add(0, "")
-        parameters = [f"{field.attribute}: {self.hint(field)}" for field in record.fields]
-        self.call(1, "def __init__(", ["self", *parameters], ") -> None:")
+        self.call(1, "def __init__(", ["self", *self.parameters(record)], ") -> None:")
         self.add(2, *(f"self.{field.attribute} = {field.attribute}" for field in record.fields))
         self.add(0, "")
         self.add(1, "def __eq__(self, other: object) -> bool:")
@@ -176,6 +175,15 @@ class _Module:
         self.writer(record)
         self.to_dict(record)
         self.from_dict(record)
+
+    def parameters(self, record: RecordType) -> list[str]:
+        """Fields as parameters. Optional ones at the end may be left out: that is how a schema grows."""
+        parameters: list[str] = []
+        growing = True
+        for field in reversed(record.fields):
+            growing = growing and field.optional
+            parameters.append(f"{field.attribute}: {self.hint(field)}{' = None' if growing else ''}")
+        return parameters[::-1]
 
     def doc(self, field: Field) -> str:
         enum = field.type
@@ -397,9 +405,8 @@ class _Module:
         self.add(1, f"message, pos = _read_{name}(data, 5, end)", "if pos != end:")
         self.add(2, "raise trailing(pos, end)")
         self.add(1, "return message")
-        parameters = [f"{field.attribute}: {self.hint(field)}" for field in root.fields]
         self.add(0, "", "")
-        self.call(0, "def encode_fields(", ["registry_id: int", *parameters], ") -> bytes:")
+        self.call(0, "def encode_fields(", ["registry_id: int", *self.parameters(root)], ") -> bytes:")
         self.add(1, f'"""Write a whole frame (registry_id is its schema id) from fields, without a {root.name}."""')
         self.add(1, "writer = new_frame(registry_id)")
         for field in root.fields:

@@ -12,7 +12,14 @@ from typing import Any, Final, final
 
 from mypy_extensions import i64, u8
 
-from schemas.messages.enums import CONTROL_KIND_CODES, CONTROL_KIND_NAMES, CONTROL_SCOPE_CODES, CONTROL_SCOPE_NAMES
+from schemas.messages.enums import (
+    CONTROL_KIND_CODES,
+    CONTROL_KIND_NAMES,
+    CONTROL_SCOPE_CODES,
+    CONTROL_SCOPE_NAMES,
+    LIMIT_KIND_CODES,
+    LIMIT_KIND_NAMES,
+)
 from schemas.values import as_code, as_long, as_record, as_string
 from schemas.wire import (
     ANY_SCHEMA,
@@ -40,13 +47,27 @@ class Control:
     kind: What to do. (A code: CONTROL_KIND_...)
     scope: Everything, one account or one symbol. (A code: CONTROL_SCOPE_...)
     target: The account or the symbol; null for ALL.
-    value: The new limit of a LIMIT_CHANGE: money in 1/10,000 of the currency or shares, as reason names it; else null.
+    value: A number that kind and limit explain: the new limit of a LIMIT_CHANGE, shares of a LOCATE, the level of an
+        INDEX_LEVEL in 1/10,000 of a point; else null.
     issued_by: Person or system that issued it.
     reason: Why, for the audit.
     timestamp: When it was issued; for CLOCK the time that has been reached. UTC nanoseconds since the epoch.
+    symbol: The symbol of a RESTRICT or LOCATE whose target is an account, and of an INDEX_LEVEL; else null.
+    limit: Set for LIMIT_CHANGE. (A code: LIMIT_KIND_...)
     """
 
-    __slots__ = ("control_id", "issued_by", "kind", "reason", "scope", "target", "timestamp", "value")
+    __slots__ = (
+        "control_id",
+        "issued_by",
+        "kind",
+        "limit",
+        "reason",
+        "scope",
+        "symbol",
+        "target",
+        "timestamp",
+        "value",
+    )
 
     def __init__(
         self,
@@ -58,6 +79,8 @@ class Control:
         issued_by: str,
         reason: str,
         timestamp: int,
+        symbol: str | None = None,
+        limit: int | None = None,
     ) -> None:
         self.control_id = control_id
         self.kind = kind
@@ -67,6 +90,8 @@ class Control:
         self.issued_by = issued_by
         self.reason = reason
         self.timestamp = timestamp
+        self.symbol = symbol
+        self.limit = limit
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Control):
@@ -83,7 +108,7 @@ class Control:
 def _read_control(data: bytes, pos: i64, end: i64) -> tuple[Control, i64]:
     branch: i64
     control_id, pos = read_string(data, pos, end, 128, "Control.controlId")
-    kind, pos = read_index(data, pos, end, 7, "Control.kind")
+    kind, pos = read_index(data, pos, end, 13, "Control.kind")
     scope, pos = read_index(data, pos, end, 4, "Control.scope")
     target: str | None = None
     branch, pos = read_index(data, pos, end, 2, "Control.target")
@@ -96,12 +121,21 @@ def _read_control(data: bytes, pos: i64, end: i64) -> tuple[Control, i64]:
     issued_by, pos = read_string(data, pos, end, 128, "Control.issuedBy")
     reason, pos = read_string(data, pos, end, 1024, "Control.reason")
     timestamp, pos = read_long(data, pos, end, "Control.timestamp")
-    record = Control(control_id, kind, scope, target, value, issued_by, reason, timestamp)
+    symbol: str | None = None
+    branch, pos = read_index(data, pos, end, 2, "Control.symbol")
+    if branch == 1:
+        symbol, pos = read_string(data, pos, end, 64, "Control.symbol")
+    limit: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Control.limit")
+    if branch == 1:
+        limit, pos = read_index(data, pos, end, 10, "Control.limit")
+    record = Control(control_id, kind, scope, target, value, issued_by, reason, timestamp, symbol, limit)
     return record, pos
 
 
 def to_dict_control(message: Control) -> dict[str, Any]:
     """Return a Control as fastavro has it: names of the schema, symbols of enums."""
+    limit = message.limit
     return {
         "controlId": message.control_id,
         "kind": CONTROL_KIND_NAMES[message.kind],
@@ -111,11 +145,24 @@ def to_dict_control(message: Control) -> dict[str, Any]:
         "issuedBy": message.issued_by,
         "reason": message.reason,
         "timestamp": message.timestamp,
+        "symbol": message.symbol,
+        "limit": None if limit is None else LIMIT_KIND_NAMES[limit],
     }
 
 
 _CONTROL_REQUIRED: Final = ("controlId", "kind", "scope", "issuedBy", "reason", "timestamp")
-_CONTROL_FIELDS: Final = ("controlId", "kind", "scope", "target", "value", "issuedBy", "reason", "timestamp")
+_CONTROL_FIELDS: Final = (
+    "controlId",
+    "kind",
+    "scope",
+    "target",
+    "value",
+    "issuedBy",
+    "reason",
+    "timestamp",
+    "symbol",
+    "limit",
+)
 
 
 def from_dict_control(mapping: object) -> Control:
@@ -123,6 +170,8 @@ def from_dict_control(mapping: object) -> Control:
     fields = as_record(mapping, "Control", _CONTROL_REQUIRED, _CONTROL_FIELDS)
     target = fields.get("target")
     value = fields.get("value")
+    symbol = fields.get("symbol")
+    limit = fields.get("limit")
     return Control(
         as_string(fields["controlId"], "Control.controlId", 128),
         as_code(fields["kind"], "Control.kind", CONTROL_KIND_CODES),
@@ -132,6 +181,8 @@ def from_dict_control(mapping: object) -> Control:
         as_string(fields["issuedBy"], "Control.issuedBy", 128),
         as_string(fields["reason"], "Control.reason", 1024),
         as_long(fields["timestamp"], "Control.timestamp"),
+        None if symbol is None else as_string(symbol, "Control.symbol", 64),
+        None if limit is None else as_code(limit, "Control.limit", LIMIT_KIND_CODES),
     )
 
 
@@ -158,11 +209,13 @@ def encode_fields(
     issued_by: str,
     reason: str,
     timestamp: int,
+    symbol: str | None = None,
+    limit: int | None = None,
 ) -> bytes:
     """Write a whole frame (registry_id is its schema id) from fields, without a Control."""
     writer = new_frame(registry_id)
     write_string(writer, control_id, 128, "Control.controlId")
-    write_index(writer, kind, 7, "Control.kind")
+    write_index(writer, kind, 13, "Control.kind")
     write_index(writer, scope, 4, "Control.scope")
     if target is None:
         writer.append(u8(0))
@@ -177,6 +230,16 @@ def encode_fields(
     write_string(writer, issued_by, 128, "Control.issuedBy")
     write_string(writer, reason, 1024, "Control.reason")
     write_long(writer, timestamp, "Control.timestamp")
+    if symbol is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_string(writer, symbol, 64, "Control.symbol")
+    if limit is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_index(writer, limit, 10, "Control.limit")
     return finish(writer, MAX_BYTES, "Control")
 
 
@@ -192,6 +255,8 @@ def encode(message: Control, schema_id: int) -> bytes:
         message.issued_by,
         message.reason,
         message.timestamp,
+        message.symbol,
+        message.limit,
     )
 
 

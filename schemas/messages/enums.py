@@ -7,6 +7,22 @@ from __future__ import annotations
 
 from typing import Final
 
+# AccountType: What an account may owe. CASH: nothing, long positions only. MARGIN: loans and short positions under
+# Regulation T.
+ACCOUNT_TYPE_CASH: Final = 0
+ACCOUNT_TYPE_MARGIN: Final = 1
+ACCOUNT_TYPE_UNKNOWN: Final = 2
+ACCOUNT_TYPE_NAMES: Final = (
+    "CASH",
+    "MARGIN",
+    "UNKNOWN",
+)
+ACCOUNT_TYPE_CODES: Final[dict[str, int]] = {
+    "CASH": 0,
+    "MARGIN": 1,
+    "UNKNOWN": 2,
+}
+
 # AlertCondition: What a rule compares, and how.
 ALERT_CONDITION_UNKNOWN: Final = 0
 ALERT_CONDITION_PRICE_ABOVE: Final = 1
@@ -75,17 +91,20 @@ ASSET_CLASS_STOCK: Final = 0
 ASSET_CLASS_OPTION: Final = 1
 ASSET_CLASS_FUTURE: Final = 2
 ASSET_CLASS_UNKNOWN: Final = 3
+ASSET_CLASS_INDEX: Final = 4
 ASSET_CLASS_NAMES: Final = (
     "STOCK",
     "OPTION",
     "FUTURE",
     "UNKNOWN",
+    "INDEX",
 )
 ASSET_CLASS_CODES: Final[dict[str, int]] = {
     "STOCK": 0,
     "OPTION": 1,
     "FUTURE": 2,
     "UNKNOWN": 3,
+    "INDEX": 4,
 }
 
 # AuditSource: What kind of record an audit record points to.
@@ -133,8 +152,11 @@ COMMAND_TYPE_CODES: Final[dict[str, int]] = {
     "UNKNOWN": 3,
 }
 
-# ControlKind: CLOCK: time has reached timestamp. KILL, RESUME: stop and restart accepting orders. HALT, UNHALT: stop
-# and restart trading in a symbol. LIMIT_CHANGE: a new limit.
+# ControlKind: CLOCK: time has reached timestamp. KILL: refuse new orders and replacements and cancel what is open;
+# RESUME ends KILL and REDUCE. REDUCE: only orders that make a position smaller. HALT, UNHALT: stop trading in a symbol,
+# and reopen it by auction. LIMIT_CHANGE: a new limit of an account. RESTRICT, UNRESTRICT: the restricted list, of the
+# firm or of an account. LOCATE: shares located for short sales of an account. INDEX_LEVEL: a level of the index that
+# market-wide circuit breakers watch. UNFREEZE: end an account's freeze early.
 CONTROL_KIND_UNKNOWN: Final = 0
 CONTROL_KIND_CLOCK: Final = 1
 CONTROL_KIND_KILL: Final = 2
@@ -142,6 +164,12 @@ CONTROL_KIND_RESUME: Final = 3
 CONTROL_KIND_HALT: Final = 4
 CONTROL_KIND_UNHALT: Final = 5
 CONTROL_KIND_LIMIT_CHANGE: Final = 6
+CONTROL_KIND_REDUCE: Final = 7
+CONTROL_KIND_RESTRICT: Final = 8
+CONTROL_KIND_UNRESTRICT: Final = 9
+CONTROL_KIND_LOCATE: Final = 10
+CONTROL_KIND_INDEX_LEVEL: Final = 11
+CONTROL_KIND_UNFREEZE: Final = 12
 CONTROL_KIND_NAMES: Final = (
     "UNKNOWN",
     "CLOCK",
@@ -150,6 +178,12 @@ CONTROL_KIND_NAMES: Final = (
     "HALT",
     "UNHALT",
     "LIMIT_CHANGE",
+    "REDUCE",
+    "RESTRICT",
+    "UNRESTRICT",
+    "LOCATE",
+    "INDEX_LEVEL",
+    "UNFREEZE",
 )
 CONTROL_KIND_CODES: Final[dict[str, int]] = {
     "UNKNOWN": 0,
@@ -159,6 +193,12 @@ CONTROL_KIND_CODES: Final[dict[str, int]] = {
     "HALT": 4,
     "UNHALT": 5,
     "LIMIT_CHANGE": 6,
+    "REDUCE": 7,
+    "RESTRICT": 8,
+    "UNRESTRICT": 9,
+    "LOCATE": 10,
+    "INDEX_LEVEL": 11,
+    "UNFREEZE": 12,
 }
 
 # ControlScope: What a control applies to. UNKNOWN is ignored and reported, never widened to all.
@@ -312,23 +352,115 @@ INDICATOR_CODES: Final[dict[str, int]] = {
     "UNKNOWN": 9,
 }
 
+# IntradayRule: How trading within the day is limited. INTRADAY_MARGIN: deficits are computed and called (FINRA 4210
+# since June 2026). BLOCK: orders that would make a deficit are refused. LEGACY_DAY_TRADER: the pattern day trader rule,
+# for firms that still phase in.
+INTRADAY_RULE_INTRADAY_MARGIN: Final = 0
+INTRADAY_RULE_BLOCK: Final = 1
+INTRADAY_RULE_LEGACY_DAY_TRADER: Final = 2
+INTRADAY_RULE_UNKNOWN: Final = 3
+INTRADAY_RULE_NAMES: Final = (
+    "INTRADAY_MARGIN",
+    "BLOCK",
+    "LEGACY_DAY_TRADER",
+    "UNKNOWN",
+)
+INTRADAY_RULE_CODES: Final[dict[str, int]] = {
+    "INTRADAY_MARGIN": 0,
+    "BLOCK": 1,
+    "LEGACY_DAY_TRADER": 2,
+    "UNKNOWN": 3,
+}
+
+# LimitKind: Which limit of an account a LIMIT_CHANGE sets. Money in 1/10,000 of the currency, shares, orders, or
+# 1/10,000 of equity or price.
+LIMIT_KIND_UNKNOWN: Final = 0
+LIMIT_KIND_ORDER_QUANTITY: Final = 1
+LIMIT_KIND_ORDER_NOTIONAL: Final = 2
+LIMIT_KIND_POSITION: Final = 3
+LIMIT_KIND_DAILY_NOTIONAL: Final = 4
+LIMIT_KIND_ORDER_RATE: Final = 5
+LIMIT_KIND_OPEN_ORDERS: Final = 6
+LIMIT_KIND_CONCENTRATION: Final = 7
+LIMIT_KIND_PRICE_DEVIATION: Final = 8
+LIMIT_KIND_FIRM_CAPITAL: Final = 9
+LIMIT_KIND_NAMES: Final = (
+    "UNKNOWN",
+    "ORDER_QUANTITY",
+    "ORDER_NOTIONAL",
+    "POSITION",
+    "DAILY_NOTIONAL",
+    "ORDER_RATE",
+    "OPEN_ORDERS",
+    "CONCENTRATION",
+    "PRICE_DEVIATION",
+    "FIRM_CAPITAL",
+)
+LIMIT_KIND_CODES: Final[dict[str, int]] = {
+    "UNKNOWN": 0,
+    "ORDER_QUANTITY": 1,
+    "ORDER_NOTIONAL": 2,
+    "POSITION": 3,
+    "DAILY_NOTIONAL": 4,
+    "ORDER_RATE": 5,
+    "OPEN_ORDERS": 6,
+    "CONCENTRATION": 7,
+    "PRICE_DEVIATION": 8,
+    "FIRM_CAPITAL": 9,
+}
+
 # Liquidity: ADDED: the order was resting in our book. REMOVED: it took from our book. ROUTED: it was filled at another
-# venue.
+# venue. AUCTION: executed in an opening, closing or reopening auction.
 LIQUIDITY_ADDED: Final = 0
 LIQUIDITY_REMOVED: Final = 1
 LIQUIDITY_ROUTED: Final = 2
 LIQUIDITY_UNKNOWN: Final = 3
+LIQUIDITY_AUCTION: Final = 4
 LIQUIDITY_NAMES: Final = (
     "ADDED",
     "REMOVED",
     "ROUTED",
     "UNKNOWN",
+    "AUCTION",
 )
 LIQUIDITY_CODES: Final[dict[str, int]] = {
     "ADDED": 0,
     "REMOVED": 1,
     "ROUTED": 2,
     "UNKNOWN": 3,
+    "AUCTION": 4,
+}
+
+# MarketCause: What changed the state. SESSION: the calendar. PRICE_BAND: limit up-limit down. CIRCUIT_BREAKER: a
+# market-wide one. CONTROL: an operator or the listing exchange. AUCTION: an auction was held. REFERENCE: a new
+# reference price or close. SHORT_SALE: Rule 201 was triggered or ended.
+MARKET_CAUSE_UNKNOWN: Final = 0
+MARKET_CAUSE_SESSION: Final = 1
+MARKET_CAUSE_PRICE_BAND: Final = 2
+MARKET_CAUSE_CIRCUIT_BREAKER: Final = 3
+MARKET_CAUSE_CONTROL: Final = 4
+MARKET_CAUSE_AUCTION: Final = 5
+MARKET_CAUSE_REFERENCE: Final = 6
+MARKET_CAUSE_SHORT_SALE: Final = 7
+MARKET_CAUSE_NAMES: Final = (
+    "UNKNOWN",
+    "SESSION",
+    "PRICE_BAND",
+    "CIRCUIT_BREAKER",
+    "CONTROL",
+    "AUCTION",
+    "REFERENCE",
+    "SHORT_SALE",
+)
+MARKET_CAUSE_CODES: Final[dict[str, int]] = {
+    "UNKNOWN": 0,
+    "SESSION": 1,
+    "PRICE_BAND": 2,
+    "CIRCUIT_BREAKER": 3,
+    "CONTROL": 4,
+    "AUCTION": 5,
+    "REFERENCE": 6,
+    "SHORT_SALE": 7,
 }
 
 # MarketDataKind: What a market data event says. The default is what an older reader sees for a kind that it does not
@@ -347,23 +479,77 @@ MARKET_DATA_KIND_CODES: Final[dict[str, int]] = {
     "TRADE": 2,
 }
 
+# MarketState: PRE_OPEN: orders wait for the opening auction. OPEN: continuous trading. LIMIT_STATE: the best quote
+# stands at a price band. PAUSED: a trading pause, ended by an auction. HALTED: a halt by a control or a market-wide
+# circuit breaker. CLOSED: no session.
+MARKET_STATE_UNKNOWN: Final = 0
+MARKET_STATE_PRE_OPEN: Final = 1
+MARKET_STATE_OPEN: Final = 2
+MARKET_STATE_LIMIT_STATE: Final = 3
+MARKET_STATE_PAUSED: Final = 4
+MARKET_STATE_HALTED: Final = 5
+MARKET_STATE_CLOSED: Final = 6
+MARKET_STATE_NAMES: Final = (
+    "UNKNOWN",
+    "PRE_OPEN",
+    "OPEN",
+    "LIMIT_STATE",
+    "PAUSED",
+    "HALTED",
+    "CLOSED",
+)
+MARKET_STATE_CODES: Final[dict[str, int]] = {
+    "UNKNOWN": 0,
+    "PRE_OPEN": 1,
+    "OPEN": 2,
+    "LIMIT_STATE": 3,
+    "PAUSED": 4,
+    "HALTED": 5,
+    "CLOSED": 6,
+}
+
+# OptionRight: Right of an option; NONE for a future.
+OPTION_RIGHT_NONE: Final = 0
+OPTION_RIGHT_CALL: Final = 1
+OPTION_RIGHT_PUT: Final = 2
+OPTION_RIGHT_UNKNOWN: Final = 3
+OPTION_RIGHT_NAMES: Final = (
+    "NONE",
+    "CALL",
+    "PUT",
+    "UNKNOWN",
+)
+OPTION_RIGHT_CODES: Final[dict[str, int]] = {
+    "NONE": 0,
+    "CALL": 1,
+    "PUT": 2,
+    "UNKNOWN": 3,
+}
+
 # OrderEventType: STATUS: the order's state changed. CANCEL_REJECTED, REPLACE_REJECTED: a command was refused and the
-# order stays as it was.
+# order stays as it was. TRIGGERED: a stop order has become a market or limit order. RESTATED: shares were taken off by
+# self-trade prevention; quantity is the new total.
 ORDER_EVENT_TYPE_STATUS: Final = 0
 ORDER_EVENT_TYPE_CANCEL_REJECTED: Final = 1
 ORDER_EVENT_TYPE_REPLACE_REJECTED: Final = 2
 ORDER_EVENT_TYPE_UNKNOWN: Final = 3
+ORDER_EVENT_TYPE_TRIGGERED: Final = 4
+ORDER_EVENT_TYPE_RESTATED: Final = 5
 ORDER_EVENT_TYPE_NAMES: Final = (
     "STATUS",
     "CANCEL_REJECTED",
     "REPLACE_REJECTED",
     "UNKNOWN",
+    "TRIGGERED",
+    "RESTATED",
 )
 ORDER_EVENT_TYPE_CODES: Final[dict[str, int]] = {
     "STATUS": 0,
     "CANCEL_REJECTED": 1,
     "REPLACE_REJECTED": 2,
     "UNKNOWN": 3,
+    "TRIGGERED": 4,
+    "RESTATED": 5,
 }
 
 # OrderStatus: State of an order. EXECUTED, REJECTED, CANCELLED, REPLACED and EXPIRED are final.
@@ -532,6 +718,46 @@ REASON_CODE_MATCH_COLLAR: Final = 28
 REASON_CODE_CANCEL_REQUESTED: Final = 29
 REASON_CODE_EXPIRY_SESSION_CLOSE: Final = 30
 REASON_CODE_UNKNOWN: Final = 31
+REASON_CODE_VALIDATION_STOP_PRICE_MISSING: Final = 32
+REASON_CODE_VALIDATION_STOP_PRICE_INVALID: Final = 33
+REASON_CODE_VALIDATION_AUCTION_CUTOFF: Final = 34
+REASON_CODE_VALIDATION_DUPLICATE_ORDER_ID: Final = 35
+REASON_CODE_VALIDATION_MALFORMED: Final = 36
+REASON_CODE_VALIDATION_INSTRUMENT_EXPIRED: Final = 37
+REASON_CODE_VALIDATION_SHORT_MARKING: Final = 38
+REASON_CODE_RISK_KILL_SWITCH: Final = 39
+REASON_CODE_RISK_REDUCE_ONLY: Final = 40
+REASON_CODE_RISK_RESTRICTED: Final = 41
+REASON_CODE_RISK_SHORT_NOT_ALLOWED: Final = 42
+REASON_CODE_RISK_LOCATE_REQUIRED: Final = 43
+REASON_CODE_RISK_PRICE_DEVIATION: Final = 44
+REASON_CODE_RISK_ORDER_RATE: Final = 45
+REASON_CODE_RISK_DUPLICATE_ORDER: Final = 46
+REASON_CODE_RISK_DAILY_NOTIONAL: Final = 47
+REASON_CODE_RISK_FIRM_CAPITAL: Final = 48
+REASON_CODE_RISK_CONCENTRATION: Final = 49
+REASON_CODE_RISK_OPEN_ORDERS: Final = 50
+REASON_CODE_RISK_INITIAL_MARGIN: Final = 51
+REASON_CODE_RISK_MINIMUM_EQUITY: Final = 52
+REASON_CODE_RISK_DAY_TRADING: Final = 53
+REASON_CODE_RISK_INTRADAY_MARGIN: Final = 54
+REASON_CODE_RISK_ACCOUNT_FROZEN: Final = 55
+REASON_CODE_MATCH_SELF_TRADE: Final = 56
+REASON_CODE_MATCH_FOK_UNFILLED: Final = 57
+REASON_CODE_MATCH_PRICE_BAND: Final = 58
+REASON_CODE_MATCH_SHORT_SALE_PRICE: Final = 59
+REASON_CODE_MATCH_HALTED: Final = 60
+REASON_CODE_MATCH_AUCTION_UNFILLED: Final = 61
+REASON_CODE_REPLACE_REQUESTED: Final = 62
+REASON_CODE_REPLACE_UNKNOWN_ORDER: Final = 63
+REASON_CODE_REPLACE_TOO_LATE: Final = 64
+REASON_CODE_REPLACE_FILLED: Final = 65
+REASON_CODE_REPLACE_NOT_ALLOWED: Final = 66
+REASON_CODE_STOP_TRIGGERED: Final = 67
+REASON_CODE_CANCEL_KILL_SWITCH: Final = 68
+REASON_CODE_CANCEL_FORCED_REDUCTION: Final = 69
+REASON_CODE_EXPIRY_INSTRUMENT: Final = 70
+REASON_CODE_EXPIRY_AUCTION: Final = 71
 REASON_CODE_NAMES: Final = (
     "NONE",
     "VALIDATION_UNKNOWN_ACCOUNT",
@@ -565,6 +791,46 @@ REASON_CODE_NAMES: Final = (
     "CANCEL_REQUESTED",
     "EXPIRY_SESSION_CLOSE",
     "UNKNOWN",
+    "VALIDATION_STOP_PRICE_MISSING",
+    "VALIDATION_STOP_PRICE_INVALID",
+    "VALIDATION_AUCTION_CUTOFF",
+    "VALIDATION_DUPLICATE_ORDER_ID",
+    "VALIDATION_MALFORMED",
+    "VALIDATION_INSTRUMENT_EXPIRED",
+    "VALIDATION_SHORT_MARKING",
+    "RISK_KILL_SWITCH",
+    "RISK_REDUCE_ONLY",
+    "RISK_RESTRICTED",
+    "RISK_SHORT_NOT_ALLOWED",
+    "RISK_LOCATE_REQUIRED",
+    "RISK_PRICE_DEVIATION",
+    "RISK_ORDER_RATE",
+    "RISK_DUPLICATE_ORDER",
+    "RISK_DAILY_NOTIONAL",
+    "RISK_FIRM_CAPITAL",
+    "RISK_CONCENTRATION",
+    "RISK_OPEN_ORDERS",
+    "RISK_INITIAL_MARGIN",
+    "RISK_MINIMUM_EQUITY",
+    "RISK_DAY_TRADING",
+    "RISK_INTRADAY_MARGIN",
+    "RISK_ACCOUNT_FROZEN",
+    "MATCH_SELF_TRADE",
+    "MATCH_FOK_UNFILLED",
+    "MATCH_PRICE_BAND",
+    "MATCH_SHORT_SALE_PRICE",
+    "MATCH_HALTED",
+    "MATCH_AUCTION_UNFILLED",
+    "REPLACE_REQUESTED",
+    "REPLACE_UNKNOWN_ORDER",
+    "REPLACE_TOO_LATE",
+    "REPLACE_FILLED",
+    "REPLACE_NOT_ALLOWED",
+    "STOP_TRIGGERED",
+    "CANCEL_KILL_SWITCH",
+    "CANCEL_FORCED_REDUCTION",
+    "EXPIRY_INSTRUMENT",
+    "EXPIRY_AUCTION",
 )
 REASON_CODE_CODES: Final[dict[str, int]] = {
     "NONE": 0,
@@ -599,6 +865,46 @@ REASON_CODE_CODES: Final[dict[str, int]] = {
     "CANCEL_REQUESTED": 29,
     "EXPIRY_SESSION_CLOSE": 30,
     "UNKNOWN": 31,
+    "VALIDATION_STOP_PRICE_MISSING": 32,
+    "VALIDATION_STOP_PRICE_INVALID": 33,
+    "VALIDATION_AUCTION_CUTOFF": 34,
+    "VALIDATION_DUPLICATE_ORDER_ID": 35,
+    "VALIDATION_MALFORMED": 36,
+    "VALIDATION_INSTRUMENT_EXPIRED": 37,
+    "VALIDATION_SHORT_MARKING": 38,
+    "RISK_KILL_SWITCH": 39,
+    "RISK_REDUCE_ONLY": 40,
+    "RISK_RESTRICTED": 41,
+    "RISK_SHORT_NOT_ALLOWED": 42,
+    "RISK_LOCATE_REQUIRED": 43,
+    "RISK_PRICE_DEVIATION": 44,
+    "RISK_ORDER_RATE": 45,
+    "RISK_DUPLICATE_ORDER": 46,
+    "RISK_DAILY_NOTIONAL": 47,
+    "RISK_FIRM_CAPITAL": 48,
+    "RISK_CONCENTRATION": 49,
+    "RISK_OPEN_ORDERS": 50,
+    "RISK_INITIAL_MARGIN": 51,
+    "RISK_MINIMUM_EQUITY": 52,
+    "RISK_DAY_TRADING": 53,
+    "RISK_INTRADAY_MARGIN": 54,
+    "RISK_ACCOUNT_FROZEN": 55,
+    "MATCH_SELF_TRADE": 56,
+    "MATCH_FOK_UNFILLED": 57,
+    "MATCH_PRICE_BAND": 58,
+    "MATCH_SHORT_SALE_PRICE": 59,
+    "MATCH_HALTED": 60,
+    "MATCH_AUCTION_UNFILLED": 61,
+    "REPLACE_REQUESTED": 62,
+    "REPLACE_UNKNOWN_ORDER": 63,
+    "REPLACE_TOO_LATE": 64,
+    "REPLACE_FILLED": 65,
+    "REPLACE_NOT_ALLOWED": 66,
+    "STOP_TRIGGERED": 67,
+    "CANCEL_KILL_SWITCH": 68,
+    "CANCEL_FORCED_REDUCTION": 69,
+    "EXPIRY_INSTRUMENT": 70,
+    "EXPIRY_AUCTION": 71,
 }
 
 # ReferenceKind: Which of the bodies a reference record carries. SNAPSHOT_END closes a full load.
@@ -673,18 +979,42 @@ REPORT_STATUS_CODES: Final[dict[str, int]] = {
     "REJECTED": 6,
 }
 
-# RiskEventType: What the risk stage reports.
+# RiskEventType: What the risk stage reports. CONTROL_REJECTED: a control could not be applied. MARGIN_CALL_MET: the
+# equity is above the requirement again. FORCED_REDUCTION: an order of ours that reduces a position under a call.
+# INTRADAY_DEFICIT: margin fell short within the day. DAY_TRADER: the account was flagged under the legacy rule.
+# ACCOUNT_FROZEN: no new debit or short until it ends. EXERCISE, ASSIGNMENT, EXPIRATION: what became of an option or
+# future at its expiry. DAILY_SETTLEMENT: variation margin of a future.
 RISK_EVENT_TYPE_ORDER_REJECTED: Final = 0
 RISK_EVENT_TYPE_LIMIT_BREACHED: Final = 1
 RISK_EVENT_TYPE_MARGIN_CALL: Final = 2
 RISK_EVENT_TYPE_CONTROL_APPLIED: Final = 3
 RISK_EVENT_TYPE_UNKNOWN: Final = 4
+RISK_EVENT_TYPE_CONTROL_REJECTED: Final = 5
+RISK_EVENT_TYPE_MARGIN_CALL_MET: Final = 6
+RISK_EVENT_TYPE_FORCED_REDUCTION: Final = 7
+RISK_EVENT_TYPE_INTRADAY_DEFICIT: Final = 8
+RISK_EVENT_TYPE_DAY_TRADER: Final = 9
+RISK_EVENT_TYPE_ACCOUNT_FROZEN: Final = 10
+RISK_EVENT_TYPE_EXERCISE: Final = 11
+RISK_EVENT_TYPE_ASSIGNMENT: Final = 12
+RISK_EVENT_TYPE_EXPIRATION: Final = 13
+RISK_EVENT_TYPE_DAILY_SETTLEMENT: Final = 14
 RISK_EVENT_TYPE_NAMES: Final = (
     "ORDER_REJECTED",
     "LIMIT_BREACHED",
     "MARGIN_CALL",
     "CONTROL_APPLIED",
     "UNKNOWN",
+    "CONTROL_REJECTED",
+    "MARGIN_CALL_MET",
+    "FORCED_REDUCTION",
+    "INTRADAY_DEFICIT",
+    "DAY_TRADER",
+    "ACCOUNT_FROZEN",
+    "EXERCISE",
+    "ASSIGNMENT",
+    "EXPIRATION",
+    "DAILY_SETTLEMENT",
 )
 RISK_EVENT_TYPE_CODES: Final[dict[str, int]] = {
     "ORDER_REJECTED": 0,
@@ -692,25 +1022,41 @@ RISK_EVENT_TYPE_CODES: Final[dict[str, int]] = {
     "MARGIN_CALL": 2,
     "CONTROL_APPLIED": 3,
     "UNKNOWN": 4,
+    "CONTROL_REJECTED": 5,
+    "MARGIN_CALL_MET": 6,
+    "FORCED_REDUCTION": 7,
+    "INTRADAY_DEFICIT": 8,
+    "DAY_TRADER": 9,
+    "ACCOUNT_FROZEN": 10,
+    "EXERCISE": 11,
+    "ASSIGNMENT": 12,
+    "EXPIRATION": 13,
+    "DAILY_SETTLEMENT": 14,
 }
 
 # RoutingAction: EXECUTE_INTERNAL: filled in our own book. ROUTE_AWAY: sent to another venue. POST: left to rest in our
-# book.
+# book. QUEUE_AUCTION: kept for the next auction. HOLD_STOP: kept until its stop price is reached.
 ROUTING_ACTION_EXECUTE_INTERNAL: Final = 0
 ROUTING_ACTION_ROUTE_AWAY: Final = 1
 ROUTING_ACTION_POST: Final = 2
 ROUTING_ACTION_UNKNOWN: Final = 3
+ROUTING_ACTION_QUEUE_AUCTION: Final = 4
+ROUTING_ACTION_HOLD_STOP: Final = 5
 ROUTING_ACTION_NAMES: Final = (
     "EXECUTE_INTERNAL",
     "ROUTE_AWAY",
     "POST",
     "UNKNOWN",
+    "QUEUE_AUCTION",
+    "HOLD_STOP",
 )
 ROUTING_ACTION_CODES: Final[dict[str, int]] = {
     "EXECUTE_INTERNAL": 0,
     "ROUTE_AWAY": 1,
     "POST": 2,
     "UNKNOWN": 3,
+    "QUEUE_AUCTION": 4,
+    "HOLD_STOP": 5,
 }
 
 # SettlementEventType: Step in the life of an obligation.

@@ -162,6 +162,10 @@ class Nbbo:
     last_price: Price of the last trade seen, 1/10,000 of the currency; null before the first.
     sequence: Rising number per symbol; a lower one than seen before is old news.
     timestamp: Time of the tick that caused it, UTC nanoseconds since the epoch.
+    trade_high: Highest eligible trade since the record before, 1/10,000 of the currency; null when there was none.
+    trade_low: Lowest eligible trade since the record before, 1/10,000 of the currency; null when there was none.
+    trade_count: Eligible trades since the record before; null for none.
+    trade_price_sum: Sum of the prices of those trades, 1/10,000 of the currency; null for none.
     """
 
     __slots__ = (
@@ -177,6 +181,10 @@ class Nbbo:
         "sequence",
         "symbol",
         "timestamp",
+        "trade_count",
+        "trade_high",
+        "trade_low",
+        "trade_price_sum",
     )
 
     def __init__(
@@ -193,6 +201,10 @@ class Nbbo:
         last_price: int | None,
         sequence: int,
         timestamp: int,
+        trade_high: int | None = None,
+        trade_low: int | None = None,
+        trade_count: int | None = None,
+        trade_price_sum: int | None = None,
     ) -> None:
         self.event_id = event_id
         self.symbol = symbol
@@ -206,6 +218,10 @@ class Nbbo:
         self.last_price = last_price
         self.sequence = sequence
         self.timestamp = timestamp
+        self.trade_high = trade_high
+        self.trade_low = trade_low
+        self.trade_count = trade_count
+        self.trade_price_sum = trade_price_sum
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Nbbo):
@@ -260,6 +276,22 @@ def _read_nbbo(data: bytes, pos: i64, end: i64) -> tuple[Nbbo, i64]:
         last_price, pos = read_long(data, pos, end, "Nbbo.lastPrice")
     sequence, pos = read_long(data, pos, end, "Nbbo.sequence")
     timestamp, pos = read_long(data, pos, end, "Nbbo.timestamp")
+    trade_high: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Nbbo.tradeHigh")
+    if branch == 1:
+        trade_high, pos = read_long(data, pos, end, "Nbbo.tradeHigh")
+    trade_low: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Nbbo.tradeLow")
+    if branch == 1:
+        trade_low, pos = read_long(data, pos, end, "Nbbo.tradeLow")
+    trade_count: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Nbbo.tradeCount")
+    if branch == 1:
+        trade_count, pos = read_long(data, pos, end, "Nbbo.tradeCount")
+    trade_price_sum: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Nbbo.tradePriceSum")
+    if branch == 1:
+        trade_price_sum, pos = read_long(data, pos, end, "Nbbo.tradePriceSum")
     record = Nbbo(
         event_id,
         symbol,
@@ -273,6 +305,10 @@ def _read_nbbo(data: bytes, pos: i64, end: i64) -> tuple[Nbbo, i64]:
         last_price,
         sequence,
         timestamp,
+        trade_high,
+        trade_low,
+        trade_count,
+        trade_price_sum,
     )
     return record, pos
 
@@ -292,6 +328,10 @@ def to_dict_nbbo(message: Nbbo) -> dict[str, Any]:
         "lastPrice": message.last_price,
         "sequence": message.sequence,
         "timestamp": message.timestamp,
+        "tradeHigh": message.trade_high,
+        "tradeLow": message.trade_low,
+        "tradeCount": message.trade_count,
+        "tradePriceSum": message.trade_price_sum,
     }
 
 
@@ -309,6 +349,10 @@ _NBBO_FIELDS: Final = (
     "lastPrice",
     "sequence",
     "timestamp",
+    "tradeHigh",
+    "tradeLow",
+    "tradeCount",
+    "tradePriceSum",
 )
 
 
@@ -320,6 +364,10 @@ def from_dict_nbbo(mapping: object) -> Nbbo:
     ask_price = fields.get("askPrice")
     ask_exchange = fields.get("askExchange")
     last_price = fields.get("lastPrice")
+    trade_high = fields.get("tradeHigh")
+    trade_low = fields.get("tradeLow")
+    trade_count = fields.get("tradeCount")
+    trade_price_sum = fields.get("tradePriceSum")
     return Nbbo(
         as_string(fields["eventId"], "Nbbo.eventId", 256),
         as_string(fields["symbol"], "Nbbo.symbol", 64),
@@ -333,6 +381,10 @@ def from_dict_nbbo(mapping: object) -> Nbbo:
         None if last_price is None else as_long(last_price, "Nbbo.lastPrice"),
         as_long(fields["sequence"], "Nbbo.sequence"),
         as_long(fields["timestamp"], "Nbbo.timestamp"),
+        None if trade_high is None else as_long(trade_high, "Nbbo.tradeHigh"),
+        None if trade_low is None else as_long(trade_low, "Nbbo.tradeLow"),
+        None if trade_count is None else as_long(trade_count, "Nbbo.tradeCount"),
+        None if trade_price_sum is None else as_long(trade_price_sum, "Nbbo.tradePriceSum"),
     )
 
 
@@ -363,6 +415,10 @@ def encode_fields(
     last_price: int | None,
     sequence: int,
     timestamp: int,
+    trade_high: int | None = None,
+    trade_low: int | None = None,
+    trade_count: int | None = None,
+    trade_price_sum: int | None = None,
 ) -> bytes:
     """Write a whole frame (registry_id is its schema id) from fields, without a Nbbo."""
     writer = new_frame(registry_id)
@@ -401,6 +457,26 @@ def encode_fields(
         write_long(writer, last_price, "Nbbo.lastPrice")
     write_long(writer, sequence, "Nbbo.sequence")
     write_long(writer, timestamp, "Nbbo.timestamp")
+    if trade_high is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_long(writer, trade_high, "Nbbo.tradeHigh")
+    if trade_low is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_long(writer, trade_low, "Nbbo.tradeLow")
+    if trade_count is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_long(writer, trade_count, "Nbbo.tradeCount")
+    if trade_price_sum is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_long(writer, trade_price_sum, "Nbbo.tradePriceSum")
     return finish(writer, MAX_BYTES, "Nbbo")
 
 
@@ -420,6 +496,10 @@ def encode(message: Nbbo, schema_id: int) -> bytes:
         message.last_price,
         message.sequence,
         message.timestamp,
+        message.trade_high,
+        message.trade_low,
+        message.trade_count,
+        message.trade_price_sum,
     )
 
 

@@ -167,7 +167,7 @@ class OrderEvent:
 def _read_order_event(data: bytes, pos: i64, end: i64) -> tuple[OrderEvent, i64]:
     branch: i64
     event_id, pos = read_string(data, pos, end, 256, "OrderEvent.eventId")
-    event_type, pos = read_index(data, pos, end, 4, "OrderEvent.eventType")
+    event_type, pos = read_index(data, pos, end, 6, "OrderEvent.eventType")
     order_id, pos = read_string(data, pos, end, 128, "OrderEvent.orderId")
     account_id, pos = read_string(data, pos, end, 64, "OrderEvent.accountId")
     symbol, pos = read_string(data, pos, end, 64, "OrderEvent.symbol")
@@ -184,7 +184,7 @@ def _read_order_event(data: bytes, pos: i64, end: i64) -> tuple[OrderEvent, i64]
     if branch == 1:
         stop_price, pos = read_long(data, pos, end, "OrderEvent.stopPrice")
     status, pos = read_index(data, pos, end, 11, "OrderEvent.status")
-    reason, pos = read_index(data, pos, end, 32, "OrderEvent.reason")
+    reason, pos = read_index(data, pos, end, 72, "OrderEvent.reason")
     reason_text: str | None = None
     branch, pos = read_index(data, pos, end, 2, "OrderEvent.reasonText")
     if branch == 1:
@@ -388,7 +388,7 @@ def encode_fields(
     """Write a whole frame (registry_id is its schema id) from fields, without a OrderEvent."""
     writer = new_frame(registry_id)
     write_string(writer, event_id, 256, "OrderEvent.eventId")
-    write_index(writer, event_type, 4, "OrderEvent.eventType")
+    write_index(writer, event_type, 6, "OrderEvent.eventType")
     write_string(writer, order_id, 128, "OrderEvent.orderId")
     write_string(writer, account_id, 64, "OrderEvent.accountId")
     write_string(writer, symbol, 64, "OrderEvent.symbol")
@@ -407,7 +407,7 @@ def encode_fields(
         writer.append(u8(2))
         write_long(writer, stop_price, "OrderEvent.stopPrice")
     write_index(writer, status, 11, "OrderEvent.status")
-    write_index(writer, reason, 32, "OrderEvent.reason")
+    write_index(writer, reason, 72, "OrderEvent.reason")
     if reason_text is None:
         writer.append(u8(0))
     else:

@@ -54,6 +54,9 @@ class OrderOutcome:
     commission: Commission of those fills, 1/10,000 of the currency.
     leaves_quantity: Shares still open after the batch.
     terminal: The order is in a final state: release what is left of its reservation.
+    quantity: Total shares of the order after the batch; null when the batch did not change it.
+    replaces_applied: Replacements that took effect in the batch; null for none.
+    replaces_refused: Replacements that were refused in the batch; null for none.
     """
 
     __slots__ = (
@@ -63,6 +66,9 @@ class OrderOutcome:
         "filled_quantity",
         "leaves_quantity",
         "order_id",
+        "quantity",
+        "replaces_applied",
+        "replaces_refused",
         "side",
         "symbol",
         "terminal",
@@ -79,6 +85,9 @@ class OrderOutcome:
         commission: int,
         leaves_quantity: int,
         terminal: bool,
+        quantity: int | None = None,
+        replaces_applied: int | None = None,
+        replaces_refused: int | None = None,
     ) -> None:
         self.account_id = account_id
         self.order_id = order_id
@@ -89,6 +98,9 @@ class OrderOutcome:
         self.commission = commission
         self.leaves_quantity = leaves_quantity
         self.terminal = terminal
+        self.quantity = quantity
+        self.replaces_applied = replaces_applied
+        self.replaces_refused = replaces_refused
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, OrderOutcome):
@@ -103,6 +115,7 @@ class OrderOutcome:
 
 
 def _read_order_outcome(data: bytes, pos: i64, end: i64) -> tuple[OrderOutcome, i64]:
+    branch: i64
     account_id, pos = read_string(data, pos, end, 64, "OrderOutcome.accountId")
     order_id, pos = read_string(data, pos, end, 128, "OrderOutcome.orderId")
     symbol, pos = read_string(data, pos, end, 64, "OrderOutcome.symbol")
@@ -112,6 +125,18 @@ def _read_order_outcome(data: bytes, pos: i64, end: i64) -> tuple[OrderOutcome, 
     commission, pos = read_long(data, pos, end, "OrderOutcome.commission")
     leaves_quantity, pos = read_long(data, pos, end, "OrderOutcome.leavesQuantity")
     terminal, pos = read_boolean(data, pos, end, "OrderOutcome.terminal")
+    quantity: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "OrderOutcome.quantity")
+    if branch == 1:
+        quantity, pos = read_long(data, pos, end, "OrderOutcome.quantity")
+    replaces_applied: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "OrderOutcome.replacesApplied")
+    if branch == 1:
+        replaces_applied, pos = read_int(data, pos, end, "OrderOutcome.replacesApplied")
+    replaces_refused: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "OrderOutcome.replacesRefused")
+    if branch == 1:
+        replaces_refused, pos = read_int(data, pos, end, "OrderOutcome.replacesRefused")
     record = OrderOutcome(
         account_id,
         order_id,
@@ -122,6 +147,9 @@ def _read_order_outcome(data: bytes, pos: i64, end: i64) -> tuple[OrderOutcome, 
         commission,
         leaves_quantity,
         terminal,
+        quantity,
+        replaces_applied,
+        replaces_refused,
     )
     return record, pos
 
@@ -136,6 +164,24 @@ def _write_order_outcome(writer: BytesWriter, message: OrderOutcome) -> None:
     write_long(writer, message.commission, "OrderOutcome.commission")
     write_long(writer, message.leaves_quantity, "OrderOutcome.leavesQuantity")
     write_boolean(writer, message.terminal, "OrderOutcome.terminal")
+    quantity = message.quantity
+    if quantity is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_long(writer, quantity, "OrderOutcome.quantity")
+    replaces_applied = message.replaces_applied
+    if replaces_applied is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_int(writer, replaces_applied, "OrderOutcome.replacesApplied")
+    replaces_refused = message.replaces_refused
+    if replaces_refused is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_int(writer, replaces_refused, "OrderOutcome.replacesRefused")
 
 
 def to_dict_order_outcome(message: OrderOutcome) -> dict[str, Any]:
@@ -150,6 +196,9 @@ def to_dict_order_outcome(message: OrderOutcome) -> dict[str, Any]:
         "commission": message.commission,
         "leavesQuantity": message.leaves_quantity,
         "terminal": message.terminal,
+        "quantity": message.quantity,
+        "replacesApplied": message.replaces_applied,
+        "replacesRefused": message.replaces_refused,
     }
 
 
@@ -174,12 +223,18 @@ _ORDER_OUTCOME_FIELDS: Final = (
     "commission",
     "leavesQuantity",
     "terminal",
+    "quantity",
+    "replacesApplied",
+    "replacesRefused",
 )
 
 
 def from_dict_order_outcome(mapping: object) -> OrderOutcome:
     """Return a OrderOutcome from fastavro's form; EncodeError names the field that is wrong."""
     fields = as_record(mapping, "OrderOutcome", _ORDER_OUTCOME_REQUIRED, _ORDER_OUTCOME_FIELDS)
+    quantity = fields.get("quantity")
+    replaces_applied = fields.get("replacesApplied")
+    replaces_refused = fields.get("replacesRefused")
     return OrderOutcome(
         as_string(fields["accountId"], "OrderOutcome.accountId", 64),
         as_string(fields["orderId"], "OrderOutcome.orderId", 128),
@@ -190,6 +245,9 @@ def from_dict_order_outcome(mapping: object) -> OrderOutcome:
         as_long(fields["commission"], "OrderOutcome.commission"),
         as_long(fields["leavesQuantity"], "OrderOutcome.leavesQuantity"),
         as_boolean(fields["terminal"], "OrderOutcome.terminal"),
+        None if quantity is None else as_long(quantity, "OrderOutcome.quantity"),
+        None if replaces_applied is None else as_int(replaces_applied, "OrderOutcome.replacesApplied"),
+        None if replaces_refused is None else as_int(replaces_refused, "OrderOutcome.replacesRefused"),
     )
 
 
@@ -227,7 +285,7 @@ def _read_order_outcomes(data: bytes, pos: i64, end: i64) -> tuple[OrderOutcomes
     outcomes: list[OrderOutcome] = []
     outcomes_total: i64 = 0
     while True:
-        count, pos, stop = read_block(data, pos, end, outcomes_total, 65536, 9, "OrderOutcomes.outcomes")
+        count, pos, stop = read_block(data, pos, end, outcomes_total, 65536, 12, "OrderOutcomes.outcomes")
         if count == 0:
             check_block(pos, stop, "OrderOutcomes.outcomes")
             break

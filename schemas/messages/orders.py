@@ -62,12 +62,15 @@ class OrderCommand:
     stp: Self-trade prevention asked for. (A code: STP_MODE_...)
     client_id: Free text of the client, carried along.
     timestamp: When the client sent it, UTC nanoseconds since the epoch.
+    locate_id: Where the shares of a short sale were located (Rule 203 of Regulation SHO); null when the instrument is
+        easy to borrow or the order is no short sale.
     """
 
     __slots__ = (
         "account_id",
         "client_id",
         "command",
+        "locate_id",
         "order_id",
         "order_type",
         "price",
@@ -95,6 +98,7 @@ class OrderCommand:
         stp: int,
         client_id: str | None,
         timestamp: int,
+        locate_id: str | None = None,
     ) -> None:
         self.command = command
         self.order_id = order_id
@@ -109,6 +113,7 @@ class OrderCommand:
         self.stp = stp
         self.client_id = client_id
         self.timestamp = timestamp
+        self.locate_id = locate_id
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, OrderCommand):
@@ -146,6 +151,10 @@ def _read_order_command(data: bytes, pos: i64, end: i64) -> tuple[OrderCommand, 
     if branch == 1:
         client_id, pos = read_string(data, pos, end, 128, "OrderCommand.clientId")
     timestamp, pos = read_long(data, pos, end, "OrderCommand.timestamp")
+    locate_id: str | None = None
+    branch, pos = read_index(data, pos, end, 2, "OrderCommand.locateId")
+    if branch == 1:
+        locate_id, pos = read_string(data, pos, end, 64, "OrderCommand.locateId")
     record = OrderCommand(
         command,
         order_id,
@@ -160,6 +169,7 @@ def _read_order_command(data: bytes, pos: i64, end: i64) -> tuple[OrderCommand, 
         stp,
         client_id,
         timestamp,
+        locate_id,
     )
     return record, pos
 
@@ -180,6 +190,7 @@ def to_dict_order_command(message: OrderCommand) -> dict[str, Any]:
         "stp": STP_MODE_NAMES[message.stp],
         "clientId": message.client_id,
         "timestamp": message.timestamp,
+        "locateId": message.locate_id,
     }
 
 
@@ -209,6 +220,7 @@ _ORDER_COMMAND_FIELDS: Final = (
     "stp",
     "clientId",
     "timestamp",
+    "locateId",
 )
 
 
@@ -218,6 +230,7 @@ def from_dict_order_command(mapping: object) -> OrderCommand:
     price = fields.get("price")
     stop_price = fields.get("stopPrice")
     client_id = fields.get("clientId")
+    locate_id = fields.get("locateId")
     return OrderCommand(
         as_code(fields["command"], "OrderCommand.command", COMMAND_TYPE_CODES),
         as_string(fields["orderId"], "OrderCommand.orderId", 128),
@@ -232,6 +245,7 @@ def from_dict_order_command(mapping: object) -> OrderCommand:
         as_code(fields["stp"], "OrderCommand.stp", STP_MODE_CODES),
         None if client_id is None else as_string(client_id, "OrderCommand.clientId", 128),
         as_long(fields["timestamp"], "OrderCommand.timestamp"),
+        None if locate_id is None else as_string(locate_id, "OrderCommand.locateId", 64),
     )
 
 
@@ -263,6 +277,7 @@ def encode_fields(
     stp: int,
     client_id: str | None,
     timestamp: int,
+    locate_id: str | None = None,
 ) -> bytes:
     """Write a whole frame (registry_id is its schema id) from fields, without a OrderCommand."""
     writer = new_frame(registry_id)
@@ -291,6 +306,11 @@ def encode_fields(
         writer.append(u8(2))
         write_string(writer, client_id, 128, "OrderCommand.clientId")
     write_long(writer, timestamp, "OrderCommand.timestamp")
+    if locate_id is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_string(writer, locate_id, 64, "OrderCommand.locateId")
     return finish(writer, MAX_BYTES, "OrderCommand")
 
 
@@ -311,6 +331,7 @@ def encode(message: OrderCommand, schema_id: int) -> bytes:
         message.stp,
         message.client_id,
         message.timestamp,
+        message.locate_id,
     )
 
 

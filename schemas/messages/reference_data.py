@@ -13,8 +13,19 @@ from typing import Any, Final, final
 from librt.strings import BytesWriter
 from mypy_extensions import i64, u8
 
-from schemas.messages.enums import ASSET_CLASS_CODES, ASSET_CLASS_NAMES, REFERENCE_KIND_CODES, REFERENCE_KIND_NAMES
-from schemas.values import as_boolean, as_code, as_items, as_long, as_record, as_string
+from schemas.messages.enums import (
+    ACCOUNT_TYPE_CODES,
+    ACCOUNT_TYPE_NAMES,
+    ASSET_CLASS_CODES,
+    ASSET_CLASS_NAMES,
+    INTRADAY_RULE_CODES,
+    INTRADAY_RULE_NAMES,
+    OPTION_RIGHT_CODES,
+    OPTION_RIGHT_NAMES,
+    REFERENCE_KIND_CODES,
+    REFERENCE_KIND_NAMES,
+)
+from schemas.values import as_boolean, as_code, as_int, as_items, as_long, as_record, as_string
 from schemas.wire import (
     ANY_SCHEMA,
     check_block,
@@ -24,18 +35,172 @@ from schemas.wire import (
     read_block,
     read_boolean,
     read_index,
+    read_int,
     read_long,
     read_string,
     trailing,
     write_boolean,
     write_count,
     write_index,
+    write_int,
     write_long,
     write_string,
 )
 
 TOPIC: Final = "reference-data"
 MAX_BYTES: Final = 1048576
+
+
+@final
+class Contract:
+    """Terms of an option or a future.
+
+    underlying: Symbol of the underlying.
+    multiplier: Units of the underlying in one contract.
+    expiry_time: When it expires, UTC nanoseconds since the epoch.
+    right: Call or put. (A code: OPTION_RIGHT_...)
+    strike: Strike, 1/10,000 of the currency; 0 for a future.
+    broad_index: An option on a broad index: lower margin, settled in cash.
+    maintenance_margin: Maintenance margin of one future, 1/10,000 of the currency; 0 for an option.
+    settlement_price: Last settlement price, 1/10,000 of the currency; 0 before the first.
+    settlement_time: When that price was struck, UTC nanoseconds since the epoch; a later one causes variation margin.
+    """
+
+    __slots__ = (
+        "broad_index",
+        "expiry_time",
+        "maintenance_margin",
+        "multiplier",
+        "right",
+        "settlement_price",
+        "settlement_time",
+        "strike",
+        "underlying",
+    )
+
+    def __init__(
+        self,
+        underlying: str,
+        multiplier: int,
+        expiry_time: int,
+        right: int,
+        strike: int,
+        broad_index: bool,
+        maintenance_margin: int,
+        settlement_price: int,
+        settlement_time: int,
+    ) -> None:
+        self.underlying = underlying
+        self.multiplier = multiplier
+        self.expiry_time = expiry_time
+        self.right = right
+        self.strike = strike
+        self.broad_index = broad_index
+        self.maintenance_margin = maintenance_margin
+        self.settlement_price = settlement_price
+        self.settlement_time = settlement_time
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Contract):
+            return False
+        return to_dict_contract(self) == to_dict_contract(other)
+
+    def __hash__(self) -> int:
+        raise TypeError("a message can change and has no hash")
+
+    def __repr__(self) -> str:
+        return f"Contract({to_dict_contract(self)})"
+
+
+def _read_contract(data: bytes, pos: i64, end: i64) -> tuple[Contract, i64]:
+    underlying, pos = read_string(data, pos, end, 64, "Contract.underlying")
+    multiplier, pos = read_long(data, pos, end, "Contract.multiplier")
+    expiry_time, pos = read_long(data, pos, end, "Contract.expiryTime")
+    right, pos = read_index(data, pos, end, 4, "Contract.right")
+    strike, pos = read_long(data, pos, end, "Contract.strike")
+    broad_index, pos = read_boolean(data, pos, end, "Contract.broadIndex")
+    maintenance_margin, pos = read_long(data, pos, end, "Contract.maintenanceMargin")
+    settlement_price, pos = read_long(data, pos, end, "Contract.settlementPrice")
+    settlement_time, pos = read_long(data, pos, end, "Contract.settlementTime")
+    record = Contract(
+        underlying,
+        multiplier,
+        expiry_time,
+        right,
+        strike,
+        broad_index,
+        maintenance_margin,
+        settlement_price,
+        settlement_time,
+    )
+    return record, pos
+
+
+def _write_contract(writer: BytesWriter, message: Contract) -> None:
+    write_string(writer, message.underlying, 64, "Contract.underlying")
+    write_long(writer, message.multiplier, "Contract.multiplier")
+    write_long(writer, message.expiry_time, "Contract.expiryTime")
+    write_index(writer, message.right, 4, "Contract.right")
+    write_long(writer, message.strike, "Contract.strike")
+    write_boolean(writer, message.broad_index, "Contract.broadIndex")
+    write_long(writer, message.maintenance_margin, "Contract.maintenanceMargin")
+    write_long(writer, message.settlement_price, "Contract.settlementPrice")
+    write_long(writer, message.settlement_time, "Contract.settlementTime")
+
+
+def to_dict_contract(message: Contract) -> dict[str, Any]:
+    """Return a Contract as fastavro has it: names of the schema, symbols of enums."""
+    return {
+        "underlying": message.underlying,
+        "multiplier": message.multiplier,
+        "expiryTime": message.expiry_time,
+        "right": OPTION_RIGHT_NAMES[message.right],
+        "strike": message.strike,
+        "broadIndex": message.broad_index,
+        "maintenanceMargin": message.maintenance_margin,
+        "settlementPrice": message.settlement_price,
+        "settlementTime": message.settlement_time,
+    }
+
+
+_CONTRACT_REQUIRED: Final = (
+    "underlying",
+    "multiplier",
+    "expiryTime",
+    "right",
+    "strike",
+    "broadIndex",
+    "maintenanceMargin",
+    "settlementPrice",
+    "settlementTime",
+)
+_CONTRACT_FIELDS: Final = (
+    "underlying",
+    "multiplier",
+    "expiryTime",
+    "right",
+    "strike",
+    "broadIndex",
+    "maintenanceMargin",
+    "settlementPrice",
+    "settlementTime",
+)
+
+
+def from_dict_contract(mapping: object) -> Contract:
+    """Return a Contract from fastavro's form; EncodeError names the field that is wrong."""
+    fields = as_record(mapping, "Contract", _CONTRACT_REQUIRED, _CONTRACT_FIELDS)
+    return Contract(
+        as_string(fields["underlying"], "Contract.underlying", 64),
+        as_long(fields["multiplier"], "Contract.multiplier"),
+        as_long(fields["expiryTime"], "Contract.expiryTime"),
+        as_code(fields["right"], "Contract.right", OPTION_RIGHT_CODES),
+        as_long(fields["strike"], "Contract.strike"),
+        as_boolean(fields["broadIndex"], "Contract.broadIndex"),
+        as_long(fields["maintenanceMargin"], "Contract.maintenanceMargin"),
+        as_long(fields["settlementPrice"], "Contract.settlementPrice"),
+        as_long(fields["settlementTime"], "Contract.settlementTime"),
+    )
 
 
 @final
@@ -51,16 +216,28 @@ class Instrument:
     round_lot: Shares in a round lot.
     prior_close: Close of the day before, 1/10,000 of the currency; 0 when unknown.
     active: Orders are accepted.
+    sector: Sector, for limits of concentration; null when unknown.
+    luld_tier: Tier of the limit up-limit down plan, 1 or 2; null when the plan does not cover the instrument.
+    leverage: Leverage of an exchange-traded product, which multiplies its bands; null for 1.
+    average_volume: Average shares traded a day; null when unknown.
+    easy_to_borrow: On the easy-to-borrow list: a short sale needs no locate of its own; null for no.
+    contract: Set for an option or a future.
     """
 
     __slots__ = (
         "active",
         "asset_class",
+        "average_volume",
+        "contract",
         "currency",
+        "easy_to_borrow",
+        "leverage",
+        "luld_tier",
         "name",
         "primary_exchange",
         "prior_close",
         "round_lot",
+        "sector",
         "symbol",
         "tick_size",
     )
@@ -76,6 +253,12 @@ class Instrument:
         round_lot: int,
         prior_close: int,
         active: bool,
+        sector: str | None = None,
+        luld_tier: int | None = None,
+        leverage: int | None = None,
+        average_volume: int | None = None,
+        easy_to_borrow: bool | None = None,
+        contract: Contract | None = None,
     ) -> None:
         self.symbol = symbol
         self.name = name
@@ -86,6 +269,12 @@ class Instrument:
         self.round_lot = round_lot
         self.prior_close = prior_close
         self.active = active
+        self.sector = sector
+        self.luld_tier = luld_tier
+        self.leverage = leverage
+        self.average_volume = average_volume
+        self.easy_to_borrow = easy_to_borrow
+        self.contract = contract
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Instrument):
@@ -100,15 +289,40 @@ class Instrument:
 
 
 def _read_instrument(data: bytes, pos: i64, end: i64) -> tuple[Instrument, i64]:
+    branch: i64
     symbol, pos = read_string(data, pos, end, 64, "Instrument.symbol")
     name, pos = read_string(data, pos, end, 256, "Instrument.name")
-    asset_class, pos = read_index(data, pos, end, 4, "Instrument.assetClass")
+    asset_class, pos = read_index(data, pos, end, 5, "Instrument.assetClass")
     currency, pos = read_string(data, pos, end, 3, "Instrument.currency")
     primary_exchange, pos = read_string(data, pos, end, 32, "Instrument.primaryExchange")
     tick_size, pos = read_long(data, pos, end, "Instrument.tickSize")
     round_lot, pos = read_long(data, pos, end, "Instrument.roundLot")
     prior_close, pos = read_long(data, pos, end, "Instrument.priorClose")
     active, pos = read_boolean(data, pos, end, "Instrument.active")
+    sector: str | None = None
+    branch, pos = read_index(data, pos, end, 2, "Instrument.sector")
+    if branch == 1:
+        sector, pos = read_string(data, pos, end, 64, "Instrument.sector")
+    luld_tier: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Instrument.luldTier")
+    if branch == 1:
+        luld_tier, pos = read_int(data, pos, end, "Instrument.luldTier")
+    leverage: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Instrument.leverage")
+    if branch == 1:
+        leverage, pos = read_int(data, pos, end, "Instrument.leverage")
+    average_volume: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Instrument.averageVolume")
+    if branch == 1:
+        average_volume, pos = read_long(data, pos, end, "Instrument.averageVolume")
+    easy_to_borrow: bool | None = None
+    branch, pos = read_index(data, pos, end, 2, "Instrument.easyToBorrow")
+    if branch == 1:
+        easy_to_borrow, pos = read_boolean(data, pos, end, "Instrument.easyToBorrow")
+    contract: Contract | None = None
+    branch, pos = read_index(data, pos, end, 2, "Instrument.contract")
+    if branch == 1:
+        contract, pos = _read_contract(data, pos, end)
     record = Instrument(
         symbol,
         name,
@@ -119,6 +333,12 @@ def _read_instrument(data: bytes, pos: i64, end: i64) -> tuple[Instrument, i64]:
         round_lot,
         prior_close,
         active,
+        sector,
+        luld_tier,
+        leverage,
+        average_volume,
+        easy_to_borrow,
+        contract,
     )
     return record, pos
 
@@ -126,17 +346,54 @@ def _read_instrument(data: bytes, pos: i64, end: i64) -> tuple[Instrument, i64]:
 def _write_instrument(writer: BytesWriter, message: Instrument) -> None:
     write_string(writer, message.symbol, 64, "Instrument.symbol")
     write_string(writer, message.name, 256, "Instrument.name")
-    write_index(writer, message.asset_class, 4, "Instrument.assetClass")
+    write_index(writer, message.asset_class, 5, "Instrument.assetClass")
     write_string(writer, message.currency, 3, "Instrument.currency")
     write_string(writer, message.primary_exchange, 32, "Instrument.primaryExchange")
     write_long(writer, message.tick_size, "Instrument.tickSize")
     write_long(writer, message.round_lot, "Instrument.roundLot")
     write_long(writer, message.prior_close, "Instrument.priorClose")
     write_boolean(writer, message.active, "Instrument.active")
+    sector = message.sector
+    if sector is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_string(writer, sector, 64, "Instrument.sector")
+    luld_tier = message.luld_tier
+    if luld_tier is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_int(writer, luld_tier, "Instrument.luldTier")
+    leverage = message.leverage
+    if leverage is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_int(writer, leverage, "Instrument.leverage")
+    average_volume = message.average_volume
+    if average_volume is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_long(writer, average_volume, "Instrument.averageVolume")
+    easy_to_borrow = message.easy_to_borrow
+    if easy_to_borrow is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_boolean(writer, easy_to_borrow, "Instrument.easyToBorrow")
+    contract = message.contract
+    if contract is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        _write_contract(writer, contract)
 
 
 def to_dict_instrument(message: Instrument) -> dict[str, Any]:
     """Return a Instrument as fastavro has it: names of the schema, symbols of enums."""
+    contract = message.contract
     return {
         "symbol": message.symbol,
         "name": message.name,
@@ -147,6 +404,12 @@ def to_dict_instrument(message: Instrument) -> dict[str, Any]:
         "roundLot": message.round_lot,
         "priorClose": message.prior_close,
         "active": message.active,
+        "sector": message.sector,
+        "luldTier": message.luld_tier,
+        "leverage": message.leverage,
+        "averageVolume": message.average_volume,
+        "easyToBorrow": message.easy_to_borrow,
+        "contract": None if contract is None else to_dict_contract(contract),
     }
 
 
@@ -171,12 +434,24 @@ _INSTRUMENT_FIELDS: Final = (
     "roundLot",
     "priorClose",
     "active",
+    "sector",
+    "luldTier",
+    "leverage",
+    "averageVolume",
+    "easyToBorrow",
+    "contract",
 )
 
 
 def from_dict_instrument(mapping: object) -> Instrument:
     """Return a Instrument from fastavro's form; EncodeError names the field that is wrong."""
     fields = as_record(mapping, "Instrument", _INSTRUMENT_REQUIRED, _INSTRUMENT_FIELDS)
+    sector = fields.get("sector")
+    luld_tier = fields.get("luldTier")
+    leverage = fields.get("leverage")
+    average_volume = fields.get("averageVolume")
+    easy_to_borrow = fields.get("easyToBorrow")
+    contract = fields.get("contract")
     return Instrument(
         as_string(fields["symbol"], "Instrument.symbol", 64),
         as_string(fields["name"], "Instrument.name", 256),
@@ -187,6 +462,12 @@ def from_dict_instrument(mapping: object) -> Instrument:
         as_long(fields["roundLot"], "Instrument.roundLot"),
         as_long(fields["priorClose"], "Instrument.priorClose"),
         as_boolean(fields["active"], "Instrument.active"),
+        None if sector is None else as_string(sector, "Instrument.sector", 64),
+        None if luld_tier is None else as_int(luld_tier, "Instrument.luldTier"),
+        None if leverage is None else as_int(leverage, "Instrument.leverage"),
+        None if average_volume is None else as_long(average_volume, "Instrument.averageVolume"),
+        None if easy_to_borrow is None else as_boolean(easy_to_borrow, "Instrument.easyToBorrow"),
+        None if contract is None else from_dict_contract(contract),
     )
 
 
@@ -263,19 +544,40 @@ class Account:
     max_position: Most shares of one symbol, long or short.
     commission_per_share: Commission, 1/10,000 of the currency per share.
     active: Orders are accepted.
+    account_type: Type; null for CASH. (A code: ACCOUNT_TYPE_...)
+    intraday_rule: For a margin account; null for INTRADAY_MARGIN. (A code: INTRADAY_RULE_...)
+    stp_group: Accounts of one group do not trade with each other when self-trade prevention is asked for; null for the
+        account alone.
+    max_daily_notional: Most money of approved orders in a session, 1/10,000 of the currency; null for no limit.
+    max_orders_per_second: Most orders in any second of order time; null for no limit.
+    max_open_orders: Most orders open at once; null for no limit.
+    max_concentration: Largest share of one symbol in the account's equity, 1/10,000 of it; null for no limit.
+    max_price_deviation: How far a limit price may be beyond the market, 1/10,000 of the market's price; null for no
+        limit.
+    duplicate_window_ms: An order with the terms of one that is at most so many milliseconds old is refused as a
+        duplicate; null for no check.
     """
 
     __slots__ = (
         "account_id",
+        "account_type",
         "active",
         "cash",
         "commission_per_share",
         "desk",
+        "duplicate_window_ms",
+        "intraday_rule",
+        "max_concentration",
+        "max_daily_notional",
+        "max_open_orders",
         "max_order_notional",
         "max_order_quantity",
+        "max_orders_per_second",
         "max_position",
+        "max_price_deviation",
         "name",
         "positions",
+        "stp_group",
     )
 
     def __init__(
@@ -290,6 +592,15 @@ class Account:
         max_position: int,
         commission_per_share: int,
         active: bool,
+        account_type: int | None = None,
+        intraday_rule: int | None = None,
+        stp_group: str | None = None,
+        max_daily_notional: int | None = None,
+        max_orders_per_second: int | None = None,
+        max_open_orders: int | None = None,
+        max_concentration: int | None = None,
+        max_price_deviation: int | None = None,
+        duplicate_window_ms: int | None = None,
     ) -> None:
         self.account_id = account_id
         self.name = name
@@ -301,6 +612,15 @@ class Account:
         self.max_position = max_position
         self.commission_per_share = commission_per_share
         self.active = active
+        self.account_type = account_type
+        self.intraday_rule = intraday_rule
+        self.stp_group = stp_group
+        self.max_daily_notional = max_daily_notional
+        self.max_orders_per_second = max_orders_per_second
+        self.max_open_orders = max_open_orders
+        self.max_concentration = max_concentration
+        self.max_price_deviation = max_price_deviation
+        self.duplicate_window_ms = duplicate_window_ms
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Account):
@@ -315,6 +635,7 @@ class Account:
 
 
 def _read_account(data: bytes, pos: i64, end: i64) -> tuple[Account, i64]:
+    branch: i64
     account_id, pos = read_string(data, pos, end, 64, "Account.accountId")
     name, pos = read_string(data, pos, end, 256, "Account.name")
     desk, pos = read_string(data, pos, end, 64, "Account.desk")
@@ -337,6 +658,42 @@ def _read_account(data: bytes, pos: i64, end: i64) -> tuple[Account, i64]:
     max_position, pos = read_long(data, pos, end, "Account.maxPosition")
     commission_per_share, pos = read_long(data, pos, end, "Account.commissionPerShare")
     active, pos = read_boolean(data, pos, end, "Account.active")
+    account_type: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Account.accountType")
+    if branch == 1:
+        account_type, pos = read_index(data, pos, end, 3, "Account.accountType")
+    intraday_rule: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Account.intradayRule")
+    if branch == 1:
+        intraday_rule, pos = read_index(data, pos, end, 4, "Account.intradayRule")
+    stp_group: str | None = None
+    branch, pos = read_index(data, pos, end, 2, "Account.stpGroup")
+    if branch == 1:
+        stp_group, pos = read_string(data, pos, end, 64, "Account.stpGroup")
+    max_daily_notional: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Account.maxDailyNotional")
+    if branch == 1:
+        max_daily_notional, pos = read_long(data, pos, end, "Account.maxDailyNotional")
+    max_orders_per_second: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Account.maxOrdersPerSecond")
+    if branch == 1:
+        max_orders_per_second, pos = read_int(data, pos, end, "Account.maxOrdersPerSecond")
+    max_open_orders: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Account.maxOpenOrders")
+    if branch == 1:
+        max_open_orders, pos = read_int(data, pos, end, "Account.maxOpenOrders")
+    max_concentration: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Account.maxConcentration")
+    if branch == 1:
+        max_concentration, pos = read_int(data, pos, end, "Account.maxConcentration")
+    max_price_deviation: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Account.maxPriceDeviation")
+    if branch == 1:
+        max_price_deviation, pos = read_int(data, pos, end, "Account.maxPriceDeviation")
+    duplicate_window_ms: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Account.duplicateWindowMs")
+    if branch == 1:
+        duplicate_window_ms, pos = read_int(data, pos, end, "Account.duplicateWindowMs")
     record = Account(
         account_id,
         name,
@@ -348,6 +705,15 @@ def _read_account(data: bytes, pos: i64, end: i64) -> tuple[Account, i64]:
         max_position,
         commission_per_share,
         active,
+        account_type,
+        intraday_rule,
+        stp_group,
+        max_daily_notional,
+        max_orders_per_second,
+        max_open_orders,
+        max_concentration,
+        max_price_deviation,
+        duplicate_window_ms,
     )
     return record, pos
 
@@ -366,10 +732,66 @@ def _write_account(writer: BytesWriter, message: Account) -> None:
     write_long(writer, message.max_position, "Account.maxPosition")
     write_long(writer, message.commission_per_share, "Account.commissionPerShare")
     write_boolean(writer, message.active, "Account.active")
+    account_type = message.account_type
+    if account_type is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_index(writer, account_type, 3, "Account.accountType")
+    intraday_rule = message.intraday_rule
+    if intraday_rule is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_index(writer, intraday_rule, 4, "Account.intradayRule")
+    stp_group = message.stp_group
+    if stp_group is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_string(writer, stp_group, 64, "Account.stpGroup")
+    max_daily_notional = message.max_daily_notional
+    if max_daily_notional is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_long(writer, max_daily_notional, "Account.maxDailyNotional")
+    max_orders_per_second = message.max_orders_per_second
+    if max_orders_per_second is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_int(writer, max_orders_per_second, "Account.maxOrdersPerSecond")
+    max_open_orders = message.max_open_orders
+    if max_open_orders is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_int(writer, max_open_orders, "Account.maxOpenOrders")
+    max_concentration = message.max_concentration
+    if max_concentration is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_int(writer, max_concentration, "Account.maxConcentration")
+    max_price_deviation = message.max_price_deviation
+    if max_price_deviation is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_int(writer, max_price_deviation, "Account.maxPriceDeviation")
+    duplicate_window_ms = message.duplicate_window_ms
+    if duplicate_window_ms is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_int(writer, duplicate_window_ms, "Account.duplicateWindowMs")
 
 
 def to_dict_account(message: Account) -> dict[str, Any]:
     """Return a Account as fastavro has it: names of the schema, symbols of enums."""
+    account_type = message.account_type
+    intraday_rule = message.intraday_rule
     return {
         "accountId": message.account_id,
         "name": message.name,
@@ -381,6 +803,15 @@ def to_dict_account(message: Account) -> dict[str, Any]:
         "maxPosition": message.max_position,
         "commissionPerShare": message.commission_per_share,
         "active": message.active,
+        "accountType": None if account_type is None else ACCOUNT_TYPE_NAMES[account_type],
+        "intradayRule": None if intraday_rule is None else INTRADAY_RULE_NAMES[intraday_rule],
+        "stpGroup": message.stp_group,
+        "maxDailyNotional": message.max_daily_notional,
+        "maxOrdersPerSecond": message.max_orders_per_second,
+        "maxOpenOrders": message.max_open_orders,
+        "maxConcentration": message.max_concentration,
+        "maxPriceDeviation": message.max_price_deviation,
+        "duplicateWindowMs": message.duplicate_window_ms,
     }
 
 
@@ -407,12 +838,30 @@ _ACCOUNT_FIELDS: Final = (
     "maxPosition",
     "commissionPerShare",
     "active",
+    "accountType",
+    "intradayRule",
+    "stpGroup",
+    "maxDailyNotional",
+    "maxOrdersPerSecond",
+    "maxOpenOrders",
+    "maxConcentration",
+    "maxPriceDeviation",
+    "duplicateWindowMs",
 )
 
 
 def from_dict_account(mapping: object) -> Account:
     """Return a Account from fastavro's form; EncodeError names the field that is wrong."""
     fields = as_record(mapping, "Account", _ACCOUNT_REQUIRED, _ACCOUNT_FIELDS)
+    account_type = fields.get("accountType")
+    intraday_rule = fields.get("intradayRule")
+    stp_group = fields.get("stpGroup")
+    max_daily_notional = fields.get("maxDailyNotional")
+    max_orders_per_second = fields.get("maxOrdersPerSecond")
+    max_open_orders = fields.get("maxOpenOrders")
+    max_concentration = fields.get("maxConcentration")
+    max_price_deviation = fields.get("maxPriceDeviation")
+    duplicate_window_ms = fields.get("duplicateWindowMs")
     return Account(
         as_string(fields["accountId"], "Account.accountId", 64),
         as_string(fields["name"], "Account.name", 256),
@@ -424,6 +873,15 @@ def from_dict_account(mapping: object) -> Account:
         as_long(fields["maxPosition"], "Account.maxPosition"),
         as_long(fields["commissionPerShare"], "Account.commissionPerShare"),
         as_boolean(fields["active"], "Account.active"),
+        None if account_type is None else as_code(account_type, "Account.accountType", ACCOUNT_TYPE_CODES),
+        None if intraday_rule is None else as_code(intraday_rule, "Account.intradayRule", INTRADAY_RULE_CODES),
+        None if stp_group is None else as_string(stp_group, "Account.stpGroup", 64),
+        None if max_daily_notional is None else as_long(max_daily_notional, "Account.maxDailyNotional"),
+        None if max_orders_per_second is None else as_int(max_orders_per_second, "Account.maxOrdersPerSecond"),
+        None if max_open_orders is None else as_int(max_open_orders, "Account.maxOpenOrders"),
+        None if max_concentration is None else as_int(max_concentration, "Account.maxConcentration"),
+        None if max_price_deviation is None else as_int(max_price_deviation, "Account.maxPriceDeviation"),
+        None if duplicate_window_ms is None else as_int(duplicate_window_ms, "Account.duplicateWindowMs"),
     )
 
 
@@ -435,15 +893,25 @@ class Session:
     open_time: Opening, UTC nanoseconds since the epoch.
     close_time: Close, UTC nanoseconds since the epoch.
     half_day: Early close.
+    pre_open_time: From when orders are taken for the opening auction, UTC nanoseconds since the epoch; null for the
+        opening.
     """
 
-    __slots__ = ("close_time", "date", "half_day", "open_time")
+    __slots__ = ("close_time", "date", "half_day", "open_time", "pre_open_time")
 
-    def __init__(self, date: str, open_time: int, close_time: int, half_day: bool) -> None:
+    def __init__(
+        self,
+        date: str,
+        open_time: int,
+        close_time: int,
+        half_day: bool,
+        pre_open_time: int | None = None,
+    ) -> None:
         self.date = date
         self.open_time = open_time
         self.close_time = close_time
         self.half_day = half_day
+        self.pre_open_time = pre_open_time
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Session):
@@ -458,11 +926,16 @@ class Session:
 
 
 def _read_session(data: bytes, pos: i64, end: i64) -> tuple[Session, i64]:
+    branch: i64
     date, pos = read_string(data, pos, end, 10, "Session.date")
     open_time, pos = read_long(data, pos, end, "Session.openTime")
     close_time, pos = read_long(data, pos, end, "Session.closeTime")
     half_day, pos = read_boolean(data, pos, end, "Session.halfDay")
-    record = Session(date, open_time, close_time, half_day)
+    pre_open_time: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Session.preOpenTime")
+    if branch == 1:
+        pre_open_time, pos = read_long(data, pos, end, "Session.preOpenTime")
+    record = Session(date, open_time, close_time, half_day, pre_open_time)
     return record, pos
 
 
@@ -471,6 +944,12 @@ def _write_session(writer: BytesWriter, message: Session) -> None:
     write_long(writer, message.open_time, "Session.openTime")
     write_long(writer, message.close_time, "Session.closeTime")
     write_boolean(writer, message.half_day, "Session.halfDay")
+    pre_open_time = message.pre_open_time
+    if pre_open_time is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_long(writer, pre_open_time, "Session.preOpenTime")
 
 
 def to_dict_session(message: Session) -> dict[str, Any]:
@@ -480,21 +959,24 @@ def to_dict_session(message: Session) -> dict[str, Any]:
         "openTime": message.open_time,
         "closeTime": message.close_time,
         "halfDay": message.half_day,
+        "preOpenTime": message.pre_open_time,
     }
 
 
 _SESSION_REQUIRED: Final = ("date", "openTime", "closeTime", "halfDay")
-_SESSION_FIELDS: Final = ("date", "openTime", "closeTime", "halfDay")
+_SESSION_FIELDS: Final = ("date", "openTime", "closeTime", "halfDay", "preOpenTime")
 
 
 def from_dict_session(mapping: object) -> Session:
     """Return a Session from fastavro's form; EncodeError names the field that is wrong."""
     fields = as_record(mapping, "Session", _SESSION_REQUIRED, _SESSION_FIELDS)
+    pre_open_time = fields.get("preOpenTime")
     return Session(
         as_string(fields["date"], "Session.date", 10),
         as_long(fields["openTime"], "Session.openTime"),
         as_long(fields["closeTime"], "Session.closeTime"),
         as_boolean(fields["halfDay"], "Session.halfDay"),
+        None if pre_open_time is None else as_long(pre_open_time, "Session.preOpenTime"),
     )
 
 

@@ -47,16 +47,24 @@ class RiskEvent:
     observed_value: What was found, in the unit of limitValue.
     buying_power: Buying power of the account after the event, 1/10,000 of the currency.
     timestamp: Time of the input that caused it, UTC nanoseconds since the epoch.
+    control_id: The control that was applied or refused; null for other types.
+    issued_by: Who issued the control; null for other types.
+    quantity: Shares or contracts that a position changed by, signed; null when none did.
+    cash_change: Money that moved, 1/10,000 of the currency, signed; null when none did.
     """
 
     __slots__ = (
         "account_id",
         "buying_power",
+        "cash_change",
+        "control_id",
         "detail",
         "event_id",
+        "issued_by",
         "limit_value",
         "observed_value",
         "order_id",
+        "quantity",
         "reason",
         "symbol",
         "timestamp",
@@ -76,6 +84,10 @@ class RiskEvent:
         observed_value: int | None,
         buying_power: int,
         timestamp: int,
+        control_id: str | None = None,
+        issued_by: str | None = None,
+        quantity: int | None = None,
+        cash_change: int | None = None,
     ) -> None:
         self.event_id = event_id
         self.type = type
@@ -88,6 +100,10 @@ class RiskEvent:
         self.observed_value = observed_value
         self.buying_power = buying_power
         self.timestamp = timestamp
+        self.control_id = control_id
+        self.issued_by = issued_by
+        self.quantity = quantity
+        self.cash_change = cash_change
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RiskEvent):
@@ -104,7 +120,7 @@ class RiskEvent:
 def _read_risk_event(data: bytes, pos: i64, end: i64) -> tuple[RiskEvent, i64]:
     branch: i64
     event_id, pos = read_string(data, pos, end, 256, "RiskEvent.eventId")
-    type, pos = read_index(data, pos, end, 5, "RiskEvent.type")
+    type, pos = read_index(data, pos, end, 15, "RiskEvent.type")
     account_id, pos = read_string(data, pos, end, 64, "RiskEvent.accountId")
     order_id: str | None = None
     branch, pos = read_index(data, pos, end, 2, "RiskEvent.orderId")
@@ -114,7 +130,7 @@ def _read_risk_event(data: bytes, pos: i64, end: i64) -> tuple[RiskEvent, i64]:
     branch, pos = read_index(data, pos, end, 2, "RiskEvent.symbol")
     if branch == 1:
         symbol, pos = read_string(data, pos, end, 64, "RiskEvent.symbol")
-    reason, pos = read_index(data, pos, end, 32, "RiskEvent.reason")
+    reason, pos = read_index(data, pos, end, 72, "RiskEvent.reason")
     detail: str | None = None
     branch, pos = read_index(data, pos, end, 2, "RiskEvent.detail")
     if branch == 1:
@@ -129,6 +145,22 @@ def _read_risk_event(data: bytes, pos: i64, end: i64) -> tuple[RiskEvent, i64]:
         observed_value, pos = read_long(data, pos, end, "RiskEvent.observedValue")
     buying_power, pos = read_long(data, pos, end, "RiskEvent.buyingPower")
     timestamp, pos = read_long(data, pos, end, "RiskEvent.timestamp")
+    control_id: str | None = None
+    branch, pos = read_index(data, pos, end, 2, "RiskEvent.controlId")
+    if branch == 1:
+        control_id, pos = read_string(data, pos, end, 128, "RiskEvent.controlId")
+    issued_by: str | None = None
+    branch, pos = read_index(data, pos, end, 2, "RiskEvent.issuedBy")
+    if branch == 1:
+        issued_by, pos = read_string(data, pos, end, 128, "RiskEvent.issuedBy")
+    quantity: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "RiskEvent.quantity")
+    if branch == 1:
+        quantity, pos = read_long(data, pos, end, "RiskEvent.quantity")
+    cash_change: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "RiskEvent.cashChange")
+    if branch == 1:
+        cash_change, pos = read_long(data, pos, end, "RiskEvent.cashChange")
     record = RiskEvent(
         event_id,
         type,
@@ -141,6 +173,10 @@ def _read_risk_event(data: bytes, pos: i64, end: i64) -> tuple[RiskEvent, i64]:
         observed_value,
         buying_power,
         timestamp,
+        control_id,
+        issued_by,
+        quantity,
+        cash_change,
     )
     return record, pos
 
@@ -159,6 +195,10 @@ def to_dict_risk_event(message: RiskEvent) -> dict[str, Any]:
         "observedValue": message.observed_value,
         "buyingPower": message.buying_power,
         "timestamp": message.timestamp,
+        "controlId": message.control_id,
+        "issuedBy": message.issued_by,
+        "quantity": message.quantity,
+        "cashChange": message.cash_change,
     }
 
 
@@ -175,6 +215,10 @@ _RISK_EVENT_FIELDS: Final = (
     "observedValue",
     "buyingPower",
     "timestamp",
+    "controlId",
+    "issuedBy",
+    "quantity",
+    "cashChange",
 )
 
 
@@ -186,6 +230,10 @@ def from_dict_risk_event(mapping: object) -> RiskEvent:
     detail = fields.get("detail")
     limit_value = fields.get("limitValue")
     observed_value = fields.get("observedValue")
+    control_id = fields.get("controlId")
+    issued_by = fields.get("issuedBy")
+    quantity = fields.get("quantity")
+    cash_change = fields.get("cashChange")
     return RiskEvent(
         as_string(fields["eventId"], "RiskEvent.eventId", 256),
         as_code(fields["type"], "RiskEvent.type", RISK_EVENT_TYPE_CODES),
@@ -198,6 +246,10 @@ def from_dict_risk_event(mapping: object) -> RiskEvent:
         None if observed_value is None else as_long(observed_value, "RiskEvent.observedValue"),
         as_long(fields["buyingPower"], "RiskEvent.buyingPower"),
         as_long(fields["timestamp"], "RiskEvent.timestamp"),
+        None if control_id is None else as_string(control_id, "RiskEvent.controlId", 128),
+        None if issued_by is None else as_string(issued_by, "RiskEvent.issuedBy", 128),
+        None if quantity is None else as_long(quantity, "RiskEvent.quantity"),
+        None if cash_change is None else as_long(cash_change, "RiskEvent.cashChange"),
     )
 
 
@@ -227,11 +279,15 @@ def encode_fields(
     observed_value: int | None,
     buying_power: int,
     timestamp: int,
+    control_id: str | None = None,
+    issued_by: str | None = None,
+    quantity: int | None = None,
+    cash_change: int | None = None,
 ) -> bytes:
     """Write a whole frame (registry_id is its schema id) from fields, without a RiskEvent."""
     writer = new_frame(registry_id)
     write_string(writer, event_id, 256, "RiskEvent.eventId")
-    write_index(writer, type, 5, "RiskEvent.type")
+    write_index(writer, type, 15, "RiskEvent.type")
     write_string(writer, account_id, 64, "RiskEvent.accountId")
     if order_id is None:
         writer.append(u8(0))
@@ -243,7 +299,7 @@ def encode_fields(
     else:
         writer.append(u8(2))
         write_string(writer, symbol, 64, "RiskEvent.symbol")
-    write_index(writer, reason, 32, "RiskEvent.reason")
+    write_index(writer, reason, 72, "RiskEvent.reason")
     if detail is None:
         writer.append(u8(0))
     else:
@@ -261,6 +317,26 @@ def encode_fields(
         write_long(writer, observed_value, "RiskEvent.observedValue")
     write_long(writer, buying_power, "RiskEvent.buyingPower")
     write_long(writer, timestamp, "RiskEvent.timestamp")
+    if control_id is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_string(writer, control_id, 128, "RiskEvent.controlId")
+    if issued_by is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_string(writer, issued_by, 128, "RiskEvent.issuedBy")
+    if quantity is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_long(writer, quantity, "RiskEvent.quantity")
+    if cash_change is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_long(writer, cash_change, "RiskEvent.cashChange")
     return finish(writer, MAX_BYTES, "RiskEvent")
 
 
@@ -279,6 +355,10 @@ def encode(message: RiskEvent, schema_id: int) -> bytes:
         message.observed_value,
         message.buying_power,
         message.timestamp,
+        message.control_id,
+        message.issued_by,
+        message.quantity,
+        message.cash_change,
     )
 
 

@@ -56,6 +56,8 @@ class RoutingDecision:
     book_ask_price: Best ask in our own book, 1/10,000 of the currency.
     nbbo_event_id: The nbbo event that was looked at; null when none was known.
     timestamp: Time of the input that caused the decision, UTC nanoseconds since the epoch.
+    venue_fee: Fee of the venue, 1/10,000 of the currency per share, as known then; negative for a rebate; null when
+        nothing is paid.
     """
 
     __slots__ = (
@@ -77,6 +79,7 @@ class RoutingDecision:
         "symbol",
         "timestamp",
         "venue",
+        "venue_fee",
     )
 
     def __init__(
@@ -99,6 +102,7 @@ class RoutingDecision:
         book_ask_price: int | None,
         nbbo_event_id: str | None,
         timestamp: int,
+        venue_fee: int | None = None,
     ) -> None:
         self.event_id = event_id
         self.order_id = order_id
@@ -118,6 +122,7 @@ class RoutingDecision:
         self.book_ask_price = book_ask_price
         self.nbbo_event_id = nbbo_event_id
         self.timestamp = timestamp
+        self.venue_fee = venue_fee
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RoutingDecision):
@@ -144,7 +149,7 @@ def _read_routing_decision(data: bytes, pos: i64, end: i64) -> tuple[RoutingDeci
     if branch == 1:
         limit_price, pos = read_long(data, pos, end, "RoutingDecision.limitPrice")
     venue, pos = read_string(data, pos, end, 32, "RoutingDecision.venue")
-    action, pos = read_index(data, pos, end, 4, "RoutingDecision.action")
+    action, pos = read_index(data, pos, end, 6, "RoutingDecision.action")
     price: int | None = None
     branch, pos = read_index(data, pos, end, 2, "RoutingDecision.price")
     if branch == 1:
@@ -172,6 +177,10 @@ def _read_routing_decision(data: bytes, pos: i64, end: i64) -> tuple[RoutingDeci
     if branch == 1:
         nbbo_event_id, pos = read_string(data, pos, end, 256, "RoutingDecision.nbboEventId")
     timestamp, pos = read_long(data, pos, end, "RoutingDecision.timestamp")
+    venue_fee: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "RoutingDecision.venueFee")
+    if branch == 1:
+        venue_fee, pos = read_long(data, pos, end, "RoutingDecision.venueFee")
     record = RoutingDecision(
         event_id,
         order_id,
@@ -191,6 +200,7 @@ def _read_routing_decision(data: bytes, pos: i64, end: i64) -> tuple[RoutingDeci
         book_ask_price,
         nbbo_event_id,
         timestamp,
+        venue_fee,
     )
     return record, pos
 
@@ -216,6 +226,7 @@ def to_dict_routing_decision(message: RoutingDecision) -> dict[str, Any]:
         "bookAskPrice": message.book_ask_price,
         "nbboEventId": message.nbbo_event_id,
         "timestamp": message.timestamp,
+        "venueFee": message.venue_fee,
     }
 
 
@@ -251,6 +262,7 @@ _ROUTING_DECISION_FIELDS: Final = (
     "bookAskPrice",
     "nbboEventId",
     "timestamp",
+    "venueFee",
 )
 
 
@@ -264,6 +276,7 @@ def from_dict_routing_decision(mapping: object) -> RoutingDecision:
     book_bid_price = fields.get("bookBidPrice")
     book_ask_price = fields.get("bookAskPrice")
     nbbo_event_id = fields.get("nbboEventId")
+    venue_fee = fields.get("venueFee")
     return RoutingDecision(
         as_string(fields["eventId"], "RoutingDecision.eventId", 256),
         as_string(fields["orderId"], "RoutingDecision.orderId", 128),
@@ -283,6 +296,7 @@ def from_dict_routing_decision(mapping: object) -> RoutingDecision:
         None if book_ask_price is None else as_long(book_ask_price, "RoutingDecision.bookAskPrice"),
         None if nbbo_event_id is None else as_string(nbbo_event_id, "RoutingDecision.nbboEventId", 256),
         as_long(fields["timestamp"], "RoutingDecision.timestamp"),
+        None if venue_fee is None else as_long(venue_fee, "RoutingDecision.venueFee"),
     )
 
 
@@ -319,6 +333,7 @@ def encode_fields(
     book_ask_price: int | None,
     nbbo_event_id: str | None,
     timestamp: int,
+    venue_fee: int | None = None,
 ) -> bytes:
     """Write a whole frame (registry_id is its schema id) from fields, without a RoutingDecision."""
     writer = new_frame(registry_id)
@@ -334,7 +349,7 @@ def encode_fields(
         writer.append(u8(2))
         write_long(writer, limit_price, "RoutingDecision.limitPrice")
     write_string(writer, venue, 32, "RoutingDecision.venue")
-    write_index(writer, action, 4, "RoutingDecision.action")
+    write_index(writer, action, 6, "RoutingDecision.action")
     if price is None:
         writer.append(u8(0))
     else:
@@ -368,6 +383,11 @@ def encode_fields(
         writer.append(u8(2))
         write_string(writer, nbbo_event_id, 256, "RoutingDecision.nbboEventId")
     write_long(writer, timestamp, "RoutingDecision.timestamp")
+    if venue_fee is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_long(writer, venue_fee, "RoutingDecision.venueFee")
     return finish(writer, MAX_BYTES, "RoutingDecision")
 
 
@@ -393,6 +413,7 @@ def encode(message: RoutingDecision, schema_id: int) -> bytes:
         message.book_ask_price,
         message.nbbo_event_id,
         message.timestamp,
+        message.venue_fee,
     )
 
 

@@ -146,7 +146,7 @@ def _read_trade_executed_event(data: bytes, pos: i64, end: i64) -> tuple[TradeEx
     commission, pos = read_long(data, pos, end, "TradeExecutedEvent.commission")
     execution_time, pos = read_long(data, pos, end, "TradeExecutedEvent.executionTime")
     venue, pos = read_string(data, pos, end, 32, "TradeExecutedEvent.venue")
-    liquidity, pos = read_index(data, pos, end, 4, "TradeExecutedEvent.liquidity")
+    liquidity, pos = read_index(data, pos, end, 5, "TradeExecutedEvent.liquidity")
     bid_price: int | None = None
     branch, pos = read_index(data, pos, end, 2, "TradeExecutedEvent.bidPrice")
     if branch == 1:
@@ -317,7 +317,7 @@ def encode_fields(
     write_long(writer, commission, "TradeExecutedEvent.commission")
     write_long(writer, execution_time, "TradeExecutedEvent.executionTime")
     write_string(writer, venue, 32, "TradeExecutedEvent.venue")
-    write_index(writer, liquidity, 4, "TradeExecutedEvent.liquidity")
+    write_index(writer, liquidity, 5, "TradeExecutedEvent.liquidity")
     if bid_price is None:
         writer.append(u8(0))
     else:

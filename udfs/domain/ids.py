@@ -66,3 +66,13 @@ def order_key(account_id: str, order_id: str) -> str:
     The newline cannot be in a valid order id nor in the id of a known account, so two orders never share a key.
     """
     return account_id + "\n" + order_id
+
+
+def market_event_id(symbol: str, index: int) -> str:
+    """Identity of the market status event number `index` (from 1) of a symbol."""
+    return "status-" + symbol + "-" + str(index)
+
+
+def control_event_id(position: str, account_id: str) -> str:
+    """Identity of the risk event that says what a control did to an account, or to all (empty)."""
+    return position + "-C" + (("-" + account_id) if account_id else "")

@@ -34,6 +34,7 @@ class Outbox:
     __slots__ = (
         "dead_letter",
         "forward",
+        "market_status",
         "order_events",
         "order_outcomes",
         "risk_events",
@@ -46,6 +47,7 @@ class Outbox:
         self.trade_events = Lane("trade-events")
         self.risk_events = Lane("risk-events")
         self.routing_decisions = Lane("routing-decisions")
+        self.market_status = Lane("market-status")
         self.order_outcomes = Lane("order-outcomes")
         self.dead_letter = Lane("dead-letter")
         self.forward: list[list[bytes]] = [[] for _ in range(shards)]
@@ -57,6 +59,7 @@ class Outbox:
             self.trade_events,
             self.risk_events,
             self.routing_decisions,
+            self.market_status,
             self.order_outcomes,
             self.dead_letter,
         ]

@@ -9,14 +9,15 @@ from bisect import bisect_right
 
 
 class SessionTimes:
-    """One session: UTC ns, the opening included and the close excluded."""
+    """One session: UTC ns, the opening included and the close excluded; from `pre_open_ns` on orders are taken."""
 
-    __slots__ = ("close_ns", "date", "open_ns")
+    __slots__ = ("close_ns", "date", "open_ns", "pre_open_ns")
 
-    def __init__(self, date: str, open_ns: int, close_ns: int) -> None:
+    def __init__(self, date: str, open_ns: int, close_ns: int, pre_open_ns: int = -1) -> None:
         self.date = date
         self.open_ns = open_ns
         self.close_ns = close_ns
+        self.pre_open_ns: int = open_ns if pre_open_ns < 0 else pre_open_ns
 
 
 class SessionTable:
