@@ -93,10 +93,11 @@ def _value(kind: Type, field: Field) -> st.SearchStrategy[Any]:
 
 def random_value(topic: str, rng: random.Random) -> dict[str, Any]:
     """Return a random value, much faster than hypothesis does: for tests that need tens of thousands."""
-    return _random_record(model_of(topic).root, rng)
+    return random_record(model_of(topic).root, rng)
 
 
-def _random_record(record: RecordType, rng: random.Random) -> dict[str, Any]:
+def random_record(record: RecordType, rng: random.Random) -> dict[str, Any]:
+    """Return a random value of one record, which may be that of an older release."""
     return {
         field.name: None if field.optional and rng.random() < 0.4 else _random(field.type, field, rng)
         for field in record.fields
@@ -109,7 +110,7 @@ def _random(kind: Type, field: Field, rng: random.Random) -> Any:
     if isinstance(kind, ArrayType):
         return [_random(kind.items, field, rng) for _ in range(rng.randrange(min(kind.max_items, 4) + 1))]
     if isinstance(kind, RecordType):
-        return _random_record(kind, rng)
+        return random_record(kind, rng)
     if kind in ("int", "long"):
         bits = rng.randrange(1, 32 if kind == "int" else 64)
         return rng.getrandbits(bits) * rng.choice((1, -1))

@@ -156,7 +156,7 @@ def test_bombs_at_every_field_cost_little_time_and_memory(topic: str) -> None:
 
 def test_array_blocks_of_other_writers_are_read() -> None:
     module = module_of("order-outcomes")
-    outcome = zigzag(3) + b"ACC" + zigzag(1) + b"o" + zigzag(1) + b"s" + b"\x00" + zigzag(5) * 4 + b"\x01"
+    outcome = zigzag(3) + b"ACC" + zigzag(1) + b"o" + zigzag(1) + b"s" + b"\x00" + zigzag(5) * 4 + b"\x01" + b"\x00" * 3
     head, tail = b"\x00\x00\x00\x00\x07" + zigzag(3), zigzag(99)
     size = zigzag(len(outcome))
     several = [
@@ -190,7 +190,7 @@ def test_array_over_the_limit_in_many_small_blocks_is_refused() -> None:
     limit = next(field for field in model_of("nbbo").root.fields if field.name == "quotes").type.max_items
     quote = zigzag(1) + b"Q" + b"\x00" + zigzag(1) + b"\x00" + zigzag(1) + zigzag(1)
     head = b"\x00\x00\x00\x00\x07" + zigzag(1) + b"e" + zigzag(1) + b"s" + b"\x00\x00\x00\x00\x00\x00"
-    tail = b"\x00\x00" + zigzag(1) + zigzag(1)
+    tail = b"\x00\x00" + zigzag(1) + zigzag(1) + b"\x00" * 4
     assert len(module.decode(head + (zigzag(1) + quote) * limit + tail).quotes) == limit
     with pytest.raises(DecodeError, match=f"array of {limit} and 1 more items, limit {limit}") as error:
         module.decode(head + (zigzag(1) + quote) * (limit + 1) + tail)

@@ -42,6 +42,7 @@ ORDER: dict[str, Any] = {
     "stp": "NONE",
     "clientId": None,
     "timestamp": 1_381_152_600_123_000_000,
+    "locateId": None,
 }
 
 
