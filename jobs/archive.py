@@ -36,6 +36,7 @@ ARCHIVED: Final = (
     "trade-events",
     "risk-events",
     "routing-decisions",
+    "market-status",
     "dead-letter",
 )
 # An outage of ClickHouse, however long, must end by itself: the job tries again for ever, with pauses. Its

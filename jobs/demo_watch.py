@@ -46,6 +46,7 @@ ARCHIVED: Final = (
     "trade-events",
     "risk-events",
     "routing-decisions",
+    "market-status",
     "dead-letter",
 )
 """Topics that have a table; `jobs.archive.ARCHIVED`, which cannot be imported without PyFlink (a test compares them)."""

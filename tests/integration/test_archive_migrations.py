@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
-from archive_gateway import GatewayProcess, connect
+from archive_gateway import NOON_NS, GatewayProcess, connect, frame, writer
 from click.testing import CliRunner
 
 from jobs import migrate
@@ -17,7 +17,8 @@ from jobs.archive import ARCHIVED
 from jobs.cli_common import META_OVERRIDES
 from jobs.config import Config
 from jobs.migrations import FOLDER, MigrationError
-from udfs.operators.arrow_blocks import plan_of
+from udfs.operators.arrow_blocks import Positions, plan_of
+from udfs.operators.decode_records import Batch
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +127,51 @@ def test_down_reverts_to_target_and_apply_brings_back(config: Config, tmp_path: 
     assert [migration.number for migration in reverted] == [m.number for m in reversed(everything) if m.number > 2]
     assert names(config) == {"market_data", "nbbo", "schema_migrations"}
     assert migrate.apply(config, print, folder=tmp_path / "sql") == everything[2:]
+
+
+OLD_RELEASE = 9
+"""The last migration of the first release."""
+NEW_COLUMNS = {
+    "orders": ["locate_id"],
+    "nbbo": ["trade_high", "trade_low", "trade_count", "trade_price_sum"],
+    "risk_events": ["control_id", "issued_by", "quantity", "cash_change"],
+    "routing_decisions": ["venue_fee"],
+}
+
+
+def test_release_before_upgrades_with_its_rows_and_goes_on_writing(config: Config, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(FOLDER, old, ignore=lambda _, names: [name for name in names if name[:4] > f"{OLD_RELEASE:04d}"])
+    migrate.apply(config, print, folder=old)
+    client = connect(config)
+
+    def write_as_the_old_release(offset: int) -> None:
+        for table in NEW_COLUMNS:
+            client.insert(table, [["AAPL", 7, offset]], column_names=["symbol", "_partition", "_offset"])
+
+    def rows() -> dict[str, int]:
+        return {table: client.query(f"SELECT count() FROM {table}").result_rows[0][0] for table in NEW_COLUMNS}
+
+    write_as_the_old_release(1)
+    upgraded = migrate.apply(config, print)
+    assert [migration.number for migration in upgraded] == list(range(OLD_RELEASE + 1, len(migrate.status(config)) + 1))
+    write_as_the_old_release(2)
+    for table, columns in NEW_COLUMNS.items():
+        assert client.query(f"SELECT {', '.join(columns)} FROM {table}").result_rows == [(None,) * len(columns)] * 2
+        topic = next(topic for topic in ARCHIVED if plan_of(topic).table == table)
+        positions = Positions.of([7], [3], [NOON_NS // 1_000_000])
+        assert writer(config, topic).write(Batch([frame(topic)], positions)).rows == 1
+        (found,) = client.query(f"SELECT {', '.join(columns)} FROM {table} WHERE _offset = 3").result_rows
+        assert None not in found
+
+    # Back, where the release before knows its tables and views again, and forth.
+    assert [m.number for m in migrate.down(config, OLD_RELEASE, print)] == [m.number for m in reversed(upgraded)]
+    write_as_the_old_release(4)
+    assert rows() == dict.fromkeys(NEW_COLUMNS, 4)
+    assert client.query("SELECT count() FROM order_lifecycle").result_rows == [(0,)]
+    assert {"market_status", "market_states", "controls_audit"}.isdisjoint(names(config))
+    assert migrate.apply(config, print) == upgraded
+    assert rows() == dict.fromkeys(NEW_COLUMNS, 4)
 
 
 def test_down_without_down_file_reverts_nothing(config: Config, folder: Path) -> None:

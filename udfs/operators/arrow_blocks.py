@@ -46,6 +46,7 @@ REPEATED: Final = frozenset(
         "job",
         "stage",
         "sourceTopic",
+        "issuedBy",
     ]
 )
 """Text fields with few different values."""
