@@ -12,7 +12,7 @@ are kept, rule by rule, that
 Of two candidates that are equally close the lower one is the price. When rule 3 keeps one price of each sign, which
 are then neighbours, rule 4 chooses between these two.
 
-Source: Nasdaq Rules 4752(d)(2) and 4754(b)(2); NYSE Rule 7.35 (86 FR 30076). The clip is part of the choice, not a
+Source: Nasdaq Rules 4752(d)(2) and 4754(b)(2); the like rule of NYSE (FR Doc. 2021-11693). The clip is part of the choice, not a
 correction after it: an auction never executes outside [low, high], and executes the most that can be there.
 Ordering: the caller fills market orders first, then better-priced limits, then by time.
 Invariants: buys and sells at the price are at least the quantity; the result does not depend on how shares are spread

@@ -12,7 +12,7 @@ from typing import Final
 from udfs.domain.rules import MINUTE_NS, instant_ns
 
 _PLAN: Final = "LULD Plan, 77 FR 33498, in force from 2013-04-08"
-_AMENDED: Final = "LULD Plan, Amendment 18 (84 FR 16086), in force from 2020-02-24"
+_AMENDED: Final = "LULD Plan, Amendment 18 (83 FR 66464), in force from 2020-02-24"
 _PLAN_FROM_NS: Final = instant_ns("2013-04-08T00:00:00-04:00")
 _AMENDED_FROM_NS: Final = instant_ns("2020-02-24T00:00:00-05:00")
 _SECOND_NS: Final = 1_000_000_000
