@@ -2,11 +2,13 @@
 
 Ordering: better prices first; at one price, the order that came first. A fill keeps an order's place.
 Invariants: an order is in at most one level, with a positive open quantity; a level's `quantity` and `count` are the
-sums over its orders; the best bid is below the best ask (checked by `Book.check`, because matching has to keep it).
+sums over its orders; while trading is continuous the best bid is below the best ask (checked by `Book.check`, because
+matching has to keep it).
 Known limits: all orders are displayed; reserve and hidden orders do not exist.
 Complexity: add, cancel and fill cost O(1) at a price that has a level, and O(log levels) at a new one; the best price
-is O(1) amortised. Nothing depends on the number of orders. A level that has become empty stays, because its price is
-often used again; it goes when it comes to the top of the heap, or when most levels are empty.
+is O(1) amortised; `available` costs O(k log k) for the k levels that it has to look at. Nothing depends on the number
+of orders. A level that has become empty stays, because its price is often used again; it goes when it comes to the top
+of the heap, or when most levels are empty.
 """
 
 from __future__ import annotations
@@ -14,10 +16,15 @@ from __future__ import annotations
 import heapq
 from typing import Final
 
+from schemas.messages.enums import STP_MODE_EXPIRE_MAKER, STP_MODE_NONE
 from schemas.messages.order_outcomes import OrderOutcome
-from udfs.domain.status_events import encode_terms
 
 _COMPACT_AT: Final = 64
+
+RESTING: Final = 1
+WAITING: Final = 2
+QUEUED: Final = 3
+"""Where a live order is: in the book, among the waiting stops, in the queue for an auction."""
 
 
 class InvariantViolation(Exception):
@@ -27,10 +34,11 @@ class InvariantViolation(Exception):
 class Order:
     """An order in the match stage; money in 1/10,000 of the currency, quantities in shares, times in UTC ns.
 
-    `worst_price` is the limit, or the collar of a market order: no execution goes beyond it. `origin` is the
-    identity of the command that placed it (ids.order_origin), `terms` the bytes that all its events share. `decisions`
-    counts its routing decisions. `outcome` is its line in the running batch's report to the risk stage
-    (outcomes.OutcomeLedger), None when the batch has not touched it.
+    worst_price: the limit, or the collar of a market order: no execution goes beyond it. While a stop waits it is what
+    risk has reserved for. origin: identity of the command that placed it (ids.order_origin). stp_key: orders of one key
+    do not trade with each other when the incoming one asks for it. place: RESTING, WAITING, QUEUED or 0. rank: time
+    priority, the highest is the youngest. terms, kafka_key, sequence, status, decisions belong to the reporter, and
+    outcome is its line in the running batch's report to the risk stage.
     """
 
     __slots__ = (
@@ -50,14 +58,21 @@ class Order:
         "order_type",
         "origin",
         "outcome",
+        "place",
         "prev",
         "quantity",
+        "rank",
+        "routed",
         "sequence",
         "side",
         "status",
+        "stop_price",
+        "stp",
+        "stp_key",
         "symbol",
         "terms",
         "time_in_force",
+        "triggered",
         "worst_price",
     )
 
@@ -75,14 +90,16 @@ class Order:
         quantity: int,
         limit_price: int | None,
         worst_price: int,
-        commission_e4: int,
-        account_shard: int,
-        close_ns: int,
+        commission_e4: int = 0,
+        account_shard: int = 0,
+        close_ns: int = 0,
+        stop_price: int | None = None,
+        stp: int = STP_MODE_NONE,
+        stp_key: str = "",
     ) -> None:
         self.key = key
         self.origin = origin
         self.order_id = order_id
-        self.kafka_key: bytes = order_id.encode("utf-8")
         self.account_id = account_id
         self.symbol = symbol
         self.side = side
@@ -95,10 +112,16 @@ class Order:
         self.commission_e4 = commission_e4
         self.account_shard = account_shard
         self.close_ns = close_ns
-        self.terms: bytes = encode_terms(
-            order_id, account_id, symbol, side, order_type, time_in_force, quantity, limit_price
-        )
+        self.stop_price: int | None = stop_price
+        self.stp = stp
+        self.stp_key: str = stp_key if stp_key else account_id
         self.cum_quantity: int = 0
+        self.place: int = 0
+        self.rank: int = 0
+        self.routed: bool = False
+        self.triggered: bool = False
+        self.terms: bytes = b""
+        self.kafka_key: bytes = b""
         self.sequence: int = 0
         self.status: int = 0
         self.decisions: int = 0
@@ -177,7 +200,7 @@ class BookSide:
             self.top = level
 
     def reduce(self, order: Order, quantity: int) -> None:
-        """Take filled shares off an order's level; the order stays in its place."""
+        """Take filled or withdrawn shares off an order's level; the order stays in its place."""
         level = order.level
         if level is None or quantity > level.quantity:
             raise InvariantViolation(f"order {order.order_id} gives up {quantity} shares that its level does not hold")
@@ -211,6 +234,42 @@ class BookSide:
             if self.empty > _COMPACT_AT and self.empty * 2 > len(self.levels):
                 self._compact()
 
+    def available(self, worst_price: int, need: int, stp: int, stp_key: str) -> int:
+        """Shares that an incoming order could get here at `worst_price` or better; stops counting at `need`.
+
+        Orders of the same self-trade key do not count, and those behind them only when the mode lets the incoming order
+        go on.
+        """
+        heap = self.heap
+        size = len(heap)
+        found = 0
+        # The best prices of a heap are found from its top down: the children of a looked-at entry are candidates.
+        candidates: list[tuple[int, int]] = []
+        if size > 0:
+            candidates.append((heap[0], 0))
+        while candidates and found < need:
+            signed, index = heapq.heappop(candidates)
+            price = -signed if self.is_bid else signed
+            if (price < worst_price) if self.is_bid else (price > worst_price):
+                break
+            child = 2 * index + 1
+            if child < size:
+                heapq.heappush(candidates, (heap[child], child))
+            if child + 1 < size:
+                heapq.heappush(candidates, (heap[child + 1], child + 1))
+            level = self.levels[price]
+            if stp == STP_MODE_NONE:
+                found += level.quantity
+                continue
+            order = level.head
+            while order is not None and found < need:
+                if order.stp_key != stp_key:
+                    found += order.quantity - order.cum_quantity
+                elif stp != STP_MODE_EXPIRE_MAKER:
+                    return found
+                order = order.next
+        return found
+
     def _compact(self) -> None:
         """Drop the empty levels; a sorted list is a heap."""
         self.levels = {price: level for price, level in self.levels.items() if level.count > 0}
@@ -218,7 +277,7 @@ class BookSide:
         self.empty = 0
 
     def orders(self) -> list[Order]:
-        """All orders in priority order (for snapshots and checks; linear)."""
+        """All orders in priority order (for auctions, snapshots and checks; linear)."""
         result: list[Order] = []
         for price in sorted(self.levels, reverse=self.is_bid):
             order = self.levels[price].head
@@ -247,6 +306,8 @@ class BookSide:
                 leaves = order.quantity - order.cum_quantity
                 if order.level is not level or order.prev is not before or leaves <= 0 or order.worst_price != price:
                     raise InvariantViolation(f"order {order.order_id} is badly linked, filled or at a wrong price")
+                if before is not None and before.rank >= order.rank:
+                    raise InvariantViolation(f"order {order.order_id} stands behind one that came after it")
                 quantity += leaves
                 count += 1
                 before = order
@@ -276,11 +337,15 @@ class Book:
         level = self.asks.best()
         return 0 if level is None else level.price
 
-    def check(self) -> None:
-        """Raise InvariantViolation when a side is inconsistent or the book is crossed or locked."""
-        self.bids.check()
-        self.asks.check()
+    def is_crossed(self) -> bool:
+        """Whether a bid meets an ask."""
         bid = self.best_bid()
         ask = self.best_ask()
-        if bid and ask and bid >= ask:
-            raise InvariantViolation(f"the book is crossed: bid {bid}, ask {ask}")
+        return bid > 0 and ask > 0 and bid >= ask
+
+    def check(self, may_cross: bool = False) -> None:
+        """Raise InvariantViolation when a side is inconsistent, or the book is crossed or locked and may not be."""
+        self.bids.check()
+        self.asks.check()
+        if not may_cross and self.is_crossed():
+            raise InvariantViolation(f"the book is crossed: bid {self.best_bid()}, ask {self.best_ask()}")

@@ -6,7 +6,9 @@ not depend on the schema that the client wrote with.
 Layout, little endian: version u8; command, side, order type, time in force u8 each (codes of the enums); lengths in
 bytes of order id, account id and symbol u8 each; account shard i16; partition i32 and offset i64 of the command on
 `orders`; quantity, limit price (0: none), worst price, commission per share, session close, reserved money, timestamp
-i64 each; then the three texts in UTF-8. A cancel has 0 in worst price, commission, close and reserved money.
+i64 each; then, since version 2, stop price i64 (0: none), self-trade prevention u8 and the length of its group u8; then
+the texts in UTF-8: order id, account id, symbol and group. A cancel has 0 in worst price, commission, close and
+reserved money.
 Known limits: read by the release that wrote it, or a newer one; texts are at most 255 bytes, which the schema of
 orders sees to; shards are at most 32,767.
 """
@@ -23,10 +25,12 @@ from librt.strings import (
     write_i64_le,
 )
 
+from schemas.messages.enums import STP_MODE_NONE
 from schemas.messages.orders import OrderCommand
 
-FRAME_VERSION: Final = 1
-HEAD_BYTES: Final = 78
+FRAME_VERSION: Final = 2
+HEAD_BYTES: Final = 88
+_HEAD_BYTES_1: Final = 78
 
 
 class FrameError(ValueError):
@@ -50,6 +54,9 @@ class Frame:
         "quantity",
         "reserved_e4",
         "side",
+        "stop_price",
+        "stp",
+        "stp_group",
         "symbol",
         "time_in_force",
         "timestamp",
@@ -75,6 +82,9 @@ class Frame:
         commission_e4: int,
         close_ns: int,
         reserved_e4: int,
+        stop_price: int,
+        stp: int,
+        stp_group: str,
     ) -> None:
         self.command = command
         self.order_id = order_id
@@ -93,6 +103,9 @@ class Frame:
         self.commission_e4 = commission_e4
         self.close_ns = close_ns
         self.reserved_e4 = reserved_e4
+        self.stop_price = stop_price
+        self.stp = stp
+        self.stp_group = stp_group
 
 
 def encode_frame(
@@ -104,12 +117,15 @@ def encode_frame(
     commission_e4: int,
     close_ns: int,
     reserved_e4: int,
+    stp_group: str = "",
 ) -> bytes:
     """The frame of a command. Raises OverflowError when a number does not fit, which the checks of risk rule out."""
     order_id = command.order_id.encode("utf-8")
     account_id = command.account_id.encode("utf-8")
     symbol = command.symbol.encode("utf-8")
+    group = stp_group.encode("utf-8")
     price = command.price
+    stop_price = command.stop_price
     writer = BytesWriter()
     writer.append(FRAME_VERSION)
     writer.append(command.command)
@@ -129,26 +145,35 @@ def encode_frame(
     write_i64_le(writer, close_ns)
     write_i64_le(writer, reserved_e4)
     write_i64_le(writer, command.timestamp)
+    write_i64_le(writer, 0 if stop_price is None else stop_price)
+    writer.append(command.stp)
+    writer.append(len(group))
     writer.write(order_id)
     writer.write(account_id)
     writer.write(symbol)
+    writer.write(group)
     return writer.getvalue()
 
 
 def decode_frame(data: bytes) -> Frame:
     """Open a frame. Raises FrameError when it is cut off or of an unknown version."""
-    if len(data) < HEAD_BYTES:
-        raise FrameError(f"frame of {len(data)} bytes is shorter than its head of {HEAD_BYTES}")
-    if data[0] != FRAME_VERSION:
-        raise FrameError(f"frame of version {data[0]}; this release reads version {FRAME_VERSION}")
-    order_end = HEAD_BYTES + data[5]
+    if len(data) < _HEAD_BYTES_1:
+        raise FrameError(f"frame of {len(data)} bytes is shorter than its head of {_HEAD_BYTES_1}")
+    version = data[0]
+    if version == 0 or version > FRAME_VERSION:
+        raise FrameError(f"frame of version {version}; this release reads versions 1 to {FRAME_VERSION}")
+    head = _HEAD_BYTES_1 if version == 1 else HEAD_BYTES
+    if len(data) < head:
+        raise FrameError(f"frame of {len(data)} bytes is shorter than its head of {head}")
+    order_end = head + data[5]
     account_end = order_end + data[6]
     symbol_end = account_end + data[7]
-    if symbol_end != len(data):
-        raise FrameError(f"frame of {len(data)} bytes should have {symbol_end}")
+    group_end = symbol_end if version == 1 else symbol_end + data[87]
+    if group_end != len(data):
+        raise FrameError(f"frame of {len(data)} bytes should have {group_end}")
     return Frame(
         data[1],
-        data[HEAD_BYTES:order_end].decode("utf-8"),
+        data[head:order_end].decode("utf-8"),
         data[order_end:account_end].decode("utf-8"),
         data[account_end:symbol_end].decode("utf-8"),
         data[2],
@@ -164,4 +189,7 @@ def decode_frame(data: bytes) -> Frame:
         read_i64_le(data, 46),
         read_i64_le(data, 54),
         read_i64_le(data, 62),
+        0 if version == 1 else read_i64_le(data, 78),
+        STP_MODE_NONE if version == 1 else data[86],
+        data[symbol_end:group_end].decode("utf-8"),
     )

@@ -1,28 +1,41 @@
-"""The match stage's state as values of a snapshot, version 1.
+"""The match stage's state as values of a snapshot, version 2; version 1 is read too.
 
 Ordering: live orders oldest first, which is also their order within each price; markets in the order in which they
-came.
+came. A snapshot of version 1 has no stops, auctions or bands; its orders all rest, in the order of their priority.
 Invariant: read after write gives an engine that behaves the same; heaps and links are built again, not stored.
 Complexity: linear.
 """
 
 from typing import Final
 
-from udfs.domain.book import Order
-from udfs.domain.matching import Market, Matcher
+from udfs.domain.book import RESTING, Order
+from udfs.domain.events import set_terms
+from udfs.domain.market import Market
+from udfs.domain.matching import Matcher
 from udfs.domain.recent import RecentEnds
 from udfs.domain.state_codec import StateReader, StateWriter
 from udfs.domain.street import Street, Venue
 
 MATCH_KIND: Final = 2
-MATCH_VERSION: Final = 1
+MATCH_VERSION: Final = 2
 
 
 def write_matcher(writer: StateWriter, matcher: Matcher) -> None:
     """Put markets, live orders and recent ends."""
+    writer.put(matcher.rank)
     writer.put(len(matcher.markets))
     for market in matcher.markets.values():
         writer.put_text(market.symbol)
+        writer.put_flag(market.trading)
+        writer.put(market.low)
+        writer.put(market.high)
+        writer.put(market.last_price)
+        writer.put(market.print_lot)
+        writer.put(market.print_count)
+        writer.put(market.print_sum)
+        writer.put(market.print_low)
+        writer.put(market.tick_e4)
+        writer.put_flag(market.short_restricted)
         _write_street(writer, market.street)
     writer.put(len(matcher.live))
     for order in matcher.live.values():
@@ -37,12 +50,32 @@ def write_matcher(writer: StateWriter, matcher: Matcher) -> None:
 
 def read_matcher(reader: StateReader, matcher: Matcher) -> None:
     """Take what `write_matcher` put into a new matcher."""
+    old = reader.version == 1
+    if not old:
+        matcher.rank = reader.take()
     for _ in range(reader.take()):
         market = Market(reader.take_text())
+        if not old:
+            market.trading = reader.take_flag()
+            market.low = reader.take()
+            market.high = reader.take()
+            market.last_price = reader.take()
+            market.print_lot = reader.take()
+            market.print_count = reader.take()
+            market.print_sum = reader.take()
+            market.print_low = reader.take()
+            market.tick_e4 = reader.take()
+            market.short_restricted = reader.take_flag()
         _read_street(reader, market.street)
         matcher.markets[market.symbol] = market
     for _ in range(reader.take()):
-        matcher.rest_restored(_read_order(reader))
+        order = _read_order(reader)
+        if old:
+            matcher.rank += 1
+            order.rank = matcher.rank
+            order.place = RESTING
+            order.routed = True
+        matcher.restore(order)
     recent: RecentEnds = matcher.recent
     for _ in range(reader.take()):
         recent.remember(reader.take_text(), reader.take())
@@ -68,6 +101,13 @@ def _write_order(writer: StateWriter, order: Order) -> None:
     writer.put(order.sequence)
     writer.put(order.status)
     writer.put(order.decisions)
+    _write_price(writer, order.stop_price)
+    writer.put(order.stp)
+    writer.put_text(order.stp_key)
+    writer.put(order.place)
+    writer.put(order.rank)
+    writer.put_flag(order.routed)
+    writer.put_flag(order.triggered)
 
 
 def _read_order(reader: StateReader) -> Order:
@@ -107,6 +147,16 @@ def _read_order(reader: StateReader) -> Order:
     order.sequence = reader.take()
     order.status = reader.take()
     order.decisions = reader.take()
+    if reader.version > 1:
+        order.stop_price = _read_price(reader)
+        order.stp = reader.take()
+        order.stp_key = reader.take_text()
+        order.place = reader.take()
+        order.rank = reader.take()
+        order.routed = reader.take_flag()
+        order.triggered = reader.take_flag()
+    order.kafka_key = order_id.encode("utf-8")
+    set_terms(order)
     return order
 
 

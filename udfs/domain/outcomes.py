@@ -49,6 +49,22 @@ class OutcomeLedger:
         if line.leaves_quantity == 0:
             line.terminal = True
 
+    def restate(self, order: Order, timestamp: int) -> None:
+        """Self-trade prevention took shares off the order; it has its new quantity already."""
+        line = self._line(order, timestamp)
+        line.quantity = order.quantity
+        line.leaves_quantity = order.quantity - order.cum_quantity
+
+    def replace(self, order: Order, applied: bool, timestamp: int) -> None:
+        """A replacement of the live order was answered; when it was applied the order has its new terms already."""
+        line = self._line(order, timestamp)
+        if applied:
+            line.replaces_applied = (line.replaces_applied or 0) + 1
+            line.quantity = order.quantity
+        else:
+            line.replaces_refused = (line.replaces_refused or 0) + 1
+        line.leaves_quantity = order.quantity - order.cum_quantity
+
     def end(self, order: Order, timestamp: int) -> None:
         """The order is done without being filled to the end: what it still reserves is to be released."""
         line = self._line(order, timestamp)

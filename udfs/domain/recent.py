@@ -20,6 +20,8 @@ class RecentEnds:
     def remember(self, key: str, status: int) -> None:
         """Remember an order's end, and forget the oldest when full."""
         ring = self.ring
+        if self.capacity == 0:
+            return
         if len(ring) < self.capacity:
             ring.append(key)
         else:

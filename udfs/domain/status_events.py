@@ -32,10 +32,10 @@ def encode_terms(
     time_in_force: int,
     quantity: int,
     limit_price: int | None,
+    stop_price: int | None = None,
 ) -> bytes:
-    """The fields from eventType (STATUS) to stopPrice (none)."""
+    """The fields from orderId to stopPrice."""
     writer = BytesWriter()
-    write_index(writer, ORDER_EVENT_TYPE_STATUS, len(ORDER_EVENT_TYPE_NAMES), "OrderEvent.eventType")
     write_string(writer, order_id, 128, "OrderEvent.orderId")
     write_string(writer, account_id, 64, "OrderEvent.accountId")
     write_string(writer, symbol, 64, "OrderEvent.symbol")
@@ -48,7 +48,11 @@ def encode_terms(
     else:
         writer.append(2)
         write_long(writer, limit_price, "OrderEvent.price")
-    writer.append(0)
+    if stop_price is None:
+        writer.append(0)
+    else:
+        writer.append(2)
+        write_long(writer, stop_price, "OrderEvent.stopPrice")
     return writer.getvalue()
 
 
@@ -68,10 +72,12 @@ def encode_status(
     sequence: int,
     cause_id: str,
     timestamp: int,
+    event_type: int = ORDER_EVENT_TYPE_STATUS,
 ) -> bytes:
-    """The whole frame of a STATUS event of the order with these terms."""
+    """The whole frame of an event of the order with these terms."""
     writer = new_frame(registry_id)
     write_string(writer, event_id, 256, "OrderEvent.eventId")
+    write_index(writer, event_type, len(ORDER_EVENT_TYPE_NAMES), "OrderEvent.eventType")
     writer.write(terms)
     write_index(writer, status, len(ORDER_STATUS_NAMES), "OrderEvent.status")
     write_index(writer, reason, len(REASON_CODE_NAMES), "OrderEvent.reason")

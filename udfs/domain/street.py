@@ -19,7 +19,17 @@ from udfs.domain.rules import MAX_PRICE_E4
 class Venue:
     """The quote of one exchange; a price of 0 means that the side is empty; sizes are what is left of the display."""
 
-    __slots__ = ("ask_price", "ask_size", "ask_taken", "bid_price", "bid_size", "bid_taken", "exchange", "timestamp")
+    __slots__ = (
+        "ask_price",
+        "ask_size",
+        "ask_taken",
+        "bid_price",
+        "bid_size",
+        "bid_taken",
+        "exchange",
+        "fee_e4",
+        "timestamp",
+    )
 
     def __init__(
         self,
@@ -31,6 +41,7 @@ class Venue:
         timestamp: int,
         bid_taken: int,
         ask_taken: int,
+        fee_e4: int = 0,
     ) -> None:
         self.exchange = exchange
         self.bid_price = bid_price
@@ -40,6 +51,7 @@ class Venue:
         self.timestamp = timestamp
         self.bid_taken = bid_taken
         self.ask_taken = ask_taken
+        self.fee_e4 = fee_e4
 
 
 def usable_price(price: int | None) -> int:

@@ -1,0 +1,490 @@
+"""When a market trades, and within which prices: sessions, auctions, halts, price bands, pauses, circuit breakers.
+
+Ordering: deadlines that the clock has passed are met one by one, each at its own time, before the input that moved the
+clock takes effect; at one moment sessions come first, then breakers, then the pauses of symbols in the order in which
+the symbols came.
+Invariants: `market.trading` is what `state_of` says; every change of state or of the bands is published once.
+Until the clock has reached the first session nothing is known about the time of day, and markets trade: an order was
+taken because a session is open at its own time.
+Known limits: our venue opens and closes every symbol by its own auction, whoever lists it; the index that circuit
+breakers watch comes as INDEX_LEVEL controls.
+Complexity: constant for an input that meets no deadline, linear in the symbols of the shard for one that does.
+"""
+
+from typing import Final
+
+from schemas.messages.enums import (
+    MARKET_CAUSE_AUCTION,
+    MARKET_CAUSE_CIRCUIT_BREAKER,
+    MARKET_CAUSE_CONTROL,
+    MARKET_CAUSE_PRICE_BAND,
+    MARKET_CAUSE_REFERENCE,
+    MARKET_CAUSE_SESSION,
+    MARKET_CAUSE_SHORT_SALE,
+    MARKET_STATE_CLOSED,
+    MARKET_STATE_HALTED,
+    MARKET_STATE_LIMIT_STATE,
+    MARKET_STATE_OPEN,
+    MARKET_STATE_PAUSED,
+    MARKET_STATE_PRE_OPEN,
+    MARKET_STATE_UNKNOWN,
+    TIME_IN_FORCE_CLS,
+    TIME_IN_FORCE_OPG,
+)
+from schemas.messages.market_status import encode_fields
+from schemas.messages.reference_data import Instrument
+from udfs.domain import ids
+from udfs.domain.auction import AuctionResult
+from udfs.domain.book import Order
+from udfs.domain.circuit_breaker import MarketWideBreaker
+from udfs.domain.filling import NEVER
+from udfs.domain.luld import LIMIT_STATE, PAUSED, PriceBands
+from udfs.domain.market import Market
+from udfs.domain.matching import Matcher
+from udfs.domain.outbox import Lane
+from udfs.domain.rules import auction_clip, round_lot
+from udfs.domain.sessions import SessionTable, SessionTimes
+from udfs.domain.short_sale import ShortSaleTest
+from udfs.domain.uncrossing import CLOSING, OPENING, REOPENING, end_auction_only, hold_auction
+
+ANY_TIME: Final = 0
+PRE_OPEN: Final = 1
+OPEN: Final = 2
+CLOSED: Final = 3
+"""Phases of the day, the same for all symbols; ANY_TIME until the clock has reached a session."""
+
+
+class Guard:
+    """What protects one symbol. `events` counts its published states, `state` is the last of them."""
+
+    __slots__ = ("bands", "events", "halted", "market", "prior_close_e4", "short_sale", "state")
+
+    def __init__(self, market: Market) -> None:
+        self.market = market
+        self.bands = PriceBands(0, 1, 0)
+        self.short_sale = ShortSaleTest()
+        self.prior_close_e4: int = 0
+        self.halted: bool = False
+        self.state: int = MARKET_STATE_UNKNOWN
+        self.events: int = 0
+
+
+class Protection:
+    """Protection of the markets of one shard."""
+
+    __slots__ = (
+        "breaker",
+        "breaker_halted",
+        "clock_ns",
+        "deadline_ns",
+        "guards",
+        "halted_all",
+        "index_symbol",
+        "lane",
+        "matcher",
+        "phase",
+        "schema_id",
+        "session",
+        "sessions",
+    )
+
+    def __init__(self, matcher: Matcher, lane: Lane, schema_id: int) -> None:
+        self.matcher = matcher
+        self.lane = lane
+        self.schema_id = schema_id
+        self.sessions = SessionTable()
+        self.breaker = MarketWideBreaker()
+        self.breaker_halted: bool = False
+        self.halted_all: bool = False
+        self.index_symbol: str = ""
+        self.guards: dict[str, Guard] = {}
+        self.session: SessionTimes | None = None
+        self.phase: int = ANY_TIME
+        self.clock_ns: int = 0
+        self.deadline_ns: int = NEVER
+
+    def guard(self, symbol: str) -> Guard:
+        """The guard of a symbol; a new one takes over the phase of the day."""
+        guard = self.guards.get(symbol)
+        if guard is None:
+            guard = Guard(self.matcher.market(symbol))
+            self.guards[symbol] = guard
+            session = self.session
+            if session is not None:
+                guard.bands.begin_session(session.open_ns, session.close_ns)
+                guard.short_sale.begin_session(session.open_ns, session.close_ns)
+            guard.market.trading = self.state_of(guard) in (MARKET_STATE_OPEN, MARKET_STATE_LIMIT_STATE)
+            guard.state = self.state_of(guard)
+        return guard
+
+    def configure(self, instrument: Instrument) -> None:
+        """Take over an instrument's terms."""
+        guard = self.guard(instrument.symbol)
+        market = guard.market
+        market.tick_e4 = instrument.tick_size
+        guard.prior_close_e4 = instrument.prior_close
+        tier = instrument.luld_tier
+        leverage = instrument.leverage
+        guard.bands.configure(
+            0 if tier is None else tier, 1 if leverage is None or leverage < 1 else leverage, instrument.prior_close
+        )
+        if market.last_price == 0 and instrument.prior_close > 0:
+            market.print_lot = round_lot(instrument.prior_close, self.clock_ns)
+        self.refresh(guard, MARKET_CAUSE_REFERENCE)
+
+    def set_index(self, symbol: str, prior_close_e4: int) -> None:
+        """The index that market-wide circuit breakers watch, with its close of the session before."""
+        self.index_symbol = symbol
+        self.breaker.configure(prior_close_e4)
+
+    def put_session(self, session: SessionTimes) -> None:
+        """Add or change a session."""
+        self.sessions.put(session)
+        current = self.session
+        if current is not None and current.date == session.date:
+            self.session = session
+            for guard in self.guards.values():
+                guard.bands.begin_session(session.open_ns, session.close_ns)
+                guard.short_sale.begin_session(session.open_ns, session.close_ns)
+        self.deadline_ns = self._next_deadline()
+
+    def advance(self, time_ns: int) -> None:
+        """The clock has reached a time: meet what was due."""
+        while self.deadline_ns <= time_ns:
+            if self.deadline_ns > self.clock_ns:
+                self.clock_ns = self.deadline_ns
+            self._meet(self.clock_ns)
+            self.deadline_ns = self._next_deadline()
+        if time_ns > self.clock_ns:
+            self.clock_ns = time_ns
+
+    def order_came(self, time_ns: int) -> None:
+        """An approved order is for a session that opens without an auction and that the clock has not reached.
+
+        Only the opening itself is taken from it, never its own time, which is the client's.
+        """
+        if self.phase != CLOSED or self.session is None:
+            return
+        index = self._index_after(self.session)
+        if index < 0:
+            return
+        session = self.sessions.sessions[index]
+        if session.pre_open_ns == session.open_ns and session.open_ns <= time_ns < session.close_ns:
+            self.advance(session.open_ns)
+
+    def traded(self, market: Market, time_ns: int) -> None:
+        """An input has been applied to a market: look at what was printed and quoted."""
+        guard = self.guards.get(market.symbol)
+        if guard is None:
+            return
+        cause = MARKET_CAUSE_PRICE_BAND
+        if market.print_count:
+            guard.bands.on_trades(market.print_sum, market.print_count, time_ns)
+            if guard.short_sale.on_trade(market.print_low, guard.prior_close_e4, time_ns):
+                cause = MARKET_CAUSE_SHORT_SALE
+            market.print_lot = round_lot(market.last_price, time_ns)
+            market.print_count = 0
+            market.print_sum = 0
+            market.print_low = 0
+        if guard.bands.tier:
+            bid = market.street.bid_price
+            ask = market.street.ask_price
+            own_bid = market.book.best_bid()
+            own_ask = market.book.best_ask()
+            national_bid = own_bid if bid is None or own_bid > bid else bid
+            national_ask = own_ask if ask is None or 0 < own_ask < ask else ask
+            guard.bands.on_quote(national_bid, national_ask, time_ns)
+            deadline = guard.bands.next_deadline_ns()
+            if deadline < self.deadline_ns:
+                self.deadline_ns = deadline
+        if guard.bands.changed or guard.short_sale.restricted != market.short_restricted:
+            self.refresh(guard, cause)
+
+    def halt(self, symbol: str | None) -> None:
+        """Halt one symbol, or all of them."""
+        if symbol is None:
+            self.halted_all = True
+            for guard in self.guards.values():
+                self._halted(guard, MARKET_CAUSE_CONTROL)
+        else:
+            guard = self.guard(symbol)
+            guard.halted = True
+            self._halted(guard, MARKET_CAUSE_CONTROL)
+
+    def unhalt(self, symbol: str | None) -> None:
+        """End a halt, and reopen by auction what may trade now."""
+        if symbol is None:
+            self.halted_all = False
+            for guard in self.guards.values():
+                guard.halted = False
+                self._reopen(guard, MARKET_CAUSE_CONTROL)
+        else:
+            guard = self.guard(symbol)
+            guard.halted = False
+            self._reopen(guard, MARKET_CAUSE_CONTROL)
+
+    def index_level(self, level_e4: int, time_ns: int) -> None:
+        """The index that circuit breakers watch stands at a level."""
+        if self.breaker.on_level(level_e4, time_ns):
+            self.breaker_halted = True
+            for guard in self.guards.values():
+                self._halted(guard, MARKET_CAUSE_CIRCUIT_BREAKER)
+            self.deadline_ns = self._next_deadline()
+
+    def state_of(self, guard: Guard) -> int:
+        """The state of trading in a symbol at this moment."""
+        if self.phase == CLOSED:
+            return MARKET_STATE_CLOSED
+        if guard.halted or self.halted_all or self.breaker_halted:
+            return MARKET_STATE_HALTED
+        if self.phase == PRE_OPEN:
+            return MARKET_STATE_PRE_OPEN
+        if guard.bands.state == PAUSED:
+            return MARKET_STATE_PAUSED
+        return MARKET_STATE_LIMIT_STATE if guard.bands.state == LIMIT_STATE else MARKET_STATE_OPEN
+
+    def refresh(self, guard: Guard, cause: int, auction: AuctionResult | None = None) -> None:
+        """Let the market follow its guard, and publish what has changed."""
+        market = guard.market
+        bands = guard.bands
+        state = self.state_of(guard)
+        market.trading = state in (MARKET_STATE_OPEN, MARKET_STATE_LIMIT_STATE)
+        held = auction is not None and auction.quantity > 0
+        if state == guard.state and not bands.changed and not held:
+            if guard.short_sale.restricted == market.short_restricted:
+                return
+            cause = MARKET_CAUSE_SHORT_SALE
+        guard.state = state
+        bands.changed = False
+        market.low = bands.lower_e4
+        market.high = bands.upper_e4
+        market.short_restricted = guard.short_sale.restricted
+        self._publish(guard, cause, auction)
+
+    def _publish(self, guard: Guard, cause: int, auction: AuctionResult | None) -> None:
+        """Write a market-status record."""
+        guard.events += 1
+        bands = guard.bands
+        price = 0
+        quantity = 0
+        imbalance = 0
+        if auction is not None:
+            price = auction.price_e4
+            quantity = auction.quantity
+            imbalance = auction.imbalance
+        resume = 0
+        if guard.state == MARKET_STATE_PAUSED:
+            resume = bands.pause_ends_ns
+        elif guard.state == MARKET_STATE_HALTED and self.breaker_halted:
+            resume = self.breaker.halt_ends_ns
+        reporter = self.matcher.reporter
+        self.lane.put(
+            guard.market.kafka_key,
+            encode_fields(
+                self.schema_id,
+                ids.market_event_id(guard.market.symbol, guard.events),
+                guard.market.symbol,
+                guard.state,
+                cause,
+                bands.reference_e4 if bands.reference_e4 else None,
+                bands.lower_e4 if bands.lower_e4 else None,
+                bands.upper_e4 if bands.upper_e4 else None,
+                price if price else None,
+                quantity,
+                imbalance,
+                guard.short_sale.restricted,
+                resume if resume else None,
+                None,
+                reporter.cause_id,
+                reporter.timestamp,
+            ),
+        )
+
+    def _next_deadline(self) -> int:
+        """When the clock makes something happen next."""
+        session = self.session
+        deadline = NEVER
+        if session is not None and self.phase == PRE_OPEN:
+            deadline = session.open_ns
+        elif session is not None and self.phase == OPEN:
+            deadline = session.close_ns
+        else:
+            index = self._index_after(session)
+            if index >= 0:
+                deadline = self.sessions.sessions[index].pre_open_ns
+        if self.breaker_halted and self.breaker.halt_ends_ns < deadline:
+            deadline = self.breaker.halt_ends_ns
+        for guard in self.guards.values():
+            if guard.bands.tier:
+                own = guard.bands.next_deadline_ns()
+                if own < deadline:
+                    deadline = own
+        return deadline
+
+    def _index_after(self, session: SessionTimes | None) -> int:
+        """Index of the first session after another; -1 when there is none."""
+        for index, known in enumerate(self.sessions.sessions):
+            if session is None or known.open_ns > session.open_ns:
+                return index
+        return -1
+
+    def _meet(self, now: int) -> None:
+        """Do what is due at a time."""
+        session = self.session
+        if self.phase == PRE_OPEN and session is not None and now >= session.open_ns:
+            self._open(session)
+        if self.phase == OPEN and session is not None and now >= session.close_ns:
+            self._close()
+        if self.phase in (ANY_TIME, CLOSED):
+            index = self._index_after(session)
+            if index >= 0 and now >= self.sessions.sessions[index].pre_open_ns:
+                self._begin(self.sessions.sessions[index])
+        if self.breaker_halted and not self.breaker.halted(now):
+            self.breaker_halted = False
+            for guard in self.guards.values():
+                self._reopen(guard, MARKET_CAUSE_CIRCUIT_BREAKER)
+        for guard in self.guards.values():
+            if guard.bands.tier and guard.bands.next_deadline_ns() <= now:
+                guard.bands.advance(now)
+                if guard.bands.reopening_due(now):
+                    self._end_pause(guard, now)
+                self.refresh(guard, MARKET_CAUSE_PRICE_BAND)
+
+    def _begin(self, session: SessionTimes) -> None:
+        """A session's orders are taken from now on; without a time before the opening it opens at once."""
+        self.session = session
+        self.breaker.begin_session(session.open_ns, session.close_ns)
+        self.breaker_halted = False
+        for guard in self.guards.values():
+            guard.bands.begin_session(session.open_ns, session.close_ns)
+            guard.short_sale.begin_session(session.open_ns, session.close_ns)
+        self.phase = PRE_OPEN
+        if self.clock_ns >= session.open_ns:
+            self._open(session)
+            return
+        for guard in self.guards.values():
+            self.refresh(guard, MARKET_CAUSE_SESSION)
+
+    def _open(self, session: SessionTimes) -> None:
+        """The opening: an auction in every symbol that is not halted, then continuous trading."""
+        self.phase = OPEN
+        for guard in self.guards.values():
+            if self.state_of(guard) == MARKET_STATE_HALTED:
+                self.refresh(guard, MARKET_CAUSE_SESSION)
+                continue
+            market = guard.market
+            market.trading = False
+            result = self._auction(guard, OPENING, True)
+            guard.bands.open_price(result.price_e4 if result.quantity else self._midpoint(market), session.open_ns)
+            self._resume(guard, OPENING, MARKET_CAUSE_SESSION, result)
+
+    def _close(self) -> None:
+        """The close: an auction in every symbol that is not halted, then orders of the session expire."""
+        for guard in self.guards.values():
+            market = guard.market
+            halted = self.state_of(guard) == MARKET_STATE_HALTED
+            market.trading = False
+            result = None if halted else self._auction(guard, CLOSING, True)
+            end_auction_only(self.matcher, market, CLOSING)
+            if result is not None and result.quantity:
+                guard.prior_close_e4 = result.price_e4
+            elif market.last_price:
+                guard.prior_close_e4 = market.last_price
+            if self.matcher.triggered:
+                self.matcher.work_off(market)
+            self._settle_prints(guard)
+            guard.state = MARKET_STATE_CLOSED
+            guard.bands.changed = False
+            self._publish(guard, MARKET_CAUSE_SESSION, result)
+        self.phase = CLOSED
+        self.matcher.expire_until(self.clock_ns)
+
+    def _halted(self, guard: Guard, cause: int) -> None:
+        """Trading in a symbol was stopped."""
+        guard.bands.suspend(self.clock_ns)
+        self.refresh(guard, cause)
+
+    def _reopen(self, guard: Guard, cause: int) -> None:
+        """A halt has ended for a symbol; another may still be in force."""
+        if guard.state != MARKET_STATE_HALTED:
+            return
+        if self.state_of(guard) not in (MARKET_STATE_OPEN, MARKET_STATE_LIMIT_STATE, MARKET_STATE_PAUSED):
+            self.refresh(guard, cause)
+            return
+        result = self._auction(guard, REOPENING, True)
+        guard.bands.reopened(result.price_e4 if result.quantity else 0, self.clock_ns)
+        self._resume(guard, REOPENING, cause, result)
+
+    def _end_pause(self, guard: Guard, now: int) -> None:
+        """The auction after a trading pause; the pause goes on when its range does not let the book be uncrossed."""
+        result = self._auction(guard, REOPENING, False)
+        if guard.market.book.is_crossed():
+            guard.bands.extend(now)
+            return
+        guard.bands.reopened(result.price_e4 if result.quantity else 0, now)
+        self._resume(guard, REOPENING, MARKET_CAUSE_AUCTION, result)
+
+    def _auction(self, guard: Guard, kind: int, must_uncross: bool) -> AuctionResult:
+        """Hold an auction near the reference; when that leaves the book crossed, and it must not be, at any price."""
+        market = guard.market
+        reference = self._reference(guard)
+        low, high = auction_clip(reference, market.tick_e4, self.clock_ns)
+        result = hold_auction(self.matcher, market, kind, reference, low, high)
+        if must_uncross and market.book.is_crossed():
+            rest = hold_auction(self.matcher, market, kind, reference, 0, 0)
+            result = AuctionResult(rest.price_e4, result.quantity + rest.quantity, rest.imbalance)
+        return result
+
+    def _resume(self, guard: Guard, kind: int, cause: int, result: AuctionResult) -> None:
+        """Continuous trading begins (again): what the auction left acts in the order in which it came."""
+        market = guard.market
+        matcher = self.matcher
+        end_auction_only(matcher, market, kind)
+        self._settle_prints(guard)
+        self.refresh(guard, cause, result)
+        if not market.trading:
+            return
+        waiting: list[Order] = []
+        kept: list[Order] = []
+        for order in market.queue:
+            if order.limit_price is None and not _is_auction_only(order):
+                waiting.append(order)
+            else:
+                kept.append(order)
+        market.queue = kept
+        for order in waiting:
+            order.place = 0
+            del matcher.live[order.key]
+            matcher.arrive(market, order)
+        if matcher.triggered:
+            matcher.work_off(market)
+        matcher.quotes_changed(market)
+
+    def _settle_prints(self, guard: Guard) -> None:
+        """Prints of an auction make the reference by their own way, not as trades of continuous trading."""
+        market = guard.market
+        if market.print_count:
+            guard.short_sale.on_trade(market.print_low, guard.prior_close_e4, self.clock_ns)
+            market.print_count = 0
+            market.print_sum = 0
+            market.print_low = 0
+
+    def _reference(self, guard: Guard) -> int:
+        """The price that an auction should be near: the middle of the national best, else the last print or close."""
+        midpoint = self._midpoint(guard.market)
+        if midpoint:
+            return midpoint
+        return guard.market.last_price if guard.market.last_price else guard.prior_close_e4
+
+    def _midpoint(self, market: Market) -> int:
+        """The middle of the national best bid and ask, 0 when it has not both, or they are crossed."""
+        bid = market.street.bid_price
+        ask = market.street.ask_price
+        if bid is None or ask is None or bid <= 0 or ask < bid:
+            return 0
+        return (bid + ask) // 2
+
+
+def _is_auction_only(order: Order) -> bool:
+    """Whether an order is for one auction and nothing else."""
+    return order.time_in_force in (TIME_IN_FORCE_OPG, TIME_IN_FORCE_CLS)

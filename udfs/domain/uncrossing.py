@@ -1,0 +1,140 @@
+"""Holding an auction in a market: the orders of the book and of the queue meet at one price.
+
+Ordering: market orders first, then better prices, then time. Self-trade prevention does not reach auctions.
+Invariants: everything trades at the price of auction.uncross and in its quantity; afterwards nothing of an order that
+was only for this auction is left.
+Complexity: O(n log n) in the orders that take part.
+"""
+
+from typing import Final
+
+from schemas.messages.enums import (
+    ORDER_TYPE_LIMIT,
+    ORDER_TYPE_STOP_LIMIT,
+    REASON_CODE_MATCH_AUCTION_UNFILLED,
+    TIME_IN_FORCE_CLS,
+    TIME_IN_FORCE_OPG,
+)
+from udfs.domain.auction import AuctionResult, uncross
+from udfs.domain.book import BookSide, InvariantViolation, Order
+from udfs.domain.filling import Filler
+from udfs.domain.market import Market
+
+OPENING: Final = 1
+CLOSING: Final = 2
+REOPENING: Final = 3
+
+_MARKET_ORDER: Final = 0
+_LIMIT_ORDER: Final = 1
+
+
+def is_for(order: Order, kind: int) -> bool:
+    """Whether a queued order takes part: on-open and on-close orders in their own auction, others in any."""
+    if order.time_in_force == TIME_IN_FORCE_OPG:
+        return kind == OPENING
+    if order.time_in_force == TIME_IN_FORCE_CLS:
+        return kind == CLOSING
+    return True
+
+
+def _is_limit(order: Order) -> bool:
+    return order.order_type in (ORDER_TYPE_LIMIT, ORDER_TYPE_STOP_LIMIT)
+
+
+def hold_auction(filler: Filler, market: Market, kind: int, reference: int, low: int, high: int) -> AuctionResult:
+    """Hold an auction while continuous trading is off; fills are reported, the queue keeps what was not filled.
+
+    reference, low, high: as auction.uncross takes them, in 1/10,000 of the currency, 0 for none.
+    """
+    bids: dict[int, int] = {}
+    asks: dict[int, int] = {}
+    market_buy = 0
+    market_sell = 0
+    _add_levels(bids, market.book.bids)
+    _add_levels(asks, market.book.asks)
+    for order in market.queue:
+        if not is_for(order, kind):
+            continue
+        leaves = order.quantity - order.cum_quantity
+        if _is_limit(order):
+            levels = bids if order.is_buy else asks
+            levels[order.worst_price] = levels.get(order.worst_price, 0) + leaves
+        elif order.is_buy:
+            market_buy += leaves
+        else:
+            market_sell += leaves
+    result = uncross(
+        [(price, bids[price]) for price in sorted(bids, reverse=True)],
+        [(price, asks[price]) for price in sorted(asks)],
+        market_buy,
+        market_sell,
+        reference,
+        low,
+        high,
+        market.tick_e4,
+    )
+    if result.quantity > 0:
+        _fill(filler, market, kind, result.price_e4, result.quantity)
+    return result
+
+
+def end_auction_only(filler: Filler, market: Market, kind: int) -> None:
+    """End the orders that were for the auction that is over, and take filled ones out of the queue."""
+    queue: list[Order] = []
+    for order in market.queue:
+        if order.cum_quantity == order.quantity:
+            continue
+        if order.time_in_force in (TIME_IN_FORCE_OPG, TIME_IN_FORCE_CLS) and is_for(order, kind):
+            filler.end_queued(order, REASON_CODE_MATCH_AUCTION_UNFILLED)
+        else:
+            queue.append(order)
+    market.queue = queue
+
+
+def _add_levels(into: dict[int, int], side: BookSide) -> None:
+    for price, level in side.levels.items():
+        if level.count > 0:
+            into[price] = level.quantity
+
+
+def _fill(filler: Filler, market: Market, kind: int, price: int, quantity: int) -> None:
+    """Fill buys with sells, each in its priority, until the auction's quantity is done."""
+    buys = _in_priority(market, kind, True, price)
+    sells = _in_priority(market, kind, False, price)
+    buy_at = 0
+    sell_at = 0
+    while quantity > 0:
+        if buy_at >= len(buys) or sell_at >= len(sells):
+            raise InvariantViolation(f"the auction of {market.symbol} has fewer shares than its price was made from")
+        buy = buys[buy_at]
+        sell = sells[sell_at]
+        part = buy.quantity - buy.cum_quantity
+        if sell.quantity - sell.cum_quantity < part:
+            part = sell.quantity - sell.cum_quantity
+        if part > quantity:
+            part = quantity
+        filler.auctioned(market, buy, sell, part, price)
+        quantity -= part
+        if buy.cum_quantity == buy.quantity:
+            buy_at += 1
+        if sell.cum_quantity == sell.quantity:
+            sell_at += 1
+
+
+def _in_priority(market: Market, kind: int, is_buy: bool, price: int) -> list[Order]:
+    """The orders of one side that may trade at the auction's price, those that come first at the front."""
+    found: list[tuple[int, int, int, Order]] = []
+    side = market.book.bids if is_buy else market.book.asks
+    candidates = side.orders()
+    for order in market.queue:
+        if order.is_buy == is_buy and is_for(order, kind):
+            candidates.append(order)
+    for order in candidates:
+        if not _is_limit(order):
+            found.append((_MARKET_ORDER, 0, order.rank, order))
+        elif order.worst_price >= price if is_buy else order.worst_price <= price:
+            signed = -order.worst_price if is_buy else order.worst_price
+            found.append((_LIMIT_ORDER, signed, order.rank, order))
+    # Ranks are unique, so orders themselves are never compared.
+    found.sort()
+    return [entry[3] for entry in found]
