@@ -62,6 +62,7 @@ COMMANDS: Final[dict[str, dict[str, _Mount]]] = {
     },
     _TRIALS: {
         "demo": _Mount("jobs.demo", "demo", "Play a market day through the whole system."),
+        "match": _Mount("jobs.cli_match", "match", "Run order commands through the matching engine, without a cluster."),
         "bench": _Mount("jobs.bench", "bench", "Measure throughput and latency."),
     },
 }

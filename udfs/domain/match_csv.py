@@ -213,6 +213,16 @@ class BareDesk:
         self.rejected: int = 0
         self.malformed: int = 0
 
+    def take_lines(self) -> list[str]:
+        """The lines since the last call."""
+        lines = self.reporter.lines
+        self.reporter.lines = []
+        return lines
+
+    def summary(self) -> tuple[int, int, int, int, int]:
+        """Commands, trades, rejected, malformed, and orders that are open now."""
+        return self.commands, self.reporter.trades, self.rejected, self.malformed, len(self.matcher.live)
+
     def apply(self, row: list[str]) -> None:
         """Apply one row of `COMMAND_HEADER`'s fields."""
         self.commands += 1
