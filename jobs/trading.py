@@ -6,7 +6,7 @@
 4. Write everything to Kafka in one transaction a checkpoint.
 
 Inputs: orders, reference-data, controls, nbbo (uncommitted), order-outcomes (committed: only a final fill moves money).
-Outputs: order-events, trade-events, risk-events, routing-decisions, order-outcomes, dead-letter.
+Outputs: order-events, trade-events, risk-events, routing-decisions, market-status, order-outcomes, dead-letter.
 Keys: account shard in 2, symbol shard in 3 (udfs.domain.sharding). The numbers of shards are part of the operators' uids,
 because state cannot move between shards: changing one means starting from an empty state.
 State: journal and snapshot of each shard's engine (udfs.operators.run_shard).
@@ -44,7 +44,15 @@ from udfs.operators.run_shard import FORWARD_TAG, OUTPUT_TYPE, RunShard, Stage
 from udfs.operators.spread_keys import shard_key
 
 NAME: Final = "trading"
-OUTPUTS: Final = ("order-events", "trade-events", "risk-events", "routing-decisions", "order-outcomes", "dead-letter")
+OUTPUTS: Final = (
+    "order-events",
+    "trade-events",
+    "risk-events",
+    "routing-decisions",
+    "market-status",
+    "order-outcomes",
+    "dead-letter",
+)
 SCHEMAS: Final = (*OUTPUTS, "orders", "nbbo", "reference-data", "controls")
 
 
@@ -112,6 +120,8 @@ def build(config: Config, env: Environments) -> StatementSet:
             (sources.CONTROLS, "controls_by_symbol"),
             (sources.NBBO, "nbbo_by_symbol"),
             (sources.FORWARD, "frames_by_symbol"),
+            # Last, because Flink numbers the sources in this order, and their offsets in a savepoint go by the number.
+            (sources.REFERENCE, "reference_by_symbol"),
         ],
         settings.window_ms,
     )
@@ -119,7 +129,11 @@ def build(config: Config, env: Environments) -> StatementSet:
         name="route_and_match",
         new_engine=partial(MatchShard, shards=settings.symbol_shards, schema_ids=ids),
         receive=sources.FORWARD,
-        resolution=resolution(config, ids, {sources.CONTROLS: "controls", sources.NBBO: "nbbo"}),
+        resolution=resolution(
+            config,
+            ids,
+            {sources.REFERENCE: "reference-data", sources.CONTROLS: "controls", sources.NBBO: "nbbo"},
+        ),
     )
     matched = (
         by_symbol.key_by(shard_key(settings.symbol_shards), key_type=Types.INT())
@@ -149,6 +163,7 @@ def _create_inputs(env: Environments, settings: TradingConfig) -> None:
         account_shard_of_key=shard_sql(key, settings.account_shards),
         account_shard_of_reference=shard_sql("SUBSTRING(record_key FROM 9)", settings.account_shards),
         symbol_shard_of_key=shard_sql(key, settings.symbol_shards),
+        symbol_shard_of_reference=shard_sql("SUBSTRING(record_key FROM 12)", settings.symbol_shards),
         all_account_shards=every(settings.account_shards),
         all_symbol_shards=every(settings.symbol_shards),
         reference_price_window=f"{settings.reference_price_window_ms / 1000:.3f}",

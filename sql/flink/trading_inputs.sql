@@ -16,7 +16,17 @@ FROM reference_source CROSS JOIN UNNEST(
     CASE WHEN record_key LIKE 'account:%' THEN ARRAY[${account_shard_of_reference}] ELSE ${all_account_shards} END
 ) AS place (shard)
 ----
--- Controls and the clock go to every shard of both stages. The match stage needs no reference data: frames carry it.
+-- To the match stage: an instrument goes to its symbol's shard, sessions and the end of the snapshot go to all, accounts to
+-- none. One scan again. What has no bytes or another key is left out: the risk stage answers for it.
+CREATE TEMPORARY VIEW reference_by_symbol AS
+SELECT place.shard AS shard, payload, `position`, kafka_time, PROCTIME() AS processed
+FROM reference_source CROSS JOIN UNNEST(
+    CASE WHEN record_key LIKE 'instrument:%' THEN ARRAY[${symbol_shard_of_reference}] ELSE ${all_symbol_shards} END
+) AS place (shard)
+WHERE payload IS NOT NULL
+    AND (record_key LIKE 'instrument:%' OR record_key LIKE 'session:%' OR record_key = 'snapshot-end')
+----
+-- Controls and the clock go to every shard of both stages.
 CREATE TEMPORARY VIEW controls_by_account AS
 SELECT place.shard AS shard, COALESCE(payload, X'') AS payload, `position`, kafka_time, PROCTIME() AS processed
 FROM controls_source CROSS JOIN UNNEST(
