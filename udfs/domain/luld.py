@@ -28,7 +28,7 @@ Complexity: constant for quotes; each trade enters and leaves the window once; m
 
 from typing import Final
 
-from udfs.domain.luld_tables import BandTerms, band_terms, band_width
+from udfs.domain.luld_tables import BandTerms, BandWidth, band_terms, band_width
 from udfs.domain.rules import NEVER_NS
 from udfs.domain.state_codec import StateReader, StateWriter
 from udfs.domain.trade_window import TradeWindow
@@ -37,8 +37,6 @@ NORMAL: Final = 0
 LIMIT_STATE: Final = 1
 STRADDLE: Final = 2
 PAUSED: Final = 3
-
-CENT_E4: Final = 100
 
 AT_LOWER: Final = -1
 AT_UPPER: Final = 1
@@ -56,11 +54,13 @@ class PriceBands:
         "_ask_e4",
         "_bid_e4",
         "_close_ns",
+        "_deadline_ns",
         "_limit_ends_ns",
         "_limit_side",
         "_open_ns",
         "_pending",
         "_reference_since_ns",
+        "_row",
         "_suspended",
         "_terms",
         "_time_ns",
@@ -83,6 +83,10 @@ class PriceBands:
         self.prior_close_e4 = prior_close_e4
         self.changed: bool = False
         self._terms: BandTerms | None = None
+        # The row of the table of widths that holds, once there is a price to find it by.
+        self._row: BandWidth | None = None
+        # The next moment at which something happens by itself.
+        self._deadline_ns: int = NEVER_NS
         self._open_ns: int = 0
         self._close_ns: int = 0
         self._time_ns: int = 0
@@ -114,11 +118,13 @@ class PriceBands:
         self.tier = tier
         self.leverage = leverage
         self.prior_close_e4 = prior_close_e4
+        self._find_row()
         if tier == 0:
             self._drop_plan()
         elif self.reference_e4 > 0 and self._applies() and not self._frozen():
             self._set_bands()
             self._look_at_quote()
+        self._schedule()
 
     def begin_session(self, open_ns: int, close_ns: int) -> None:
         """A new session: everything starts anew. The same opening again only moves the close."""
@@ -129,11 +135,14 @@ class PriceBands:
             elif self._to_close and self.pause_ends_ns != close_ns:
                 self.pause_ends_ns = close_ns
                 self.changed = True
+            self._schedule()
             return
         self._drop_plan()
         self._open_ns = open_ns
         self._close_ns = close_ns
         self._terms = band_terms(open_ns)
+        self._find_row()
+        self._schedule()
 
     def open_price(self, price_e4: int, time_ns: int) -> None:
         """The reference at the opening: the auction's price, or else the quote's midpoint; 0 takes the prior close."""
@@ -143,6 +152,7 @@ class PriceBands:
         if price_e4 > 0 and self._applies() and not self._frozen():
             self._adopt(price_e4)
             self._look_at_quote()
+            self._schedule()
 
     def on_trades(self, price_sum: int, count: int, time_ns: int) -> None:
         """Eligible trades: how many, and the sum of their prices e4."""
@@ -151,32 +161,34 @@ class PriceBands:
             return
         self._trades.add(price_sum, count, self._time_ns)
         self._update_reference()
+        self._schedule()
 
     def on_quote(self, national_bid_e4: int, national_ask_e4: int, time_ns: int) -> None:
         """The national best bid and ask, 0 for none: may begin or end a limit or straddle state."""
         self.advance(time_ns)
+        if national_bid_e4 == self._bid_e4 and national_ask_e4 == self._ask_e4:
+            return
         self._bid_e4 = national_bid_e4
         self._ask_e4 = national_ask_e4
-        self._look_at_quote()
+        if self._look_at_quote():
+            self._schedule()
 
     def advance(self, time_ns: int) -> None:
         """Meet the deadlines up to a time, each at its own."""
         if time_ns < self._time_ns:
             return
-        deadline = self._own_deadline_ns()
-        while deadline <= time_ns:
-            if deadline > self._time_ns:
-                self._time_ns = deadline
+        while self._deadline_ns <= time_ns:
+            if self._deadline_ns > self._time_ns:
+                self._time_ns = self._deadline_ns
             self._meet()
-            deadline = self._own_deadline_ns()
+            self._schedule()
         self._time_ns = time_ns
 
     def next_deadline_ns(self) -> int:
         """When `advance` (or the reopening) is due next; NEVER_NS when nothing is under way."""
-        deadline = self._own_deadline_ns()
-        if self.state == PAUSED and not self._to_close and self.pause_ends_ns < deadline:
+        if self.state == PAUSED and not self._to_close and self.pause_ends_ns < self._deadline_ns:
             return self.pause_ends_ns
-        return deadline
+        return self._deadline_ns
 
     def reopening_due(self, time_ns: int) -> bool:
         """Whether the pause is over and the reopening auction is to be held; never when the closing auction ends it."""
@@ -191,6 +203,7 @@ class PriceBands:
         self.advance(time_ns)
         if self._applies() and self.state != PAUSED:
             self._pause()
+            self._schedule()
 
     def extend(self, time_ns: int) -> None:
         """The reopening auction could not be held: another pause follows the one that has ended."""
@@ -199,6 +212,7 @@ class PriceBands:
         if terms is not None and self.state == PAUSED and not self._to_close:
             begin = self.pause_ends_ns if self.pause_ends_ns > self._time_ns else self._time_ns
             self._pause_until(begin + terms.pause_ns)
+            self._schedule()
 
     def suspend(self, time_ns: int) -> None:
         """Another halt takes over (regulatory or market-wide): no limit state, no pause until `reopened`."""
@@ -212,6 +226,7 @@ class PriceBands:
         self._limit_ends_ns = 0
         self._pending = False
         self._suspended = True
+        self._schedule()
 
     def reopened(self, price_e4: int, time_ns: int) -> None:
         """Trading resumes after a pause or halt: at the auction's price, or 0 to keep the reference there was."""
@@ -231,6 +246,7 @@ class PriceBands:
             reference = price_e4 if price_e4 > 0 else self.reference_e4
             if reference > 0:
                 self._adopt(reference)
+        self._schedule()
 
     def _applies(self) -> bool:
         """Whether the plan covers the symbol at this moment."""
@@ -240,33 +256,29 @@ class PriceBands:
         """Whether the bands may not move now."""
         return self.state == LIMIT_STATE or self.state == PAUSED or self._suspended
 
-    def _own_deadline_ns(self) -> int:
-        """The next moment at which something happens by itself."""
+    def _find_row(self) -> None:
+        """Find the width of the bands; the reference decides where there was no prior close."""
+        basis = self.prior_close_e4 if self.prior_close_e4 > 0 else self.reference_e4
+        self._row = band_width(self.tier, basis, self._open_ns)
+
+    def _schedule(self) -> None:
+        """Find the next moment at which something happens by itself; whoever changes a part of it calls this."""
         terms = self._terms
+        self._deadline_ns = NEVER_NS
         if self.tier == 0 or terms is None or self._time_ns >= self._close_ns:
-            return NEVER_NS
+            return
         if self.reference_e4 == 0 and self.state == NORMAL:
-            return NEVER_NS
+            return
         deadline = self._close_ns
+        if self._row is not None:
+            deadline = self._row.next_edge_ns(self._time_ns, self._open_ns, self._close_ns)
         if self.state == LIMIT_STATE and self._limit_ends_ns < deadline:
             deadline = self._limit_ends_ns
         if self.state == PAUSED and not self._to_close and self._close_ns - terms.no_reopening_ns < deadline:
             deadline = self._close_ns - terms.no_reopening_ns
         if self._pending and not self._frozen() and self._reference_since_ns + terms.reference_life_ns < deadline:
             deadline = self._reference_since_ns + terms.reference_life_ns
-        edge = self._next_edge_ns()
-        return edge if edge < deadline else deadline
-
-    def _next_edge_ns(self) -> int:
-        """When the width of the bands changes next."""
-        row = band_width(self.tier, self._basis_e4(), self._open_ns)
-        if row is None:
-            return NEVER_NS
-        if row.double_after_open_ns and self._time_ns < self._open_ns + row.double_after_open_ns:
-            return self._open_ns + row.double_after_open_ns
-        if row.double_before_close_ns and self._time_ns < self._close_ns - row.double_before_close_ns:
-            return self._close_ns - row.double_before_close_ns
-        return NEVER_NS
+        self._deadline_ns = deadline
 
     def _meet(self) -> None:
         """Do what is due at the present time."""
@@ -309,15 +321,13 @@ class PriceBands:
         self.pause_ends_ns = self._close_ns if self._to_close else end_ns
         self.changed = True
 
-    def _basis_e4(self) -> int:
-        """The price that decides the percentage: the prior close, or the reference where there was no close."""
-        return self.prior_close_e4 if self.prior_close_e4 > 0 else self.reference_e4
-
     def _adopt(self, price_e4: int) -> None:
         """A new reference, from now on."""
         if price_e4 != self.reference_e4:
             self.changed = True
         self.reference_e4 = price_e4
+        if self.prior_close_e4 <= 0:
+            self._find_row()
         self._reference_since_ns = self._time_ns
         self._pending = False
         self._set_bands()
@@ -326,29 +336,12 @@ class PriceBands:
         """Compute the bands from the reference and the time of day."""
         lower = 0
         upper = 0
-        reference = self.reference_e4
-        row = band_width(self.tier, self._basis_e4(), self._open_ns)
-        if row is not None and reference > 0:
-            factor = 1
-            if self.tier == 2 and self.leverage != 0:
-                factor = abs(self.leverage)
-            time_ns = self._time_ns
-            if (
-                time_ns < self._open_ns + row.double_after_open_ns
-                or time_ns >= self._close_ns - row.double_before_close_ns
-            ):
+        row = self._row
+        if row is not None and self.reference_e4 > 0:
+            factor = abs(self.leverage) if self.tier == 2 and self.leverage != 0 else 1
+            if row.is_doubled(self._time_ns, self._open_ns, self._close_ns):
                 factor *= 2
-            # In 1/10,000 of a price unit, so that nothing is rounded before the cent.
-            width = reference * row.basis_points * factor
-            if row.amount_e4 and row.amount_e4 * factor * 10_000 < width:
-                width = row.amount_e4 * factor * 10_000
-            unit = 10_000 * CENT_E4
-            upper = (reference * 10_000 + width + unit // 2) // unit * CENT_E4
-            lower = (reference * 10_000 - width + unit // 2) // unit * CENT_E4
-            if upper < CENT_E4:
-                upper = CENT_E4
-            if lower < 0:
-                lower = 0
+            lower, upper = row.bands(self.reference_e4, factor)
         if lower != self.lower_e4 or upper != self.upper_e4:
             self.lower_e4 = lower
             self.upper_e4 = upper
@@ -388,15 +381,15 @@ class PriceBands:
             return AT_UPPER
         return 0
 
-    def _look_at_quote(self) -> None:
-        """Begin or end a limit or straddle state, as the last quote says."""
-        if not self._applies() or self._suspended or self.state == PAUSED or self.upper_e4 == 0:
-            return
+    def _look_at_quote(self) -> bool:
+        """Begin or end a limit or straddle state, as the last quote says; returns whether it did."""
         terms = self._terms
-        if terms is None:
-            return
+        if terms is None or not self._applies() or self._suspended or self.state == PAUSED or self.upper_e4 == 0:
+            return False
+        left = False
         side = self._limit_side_of_quote()
         if self.state == LIMIT_STATE and side != self._limit_side:
+            left = True
             self.state = NORMAL
             self.changed = True
             self._limit_side = 0
@@ -407,19 +400,21 @@ class PriceBands:
             self._adopt(trades.mean_e4() if trades.count else self.reference_e4)
             side = self._limit_side_of_quote()
         if self.state == LIMIT_STATE:
-            return
+            return False
         if side != 0:
             self.state = LIMIT_STATE
             self._limit_side = side
             self._limit_ends_ns = self._time_ns + terms.limit_state_ns
             self._pending = False
             self.changed = True
-            return
+            return True
         outside = 0 < self._bid_e4 < self.lower_e4 or self._ask_e4 > self.upper_e4
         state = STRADDLE if outside else NORMAL
-        if state != self.state:
-            self.state = state
-            self.changed = True
+        if state == self.state:
+            return left
+        self.state = state
+        self.changed = True
+        return True
 
     def write(self, out: StateWriter) -> None:
         """Put the state into a snapshot."""
@@ -473,3 +468,5 @@ class PriceBands:
         self._suspended = reader.take_flag()
         self._pending = reader.take_flag()
         self._trades.read(reader)
+        self._find_row()
+        self._schedule()

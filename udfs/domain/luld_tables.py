@@ -16,6 +16,7 @@ _AMENDED: Final = "LULD Plan, Amendment 18 (83 FR 66464), in force from 2020-02-
 _PLAN_FROM_NS: Final = instant_ns("2013-04-08T00:00:00-04:00")
 _AMENDED_FROM_NS: Final = instant_ns("2020-02-24T00:00:00-05:00")
 _SECOND_NS: Final = 1_000_000_000
+CENT_E4: Final = 100
 
 
 class BandTerms:
@@ -88,6 +89,29 @@ class BandWidth:
         self.double_after_open_ns = double_after_open_ns
         self.double_before_close_ns = double_before_close_ns
         self.source = source
+
+    def is_doubled(self, time_ns: int, open_ns: int, close_ns: int) -> bool:
+        """Whether the distance is doubled at a time of a session."""
+        return time_ns < open_ns + self.double_after_open_ns or time_ns >= close_ns - self.double_before_close_ns
+
+    def next_edge_ns(self, time_ns: int, open_ns: int, close_ns: int) -> int:
+        """When doubling begins or ends next, at the latest the close."""
+        if self.double_after_open_ns and time_ns < open_ns + self.double_after_open_ns:
+            return min(open_ns + self.double_after_open_ns, close_ns)
+        if time_ns < close_ns - self.double_before_close_ns:
+            return close_ns - self.double_before_close_ns
+        return close_ns
+
+    def bands(self, reference_e4: int, factor: int) -> tuple[int, int]:
+        """Lower (0: none) and upper band around a reference, rounded to the cent, half a cent up."""
+        # In 1/10,000 of a price unit, so that nothing is rounded before the cent.
+        width = reference_e4 * self.basis_points * factor
+        if self.amount_e4 and self.amount_e4 * factor * 10_000 < width:
+            width = self.amount_e4 * factor * 10_000
+        cent = 10_000 * CENT_E4
+        lower = (reference_e4 * 10_000 - width + cent // 2) // cent * CENT_E4
+        upper = (reference_e4 * 10_000 + width + cent // 2) // cent * CENT_E4
+        return max(lower, 0), max(upper, CENT_E4)
 
 
 BAND_TERMS: Final[list[BandTerms]] = [
