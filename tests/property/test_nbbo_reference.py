@@ -119,6 +119,33 @@ def quote_line(rng: random.Random, letters: list[bytes], time_ms: int) -> tuple[
     return line, Line(time_ms * 1_000_000, EXCHANGES[letter], says_bid, says_ask, trusted, False)
 
 
+def trade_line(rng: random.Random, time_ms: int) -> tuple[bytes, int | None]:
+    """A random trade in 2013, and its price when it may set the last price."""
+    price, size = 1_000 + rng.randint(-4, 4), rng.choice([1, 99, 100, 100, 100, 250])
+    condition, suspicious = rng.choice([b"1", b"1", b"1", b"2000", b"80000001"]), rng.random() < 0.1
+    eligible = condition == b"1" and not suspicious and size >= 100
+    return b"%d,%d,%d,D,%s,%d" % (time_ms, price, size, condition, suspicious), price if eligible else None
+
+
+def frame_of(kind: int, feed: str, sequence: int, line: bytes, source: str = "simulator") -> bytes:
+    """A raw feed record of IBM, at 1970."""
+    return raw_feed.encode_fields(1, source, kind, feed, sequence, "IBM", 0, line)
+
+
+def random_frames(rng: random.Random, count: int, feeds: int = 1) -> list[bytes]:
+    """Quotes and trades in time; some sequences repeat."""
+    frames = []
+    for sequence in range(1, count + 1):
+        number = sequence if feeds == 1 or rng.random() < 0.9 else max(1, sequence - 2)
+        if rng.random() < 0.3:
+            line, _ = trade_line(rng, 1_000 + sequence * 37)
+            frames.append(frame_of(enums.FEED_FORMAT_LEAN_TRADE, f"t{sequence % feeds}", number, line))
+        else:
+            line, _ = quote_line(rng, [b"N", b"Q", b"P"], 1_000 + sequence * 37)
+            frames.append(frame_of(enums.FEED_FORMAT_LEAN_QUOTE, f"q{sequence % feeds}", number, line))
+    return frames
+
+
 def check(published: nbbo.Nbbo, history: list[Line], limits: MarketLimits, context: str) -> None:
     """The shard's NBBO says what the reference says."""
     best_bid, best_ask, quotes = reference(history, limits)
@@ -164,30 +191,71 @@ def test_nbbo_on_random_quotes_equals_the_scan_of_history(best_quotes: bool) -> 
     assert published_total > 4_000
 
 
+def trades_of(record: nbbo.Nbbo) -> tuple[int | None, int | None, int | None, int | None]:
+    return record.trade_high, record.trade_low, record.trade_count, record.trade_price_sum
+
+
+def test_nbbo_carries_each_eligible_trade_once_however_records_are_batched() -> None:
+    published_total = 0
+    for seed in range(100):
+        rng = random.Random(seed)
+        shard = MarketShard(0, 1, SCHEMA_IDS, MarketLimits())
+        since: list[int] = []
+        last: int | None = None
+        for sequence in range(1, 120):
+            time_ms = 1_000 + sequence * 37
+            if rng.random() < 0.4:
+                payload, price = trade_line(rng, time_ms)
+                last = last if price is None else price
+                since += [] if price is None else [price]
+                shard.apply(1, frame_of(enums.FEED_FORMAT_LEAN_TRADE, "t", sequence, payload), 0, sequence, 0)
+            else:
+                payload, _ = quote_line(rng, [b"N", b"Q"], time_ms)
+                shard.apply(1, frame_of(enums.FEED_FORMAT_LEAN_QUOTE, "q", sequence, payload), 0, sequence, 0)
+            if rng.random() < 0.6:
+                continue
+            shard.flush()
+            records = [nbbo.decode(value, 3) for value in shard.outbox.nbbo.values]
+            shard.outbox.clear()
+            context = f"seed {seed} record {sequence}"
+            assert records or not since, context
+            for record in records:
+                told = (max(since), min(since), len(since), sum(since)) if since else (None,) * 4
+                assert (trades_of(record), record.last_price) == (told, last), context
+                published_total += 1
+            since = []
+    assert published_total > 2_000
+
+
 def test_nbbo_states_do_not_depend_on_how_records_are_batched() -> None:
     for seed in range(40):
         rng = random.Random(seed)
-        frames = []
-        for sequence in range(1, 80):
-            payload, _ = quote_line(rng, [b"N", b"Q", b"P"], 1_000 + sequence * 37)
-            frames.append(
-                raw_feed.encode_fields(1, "simulator", enums.FEED_FORMAT_LEAN_QUOTE, "f", sequence, "IBM", 0, payload)
-            )
         by_one, by_batch = (MarketShard(0, 1, SCHEMA_IDS, MarketLimits()) for _ in range(2))
-        for offset, frame in enumerate(frames):
+        for offset, frame in enumerate(random_frames(rng, 80)):
             by_one.apply(1, frame, 0, offset, 0)
             by_one.flush()
             by_batch.apply(1, frame, 0, offset, 0)
             if rng.random() < 0.2:
                 by_batch.flush()
         by_batch.flush()
-        every_state = {nbbo.decode(v).event_id: v for v in by_one.outbox.nbbo.values}
-        conflated = {nbbo.decode(v).event_id: v for v in by_batch.outbox.nbbo.values}
+        every_state = [nbbo.decode(v) for v in by_one.outbox.nbbo.values]
+        conflated = [nbbo.decode(v) for v in by_batch.outbox.nbbo.values]
         assert len(conflated) < len(every_state)
-        for event_id, value in conflated.items():
+        before = 0
+        for record in conflated:
+            part = [state for state in every_state if before < state.sequence <= record.sequence and state.trade_count]
+            high = max((state.trade_high for state in part if state.trade_high is not None), default=None)
+            low = min((state.trade_low for state in part if state.trade_low is not None), default=None)
+            count, total = sum(s.trade_count or 0 for s in part), sum(s.trade_price_sum or 0 for s in part)
+            assert trades_of(record) == (high, low, count or None, total or None), f"seed {seed} {record.event_id}"
             # A state that came back to what was published before is not published again one by one.
-            if event_id in every_state:
-                assert value == every_state[event_id], f"seed {seed} {event_id}"
+            for state in every_state:
+                if state.sequence == record.sequence:
+                    told = nbbo.to_dict(state) | {
+                        key: value for key, value in nbbo.to_dict(record).items() if "trade" in key
+                    }
+                    assert told == nbbo.to_dict(record), f"seed {seed} {record.event_id}"
+            before = record.sequence
         assert by_one.outbox.market_data.values == by_batch.outbox.market_data.values
         assert by_one.snapshot() == by_batch.snapshot()
 
@@ -197,12 +265,7 @@ def test_snapshot_at_a_random_cut_continues_with_identical_output() -> None:
         rng = random.Random(seed)
         whole, cut = (MarketShard(0, 1, SCHEMA_IDS, MarketLimits()) for _ in range(2))
         at = rng.randint(0, 59)
-        for sequence in range(1, 61):
-            payload, _ = quote_line(rng, [b"N", b"Q", b"P"], 1_000 + sequence * 37)
-            number = sequence if rng.random() < 0.9 else max(1, sequence - 2)
-            frame = raw_feed.encode_fields(
-                1, "lean", enums.FEED_FORMAT_LEAN_QUOTE, f"f{seed % 3}", number, "IBM", 0, payload
-            )
+        for sequence, frame in enumerate(random_frames(rng, 60, feeds=3), start=1):
             if sequence == at:
                 saved = cut.snapshot()
                 # What was published before the cut is the uninterrupted run's too.

@@ -1,5 +1,8 @@
 """The market data engine: golden tables of refusals and of what one line does."""
 
+import base64
+from pathlib import Path
+
 import pytest
 
 from schemas.messages import dead_letter, market_data, nbbo, raw_feed
@@ -14,6 +17,7 @@ from udfs.domain.normalise import MarketLimits
 from udfs.domain.sharding import shard_of
 from udfs.domain.state_codec import StateError
 
+GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 SCHEMA_IDS = {"raw-feed": 11, "market-data": 12, "nbbo": 13, "dead-letter": 14}
 BASE = 1_381_118_400_000_000_000
 QUOTE = FEED_FORMAT_LEAN_QUOTE
@@ -207,18 +211,83 @@ def test_suspicious_and_not_firm_quotes_are_events_but_do_not_set_the_nbbo() -> 
     assert (bench.counted("suspicious"), bench.counted("not_firm")) == (1, 1)
 
 
-def test_trade_sets_the_last_price_only_when_it_is_eligible() -> None:
+ELIGIBLE = [
+    # sale condition, suspicious, size, eligible
+    (b"1", 0, 100, True),  # regular
+    (b"20000020", 0, 100, True),
+    (b"2000", 0, 100, False),  # extended hours
+    (b"20100200", 0, 100, False),  # average price
+    (b"80000001", 0, 100, False),  # odd lot by its condition
+    (b"80000001", 0, 50, False),
+    (b"1", 0, 99, False),  # odd lot by its size
+    (b"1", 1, 100, False),  # suspicious
+]
+
+
+@pytest.mark.parametrize(("condition", "suspicious", "size", "eligible"), ELIGIBLE)
+def test_trade_counts_only_when_it_is_eligible(condition: bytes, suspicious: int, size: int, eligible: bool) -> None:
     bench = Bench()
-    conditions = [(b"1", 0), (b"20000020", 0), (b"2000", 0), (b"20100200", 0), (b"80000001", 0), (b"1", 1)]
-    last_prices = []
-    for i, (condition, suspicious) in enumerate(conditions, start=1):
-        bench.line(b"34200000,%d,50,D,%s,%d" % (1_000_000 + i, condition, suspicious), TRADE)
-        event = bench.events()[-1]
-        assert (event.last_price, event.volume, event.exchange) == (1_000_000 + i, 50, "FINR")
-        assert (event.sale_condition, event.suspicious) == (condition.decode(), bool(suspicious))
-        best = bench.nbbo()
-        last_prices.append(best.last_price if best else None)
-    assert last_prices == [1_000_001, 1_000_002, None, None, None, None]
+    bench.line(b"34200000,1000000,%d,D,%s,%d" % (size, condition, suspicious), TRADE)
+    (event,) = bench.events()
+    assert (event.last_price, event.volume, event.exchange) == (1_000_000, size, "FINR")
+    assert (event.sale_condition, event.suspicious) == (condition.decode(), bool(suspicious))
+    best = bench.nbbo()
+    assert (best is not None) == eligible
+    if best is not None:
+        assert (best.last_price, best.trade_count, best.trade_price_sum) == (1_000_000, 1, 1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("price", "base", "round_lot"),
+    [
+        (2_500_001, BASE, 100),  # 2013: before the tiers
+        (2_500_000, 1_767_225_600_000_000_000, 100),  # 2026-01-01
+        (2_500_001, 1_767_225_600_000_000_000, 40),
+        (10_000_001, 1_767_225_600_000_000_000, 10),
+        (100_000_001, 1_767_225_600_000_000_000, 1),
+    ],
+)
+def test_round_lot_of_a_trade_goes_by_its_price_and_day(price: int, base: int, round_lot: int) -> None:
+    for size, eligible in ((round_lot, True), (round_lot - 1, False)):
+        if size == 0:
+            continue
+        bench = Bench()
+        bench.line(b"34200000,%d,%d,N,1,0" % (price, size), TRADE, base=base)
+        assert (bench.nbbo() is not None) == eligible, size
+
+
+def test_nbbo_carries_the_eligible_trades_since_the_one_before() -> None:
+    bench = Bench()
+    bench.line(b"34200000,1000000,100,1000300,100,N,1,0")
+    quiet = bench.nbbo()
+    assert quiet is not None
+    assert (quiet.trade_high, quiet.trade_low, quiet.trade_count, quiet.trade_price_sum) == (None, None, None, None)
+    for price, size in ((1_000_200, 100), (1_000_000, 300), (1_000_900, 1), (1_000_100, 200)):
+        bench.line(b"34200001,%d,%d,D,1,0" % (price, size), TRADE)
+    busy = bench.nbbo()
+    assert busy is not None
+    assert (busy.trade_high, busy.trade_low, busy.trade_count, busy.trade_price_sum) == (
+        1_000_200, 1_000_000, 3, 3_000_300,
+    )  # fmt: skip
+    assert (busy.last_price, busy.bid_price, busy.sequence) == (1_000_100, 1_000_000, 5)
+    # A trade alone is news, at the same price too; and what was told is not told again.
+    bench.line(b"34200002,1000100,100,D,1,0", TRADE)
+    same = bench.nbbo()
+    assert same is not None
+    assert (same.trade_high, same.trade_low, same.trade_count, same.sequence) == (1_000_100, 1_000_100, 1, 6)
+    bench.line(b"34200003,1000000,200,0,0,N,1,0")
+    after = bench.nbbo()
+    assert after is not None and (after.bid_size, after.trade_count) == (200, None)
+    bench.line(b"34200004,1000000,200,0,0,N,1,0")
+    assert bench.nbbo() is None
+
+
+def test_trades_of_the_smallest_price_are_not_taken_for_none() -> None:
+    bench = Bench()
+    bench.line(b"34200000,5,100,D,1,0", TRADE)
+    bench.line(b"34200000,1,100,D,1,0", TRADE)
+    best = bench.nbbo()
+    assert best is not None and (best.trade_high, best.trade_low, best.trade_count) == (5, 1, 2)
 
 
 def test_repeated_sequence_is_a_duplicate_and_a_skipped_one_a_gap() -> None:
@@ -346,6 +415,28 @@ def test_snapshot_within_a_batch_or_for_another_shard_is_refused() -> None:
         MarketShard(1, 2, SCHEMA_IDS, MarketLimits()).restore(saved)
     with pytest.raises(StateError, match="checksum"):
         MarketShard(0, 1, SCHEMA_IDS, MarketLimits()).restore(saved[:-1] + bytes([saved[-1] ^ 1]))
+
+
+def test_snapshot_of_the_first_release_restores_and_goes_on() -> None:
+    """tests/golden/market_state_v1.txt was written by that release after quotes and trades of IBM, BRK.A and TRADED."""
+    data = base64.decodebytes((GOLDEN / "market_state_v1.txt").read_bytes())
+    bench = Bench()
+    bench.shard.restore(data)
+    assert bench.shard.snapshot() == data
+    bench.line(b"34200100,0,0,1872500,300,N,1,0", sequence=4, feed="ibm-quotes")
+    assert bench.nbbo() is None  # the exchange's quote as it was: what was published is known
+    bench.line(b"34200101,1872400,300,D,1,0", TRADE, sequence=3, feed="ibm-trades")
+    best = bench.nbbo()
+    assert best is not None
+    assert (best.bid_price, best.bid_exchange, best.ask_price, best.ask_exchange) == (
+        1_872_100,
+        "XNAS",
+        1_872_400,
+        "BATS",
+    )
+    assert (best.last_price, best.trade_high, best.trade_count, best.sequence) == (1_872_400, 1_872_400, 1, 7)
+    bench.line(b"34200102,1872400,300,D,1,0", TRADE, sequence=2, feed="ibm-trades")
+    assert DEAD_LETTER_REASON_NAMES[bench.letters()[0].reason] == "DUPLICATE_EVENT"
 
 
 def test_counters_add_up() -> None:

@@ -1,6 +1,7 @@
 """Best bid and offer of one symbol over all exchanges, from the quotes that each exchange showed last.
 
-Ordering: quotes are applied in the order of their feed; times may step back a little without harm.
+Ordering: quotes are applied in the order of their feed; times may step back a little without harm. With each state go
+the eligible trades since the state before it was published: highest, lowest, number and sum of prices.
 
 Rules:
 - An exchange has one bid and one ask; a line replaces the sides that it speaks about.
@@ -21,8 +22,11 @@ Rules:
   line then also says that every better bid (or ask), and every larger one at that price, has gone from the other
   exchanges.
 
-Invariant: what `consolidate` returns is a function of the accepted records so far, so that the grouping into batches
-decides only which of these states are published, never what they say.
+Invariants:
+- What `consolidate` says about quotes and the last price is a function of the accepted records so far, so that the
+  grouping into batches decides only which of these states are published, never what they say. Its trades are those
+  since `trades_published`: over all published states, each trade is told once.
+- When there were trades, the last of them is `last_price`.
 Complexity: a quote costs one pass over the exchanges of its symbol (20 at most), so does a consolidation.
 """
 
@@ -61,9 +65,19 @@ class Venue:
 
 
 class SymbolQuotes:
-    """Quotes of all exchanges for one symbol, and its last eligible trade."""
+    """Quotes of all exchanges for one symbol, its last eligible trade, and the trades that were not published yet."""
 
-    __slots__ = ("last_price", "sequence", "symbol", "time_ns", "venues")
+    __slots__ = (
+        "last_price",
+        "sequence",
+        "symbol",
+        "time_ns",
+        "trade_count",
+        "trade_high",
+        "trade_low",
+        "trade_price_sum",
+        "venues",
+    )
 
     def __init__(self, symbol: str) -> None:
         self.symbol = symbol
@@ -71,6 +85,10 @@ class SymbolQuotes:
         self.last_price = 0
         self.time_ns = 0
         self.sequence = 0
+        self.trade_count = 0
+        self.trade_high = 0
+        self.trade_low = 0
+        self.trade_price_sum = 0
 
     def venue(self, exchange: str) -> Venue:
         """The exchange's entry; venues are kept in the order of their names."""
@@ -133,8 +151,25 @@ class SymbolQuotes:
             if venue is not best and ask.price != 0 and (ask.price < price or (ask.price == price and ask.size > size)):
                 ask.clear()
 
+    def apply_trade(self, price: int) -> None:
+        """Apply an eligible trade."""
+        self.last_price = price
+        if self.trade_count == 0 or price > self.trade_high:
+            self.trade_high = price
+        if self.trade_count == 0 or price < self.trade_low:
+            self.trade_low = price
+        self.trade_count += 1
+        self.trade_price_sum += price
+
+    def trades_published(self) -> None:
+        """The trades so far were published: those of the next state begin."""
+        self.trade_count = 0
+        self.trade_high = 0
+        self.trade_low = 0
+        self.trade_price_sum = 0
+
     def write(self, out: StateWriter) -> None:
-        """Put the state into a snapshot."""
+        """Put the state into a snapshot. Trades have no place in it: between batches all have been published."""
         out.put(self.last_price)
         out.put(self.time_ns)
         out.put(self.sequence)
@@ -190,6 +225,10 @@ class SymbolQuotes:
             last_price=None if self.last_price == 0 else self.last_price,
             sequence=self.sequence,
             timestamp=self.time_ns,
+            trade_high=None if self.trade_count == 0 else self.trade_high,
+            trade_low=None if self.trade_count == 0 else self.trade_low,
+            trade_count=None if self.trade_count == 0 else self.trade_count,
+            trade_price_sum=None if self.trade_count == 0 else self.trade_price_sum,
         )
 
     def _exclude_unusable(self, limits: MarketLimits) -> None:
@@ -252,7 +291,7 @@ class SymbolQuotes:
 
 
 def same_market(one: Nbbo, other: Nbbo) -> bool:
-    """Whether two states say the same to a consumer: all but ids, sequences and times."""
+    """Whether two states say the same of the market to a consumer: all but ids, sequences, times and trades."""
     if (
         one.bid_price != other.bid_price
         or one.bid_size != other.bid_size

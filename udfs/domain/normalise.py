@@ -11,7 +11,8 @@ Lean's two tick formats (one day of one symbol per file, comma-separated, no hea
 withdraws both sides.
 
 Invariants: a parser either fills all fields of its result and returns None, or returns a Refusal and the result must
-not be read. No input raises. Known limits: prices have four decimals and there is one session day per feed file.
+not be read. No input raises. Known limits: prices have four decimals and there is one session day per feed file; what
+a round lot is goes by the trade's own price, because a feed has no average of the evaluation month.
 Complexity: linear in the length of the line, which is bounded by `MarketLimits.max_line_bytes`.
 """
 
@@ -21,6 +22,7 @@ from schemas.messages.enums import (
     DEAD_LETTER_REASON_INVALID_VALUE,
     DEAD_LETTER_REASON_UNDECODABLE,
 )
+from udfs.domain.rules import round_lot
 
 DAY_MS: Final = 86_400_000
 NS_PER_MS: Final = 1_000_000
@@ -291,6 +293,19 @@ def parse_trade(line: bytes, limits: MarketLimits, trade: TradeLine) -> Refusal 
         )
     trade.condition_text = fields.parts[4].decode("ascii")
     return None
+
+
+def is_eligible(trade: TradeLine, time_ns: int) -> bool:
+    """Whether a trade may set the last price, trigger stop orders and count for price bands: a good print of a round lot.
+
+    A trade below a round lot is left out whatever its condition says: odd lots do not update the consolidated last, and
+    feeds do not all flag them.
+    """
+    return (
+        not trade.suspicious
+        and trade.condition & INELIGIBLE_SALE_CONDITIONS == 0
+        and trade.size >= round_lot(trade.price, time_ns)
+    )
 
 
 def _check_sides(quote: QuoteLine) -> Refusal | None:
