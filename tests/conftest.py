@@ -31,6 +31,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--mutations", type=int, default=0, metavar="N", help="hostile frames for each schema (default: a few thousand)"
     )
     parser.addoption(
+        "--match-seeds",
+        type=int,
+        default=0,
+        metavar="N",
+        help="command streams for the match tool (default: some tens)",
+    )
+    parser.addoption(
+        "--match-workers", type=int, default=1, metavar="N", help="processes that share these streams (default: 1)"
+    )
+    parser.addoption(
         "--clickhouse-url",
         metavar="URL",
         help="run the gateway's protocol tests against this ClickHouse server instead",
