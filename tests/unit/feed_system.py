@@ -32,6 +32,7 @@ TOPICS = (
     "trade-events",
     "risk-events",
     "routing-decisions",
+    "market-status",
     "order-outcomes",
     "dead-letter",
 )
@@ -94,11 +95,13 @@ class FeedSystem:
         elif topic == "orders":
             self.risk[shard].apply(sources.ORDERS, value, partition, offset, 0)
         elif topic == "reference-data":
-            account = key.decode().removeprefix("account:")
-            only = shard_of(account, self.shards) if key.startswith(b"account:") else None
-            for number, engine in enumerate(self.risk):
-                if only is None or only == number:
-                    engine.apply(sources.REFERENCE, value, partition, offset, 0)
+            kind, _, name = key.decode().partition(":")
+            owner = shard_of(name, self.shards)
+            for number in range(self.shards):
+                if kind != "account" or owner == number:
+                    self.risk[number].apply(sources.REFERENCE, value, partition, offset, 0)
+                if kind != "account" and (kind != "instrument" or owner == number):
+                    self.match[number].apply(sources.REFERENCE, value, partition, offset, 0)
         elif topic == "controls":
             for engine in (*self.risk, *self.match):
                 engine.apply(sources.CONTROLS, value, partition, offset, 0)
