@@ -12,6 +12,7 @@ from math import ceil, floor
 from typing import Any
 
 FINAL = ("EXECUTED", "REJECTED", "CANCELLED", "EXPIRED")
+CAP_CHARGING = ("XNYS", "XNAS", "ARCX", "BATS")
 COLLARS = ((Fraction(25), Fraction(10, 100)), (Fraction(50), Fraction(5, 100)), (Fraction(10**6), Fraction(3, 100)))
 
 
@@ -524,9 +525,15 @@ class ReferenceEngine:
                     "bookAskPrice": asks[0]["worst"] if asks else None,
                     "nbboEventId": quote.get("eventId"),
                     "timestamp": now,
+                    "venueFee": self.fee(order["symbol"], venue, price) if action == "ROUTE_AWAY" else None,
                 },
             )
         )
+
+    def fee(self, symbol: str, venue: str, price: int) -> int | None:
+        """What an exchange charges for its quote, none when it is free: the cap of Rule 610, in these tests."""
+        assert venue in CAP_CHARGING
+        return 30 if price >= 10_000 else floor(price * Fraction(3, 1000)) or None
 
     def event(
         self,
@@ -590,7 +597,7 @@ class ReferenceEngine:
         return sorted(orders, key=lambda o: (-o["worst"] if side == "BUY" else o["worst"], o["arrival"]))
 
     def best_venue(self, symbol: str, side: str) -> dict[str, Any] | None:
-        """The exchange that an order of this side would go to: price, size left, name."""
+        """The exchange that an order of this side would go to: price, size left, fee, name."""
         found = []
         letter = "ask" if side == "BUY" else "bid"
         for quote in self.quotes.get(symbol, {}).get("quotes", []):
@@ -611,7 +618,14 @@ class ReferenceEngine:
                         "timestamp": quote["timestamp"],
                     }
                 )
-        found.sort(key=lambda v: (v["price"] if side == "BUY" else -v["price"], -v["left"], v["exchange"]))
+        found.sort(
+            key=lambda v: (
+                v["price"] if side == "BUY" else -v["price"],
+                -v["left"],
+                self.fee(symbol, v["exchange"], v["price"]) or 0,
+                v["exchange"],
+            )
+        )
         return found[0] if found else None
 
     def better(self, side: str, one: int, other: int) -> bool:

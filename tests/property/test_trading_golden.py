@@ -5,6 +5,8 @@ the whole text. After a wanted change of the rules compile, run `PYTHONPATH=. py
 tests/property/test_trading_golden.py --update`, and read the diff.
 Every scenario starts with an open session, 09:30 to 16:00, another one on the next day, the symbol IBM (tick 0.01) and
 no quotes. Outcomes reach the risk stage after each input, but between `> hold outcomes` and `> settle`.
+`NAME=value` words of accounts and instruments that the grammar does not know are fields of the schema: numbers as they are,
+`$` before money. `> preopen 08:00` lets orders in before the opening, which is then an auction.
 """
 
 from __future__ import annotations
@@ -46,6 +48,17 @@ def at(text: str) -> int:
     return day + ((hour - 9) * 3600 + (minute - 30) * 60 + second) * h.SECOND
 
 
+def value_of(text: str) -> Any:
+    """A field of the schema: true, false, null, $money, @time, a number or a word."""
+    if text in ("true", "false", "null"):
+        return {"true": True, "false": False, "null": None}[text]
+    if text.startswith("$"):
+        return e4(text[1:])
+    if text.startswith("@"):
+        return at(text[1:])
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
 class Scenario:
     """Runs the inputs of one scenario."""
 
@@ -62,13 +75,15 @@ class Scenario:
         self.sequences: dict[str, int] = {}
         self.hold = False
         self.started = False
+        self.controls = 0
+        self.quotes: dict[str, list[tuple[Any, ...]]] = {}
 
     def run(self, line: str) -> list[str]:
         """Apply one input line; returns what to print below it."""
         kind, *words = line.split()
         options = dict(word.split("=", 1) for word in words if "=" in word)
         plain = [word for word in words if "=" not in word]
-        if kind not in ("account", "instrument") and not self.started:
+        if kind not in ("account", "instrument", "preopen") and not self.started:
             self.started = True
             self.desk.run([h.snapshot_end()])
         before = len(self.desk.records)
@@ -87,10 +102,25 @@ class Scenario:
                 terms[name] = int(options[name])
         if "holds" in options:
             terms["positions"] = {s: int(q) for s, q in (p.split(":") for p in options["holds"].split(","))}
+        known = (*terms, "holds")
+        terms |= {name: value_of(text) for name, text in options.items() if name not in known}
         self.desk.run([h.account(plain[0], active="inactive" not in plain, **terms)])
 
     def do_instrument(self, plain: list[str], options: dict[str, str]) -> None:
-        self.desk.run([h.instrument(plain[0], e4(options.get("tick", "0.01")), "inactive" not in plain)])
+        fields = {name: value_of(text) for name, text in options.items() if name not in ("tick", "from", "contract")}
+        if "contract" in options:
+            names = ("underlying", "multiplier", "expiryTime", "right", "strike", "broadIndex", "maintenanceMargin")
+            names += ("settlementPrice", "settlementTime")
+            fields["contract"] = dict(zip(names, map(value_of, options["contract"].split(",")), strict=True))
+        kind, record = h.instrument(plain[0], e4(options.get("tick", "0.01")), "inactive" not in plain, **fields)
+        if "from" in options:
+            record["effectiveFrom"] = at(options["from"])
+        self.desk.run([(kind, record)])
+
+    def do_preopen(self, plain: list[str], options: dict[str, str]) -> None:
+        self.now = at(plain[0])
+        self.desk.run([h.session("day-1", at("09:30"), at("16:00"), self.now)])
+        self.desk.run([h.session("day-2", at("next-09:30"), at("next-16:00"), at("next-" + plain[0]))])
 
     def do_quote(self, plain: list[str], options: dict[str, str]) -> None:
         symbol, *quotes = plain
@@ -105,13 +135,26 @@ class Scenario:
             venues.append((exchange, *values))
         self.sequences[symbol] = self.sequences.get(symbol, 0) + 1
         times = {v[0]: at(options["since"]) for v in venues} if "since" in options else None
+        self.quotes[symbol] = venues
         self.desk.run([h.quote(symbol, self.sequences[symbol], venues, self.now, times)])
+
+    def do_print(self, plain: list[str], options: dict[str, str]) -> None:
+        """Trades at exchanges, with the quotes as they were."""
+        symbol, *prices = plain
+        self.now = at(options["at"]) if "at" in options else self.now
+        self.sequences[symbol] = self.sequences.get(symbol, 0) + 1
+        venues = self.quotes.get(symbol, [])
+        self.desk.run(
+            [h.quote(symbol, self.sequences[symbol], venues, self.now, None, [e4(price) for price in prices])]
+        )
 
     def do_order(self, plain: list[str], options: dict[str, str]) -> None:
         order_id, account_id, side, quantity, symbol, order_type, *rest = plain
         self.now = at(options["at"]) if "at" in options else self.now
         price = e4(rest.pop(0)) if rest and rest[0].lstrip("-")[0].isdigit() else None
         fields: dict[str, Any] = {"orderType": order_type, "stp": options.get("stp", "NONE")}
+        if "locate" in options:
+            fields["locateId"] = options["locate"]
         if "stop" in options:
             fields["stopPrice"] = e4(options["stop"])
         if "timestamp" in options:
@@ -124,13 +167,21 @@ class Scenario:
         self.desk.run([(step[0], {**step[1], **fields})])
 
     def do_cancel(self, plain: list[str], options: dict[str, str]) -> None:
-        self._command("CANCEL", plain)
+        self._command("CANCEL", plain, 0, None, options)
 
     def do_replace(self, plain: list[str], options: dict[str, str]) -> None:
-        self._command("REPLACE", plain)
+        """ORDER ACCOUNT QUANTITY [PRICE]."""
+        price = e4(plain[3]) if len(plain) > 3 else None
+        self._command("REPLACE", plain, int(plain[2]) if len(plain) > 2 else 0, price, options)
 
-    def _command(self, command: str, plain: list[str]) -> None:
-        step = h.order(plain[0], plain[1], "IBM", "BUY", 0, None, timestamp=self.now, command=command)
+    def _command(
+        self, command: str, plain: list[str], quantity: int, price: int | None, options: dict[str, str]
+    ) -> None:
+        self.now = at(options["at"]) if "at" in options else self.now
+        symbol = options.get("symbol", "IBM")
+        step = h.order(plain[0], plain[1], symbol, "BUY", quantity, price, timestamp=self.now, command=command)
+        if "stop" in options:
+            step[1]["stopPrice"] = e4(options["stop"])
         self.desk.run([step])
 
     def do_clock(self, plain: list[str], options: dict[str, str]) -> None:
@@ -144,17 +195,22 @@ class Scenario:
         self.hold = False
 
     def do_control(self, plain: list[str], options: dict[str, str]) -> None:
-        fields = {
-            "controlId": "c1",
-            "kind": plain[0],
-            "scope": "ALL",
-            "target": None,
-            "value": None,
-            "issuedBy": "operator",
-            "reason": "test",
-            "timestamp": self.now,
-        }
-        self.desk.run([("control", fields)])
+        """KIND [account=A] [symbol=S] [limit=L] [value=N or $N] [id=ID]."""
+        self.controls += 1
+        self.now = at(options["at"]) if "at" in options else self.now
+        fields: dict[str, Any] = {"controlId": options.get("id", f"c{self.controls}"), "timestamp": self.now}
+        if "value" in options:
+            fields["value"] = value_of(options["value"])
+        if "limit" in options:
+            fields["limit"] = options["limit"]
+        symbol = options.get("symbol")
+        if "account" in options:
+            fields |= {"scope": "ACCOUNT", "symbol": symbol}
+        elif plain[0] == "INDEX_LEVEL":
+            fields["symbol"], symbol = symbol, None
+        if "scope" in options:
+            fields["scope"] = options["scope"]
+        self.desk.run([h.control(plain[0], options.get("account", symbol), **fields)])
 
     def do_show(self, plain: list[str], options: dict[str, str]) -> list[str]:
         account = self.desk.risk[0].book.accounts[plain[0]]
@@ -190,11 +246,30 @@ def render(topic: str, r: dict[str, Any]) -> str:
             f"book {money(r['bookBidPrice'])}/{money(r['bookAskPrice'])}"
         )
     if topic == "risk-events":
+        return render_risk(r)
+    if topic == "market-status":
+        bands = (
+            f"bands {money(r['lowerBand'])} to {money(r['upperBand'])}  " if r["lowerBand"] or r["upperBand"] else ""
+        )
+        auction = f"auction {r['auctionQuantity']} @ {money(r['auctionPrice'])} " if r["auctionQuantity"] else ""
+        rest = f"imbalance {r['imbalance']} " if r["imbalance"] else ""
+        short = "short sales restricted" if r["shortSaleRestricted"] else ""
+        return f"  status {r['symbol']} {r['state']} ({r['cause']}) {bands}{auction}{rest}{short}".rstrip()
+    return f"  dead letter {r['eventId']} {r['reason']}: {r['detail']}"
+
+
+def render_risk(r: dict[str, Any]) -> str:
+    """A risk event: of an order its limit and what was found, of anything else what it says."""
+    if r["orderId"]:
         return (
             f"  risk   {r['orderId']:<4} {r['type']} {r['reason']} limit {r['limitValue']} found {r['observedValue']} "
             f"free {money(r['buyingPower'])}"
         )
-    return f"  dead letter {r['eventId']} {r['reason']}: {r['detail']}"
+    moved = f" quantity {r['quantity']}" if r["quantity"] is not None else ""
+    moved += f" cash {money(r['cashChange'])}" if r["cashChange"] is not None else ""
+    who = f" by {r['issuedBy']}" if r["issuedBy"] else ""
+    reason = "" if r["reason"] == "NONE" else f" {r['reason']}"
+    return f"  risk   {r['accountId'] or 'firm'} {r['symbol'] or ''} {r['type']}{reason}{moved}{who}: {r['detail']}"
 
 
 def replay(text: str) -> str:

@@ -188,7 +188,8 @@ def test_outcome_of_an_order_that_is_not_open_is_a_dead_letter() -> None:
 
 def test_frame_that_is_damaged_stops_the_shard() -> None:
     shard = match_shard.MatchShard(0, 1, h.SCHEMA_IDS)
-    for frame in (b"", b"\x01" * 20, b"\x02" + b"\x00" * 80, b"\x01" + b"\x00" * 80):
+    shard.apply(*h.encode_step(*h.snapshot_end()), 0, 0, 0)
+    for frame in (b"", b"\x01" * 20, b"\x03" + b"\x00" * 90, b"\x02" + b"\x00" * 80, b"\x01" + b"\x00" * 80):
         with pytest.raises(FrameError):
             shard.apply(sources.FORWARD, frame, 0, 0, 0)
 
@@ -204,7 +205,7 @@ def test_nbbo_with_negative_size_is_a_dead_letter_and_not_used() -> None:
     target = desk()
     records = target.run([h.quote("IBM", 1, [("XNYS", 99_0000, -1, 100_0000, 100)], h.OPEN)])
     assert [(topic, r["stage"]) for topic, r in records] == [("dead-letter", "match")]
-    assert target.match[0].stats()["markets"] == 0
+    assert target.match[0].matcher.markets["IBM"].street.event_id is None
 
 
 def test_order_that_reaches_matching_after_the_close_expires_at_once() -> None:
@@ -234,7 +235,7 @@ def test_batches_cut_differently_give_the_same_outputs() -> None:
             for frame in risk.outbox.forward[0]:
                 match.apply(sources.FORWARD, frame, 0, 0, 0)
             risk.outbox.forward[0] = []
-            if source in (sources.NBBO, sources.CONTROLS):
+            if source in (sources.NBBO, sources.CONTROLS, sources.REFERENCE):
                 match.apply(source, payload, 0, offset, 0)
             if rnd.random() < 0.2 * seed or offset == len(inputs) - 1:
                 for stage, engine in (("risk", risk), ("match", match)):
@@ -299,8 +300,10 @@ def test_snapshot_that_does_not_fit_is_refused(stage: str) -> None:
     with pytest.raises(StateError, match="too short"):
         new(0, 1, h.SCHEMA_IDS).restore(b"")
     other = source.match[0] if stage == "risk" else source.risk[0]
+    foreign = bytearray(other.snapshot())
+    foreign[0] = 1
     with pytest.raises(StateError, match="kind"):
-        new(0, 1, h.SCHEMA_IDS).restore(other.snapshot())
+        new(0, 1, h.SCHEMA_IDS).restore(bytes(foreign))
 
 
 def test_order_ids_are_known_for_two_sessions_and_then_free() -> None:

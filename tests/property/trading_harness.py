@@ -13,6 +13,7 @@ from typing import Any
 from schemas.messages import (
     controls,
     dead_letter,
+    market_status,
     nbbo,
     order_events,
     order_outcomes,
@@ -42,6 +43,7 @@ TOPICS = (
     "risk-events",
     "routing-decisions",
     "dead-letter",
+    "market-status",
 )
 SCHEMA_IDS = {topic: 101 + index for index, topic in enumerate(TOPICS)}
 
@@ -52,6 +54,7 @@ _WRITTEN: dict[str, Any] = {
     "routing-decisions": routing_decisions,
     "order-outcomes": order_outcomes,
     "dead-letter": dead_letter,
+    "market-status": market_status,
 }
 
 SECOND = 1_000_000_000
@@ -116,6 +119,8 @@ class Desk:
             self.check()
 
     def _deliver(self, source: int, payload: bytes, offset: int, fields: Any) -> None:
+        if source == sources.REFERENCE:
+            self._deliver_to_match(source, payload, offset, fields)
         targets: Sequence[RiskShard] = self.risk
         if source == sources.ORDERS and isinstance(fields, dict):
             targets = [self.risk[shard_of(fields["accountId"], self.shards)]]
@@ -127,11 +132,22 @@ class Desk:
             self._collect(risk.outbox)
             self._forward(risk.outbox)
         if source in (sources.NBBO, sources.CONTROLS):
-            for match in self.match:
-                symbol = fields["symbol"] if isinstance(fields, dict) and "symbol" in fields else None
-                if symbol is None or shard_of(symbol, self.shards) == match.shard:
-                    match.apply(source, payload, 0, offset, 1_000)
-                    self._collect(match.outbox)
+            self._deliver_to_match(source, payload, offset, fields)
+
+    def _deliver_to_match(self, source: int, payload: bytes, offset: int, fields: Any) -> None:
+        """Quotes and instruments go to their symbol's shard, accounts to none, everything else to all."""
+        symbol = None
+        if source == sources.NBBO and isinstance(fields, dict):
+            symbol = fields["symbol"]
+        elif source == sources.REFERENCE and isinstance(fields, dict):
+            if fields["account"] is not None:
+                return
+            if fields["instrument"] is not None:
+                symbol = fields["instrument"]["symbol"]
+        for match in self.match:
+            if symbol is None or shard_of(symbol, self.shards) == match.shard:
+                match.apply(source, payload, 0, offset, 1_000)
+                self._collect(match.outbox)
 
     def _forward(self, outbox: Outbox) -> None:
         for shard, frames in enumerate(outbox.forward):
@@ -189,8 +205,8 @@ class Desk:
         self.match = match_shards
 
 
-def instrument(symbol: str, tick: int = 100, active: bool = True) -> Step:
-    """Reference data of an instrument."""
+def instrument(symbol: str, tick: int = 100, active: bool = True, **fields: Any) -> Step:
+    """Reference data of an instrument; `fields` override."""
     return "reference", {
         "kind": "INSTRUMENT",
         "key": f"instrument:{symbol}",
@@ -204,6 +220,7 @@ def instrument(symbol: str, tick: int = 100, active: bool = True) -> Step:
             "roundLot": 100,
             "priorClose": 100_0000,
             "active": active,
+            **fields,
         },
         "account": None,
         "session": None,
@@ -221,8 +238,9 @@ def account(
     max_position: int = 1_000_000,
     commission: int = 50,
     active: bool = True,
+    **fields: Any,
 ) -> Step:
-    """Reference data of an account."""
+    """Reference data of an account; `fields` override."""
     return "reference", {
         "kind": "ACCOUNT",
         "key": f"account:{account_id}",
@@ -238,6 +256,7 @@ def account(
             "maxPosition": max_position,
             "commissionPerShare": commission,
             "active": active,
+            **fields,
         },
         "session": None,
         "effectiveFrom": 0,
@@ -245,14 +264,20 @@ def account(
     }
 
 
-def session(date: str, open_time: int, close_time: int) -> Step:
+def session(date: str, open_time: int, close_time: int, pre_open_time: int | None = None) -> Step:
     """Reference data of a session."""
     return "reference", {
         "kind": "SESSION",
         "key": f"session:{date}",
         "instrument": None,
         "account": None,
-        "session": {"date": date, "openTime": open_time, "closeTime": close_time, "halfDay": False},
+        "session": {
+            "date": date,
+            "openTime": open_time,
+            "closeTime": close_time,
+            "halfDay": False,
+            "preOpenTime": pre_open_time,
+        },
         "effectiveFrom": 0,
         "timestamp": OPEN,
     }
@@ -297,6 +322,7 @@ def order(
         "stp": "NONE",
         "clientId": None,
         "timestamp": timestamp,
+        "locateId": None,
         **fields,
     }
 
@@ -307,8 +333,9 @@ def quote(
     venues: Sequence[tuple[str, int | None, int, int | None, int]],
     timestamp: int,
     venue_times: dict[str, int] | None = None,
+    prints: Sequence[int] = (),
 ) -> Step:
-    """An nbbo record of (exchange, bid, size, ask, size); the national best is taken from them."""
+    """An nbbo record of (exchange, bid, size, ask, size), the national best taken from them; `prints`: eligible trades."""
     times = venue_times or {}
     bids = [(b, s, e) for e, b, s, _, _ in venues if b is not None]
     asks = [(a, s, e) for e, _, _, a, s in venues if a is not None]
@@ -334,7 +361,28 @@ def quote(
             }
             for e, b, bs, a, s in venues
         ],
-        "lastPrice": None,
+        "lastPrice": prints[-1] if prints else None,
         "sequence": sequence,
         "timestamp": timestamp,
+        "tradeHigh": max(prints, default=None),
+        "tradeLow": min(prints, default=None),
+        "tradeCount": len(prints) or None,
+        "tradePriceSum": sum(prints) or None,
+    }
+
+
+def control(kind: str, target: str | None = None, timestamp: int = OPEN, **fields: Any) -> Step:
+    """A control: of the firm without a target; `scope` says what a target is, SYMBOL when it is left out."""
+    return "control", {
+        "controlId": f"{kind.lower()}-{timestamp}",
+        "kind": kind,
+        "scope": "ALL" if target is None else "SYMBOL",
+        "target": target,
+        "value": None,
+        "issuedBy": "operator",
+        "reason": "test",
+        "timestamp": timestamp,
+        "symbol": None,
+        "limit": None,
+        **fields,
     }

@@ -34,7 +34,7 @@ from udfs.domain.market import Market
 from udfs.domain.recent import RecentEnds
 from udfs.domain.reporter import Reporter
 from udfs.domain.routing import AWAY, INSIDE, choose
-from udfs.domain.rules import OWN_VENUE
+from udfs.domain.rules import OWN_VENUE, venue_fee_e4
 from udfs.domain.street import Venue
 
 NEVER: Final = 2**63 - 1
@@ -181,7 +181,8 @@ class Filler:
         if quantity > displayed:
             quantity = displayed
         reporter = self.reporter
-        reporter.decided(order, quantity, venue.exchange, ROUTING_ACTION_ROUTE_AWAY, price, venue.fee_e4, market)
+        fee_e4 = venue_fee_e4(venue.exchange, price, street.timestamp)
+        reporter.decided(order, quantity, venue.exchange, ROUTING_ACTION_ROUTE_AWAY, price, fee_e4, market)
         if not order.routed:
             order.routed = True
             reporter.routed(order, venue.exchange)

@@ -6,7 +6,8 @@ displays (no trade through a protected quote, Rule 611 of Regulation NMS); nothi
 ever chosen.
 A quote whose displayed size we have already taken does not protect any more: we have sent orders against all of it, as
 the rule's exception for intermarket sweeps asks.
-Known limits: fees of venues are not weighed, all exchanges count as protected.
+Among exchanges that display the best price the one with the larger size is taken, then the one with the lower fee
+(street.Street.find_best). Known limit: all exchanges count as protected.
 Complexity: constant.
 """
 

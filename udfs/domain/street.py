@@ -13,23 +13,13 @@ Complexity: an update is linear in the exchanges (at most 32), as is a fill; the
 from __future__ import annotations
 
 from schemas.messages.nbbo import Nbbo, VenueQuote
-from udfs.domain.rules import MAX_PRICE_E4
+from udfs.domain.rules import MAX_PRICE_E4, venue_fee_e4
 
 
 class Venue:
     """The quote of one exchange; a price of 0 means that the side is empty; sizes are what is left of the display."""
 
-    __slots__ = (
-        "ask_price",
-        "ask_size",
-        "ask_taken",
-        "bid_price",
-        "bid_size",
-        "bid_taken",
-        "exchange",
-        "fee_e4",
-        "timestamp",
-    )
+    __slots__ = ("ask_price", "ask_size", "ask_taken", "bid_price", "bid_size", "bid_taken", "exchange", "timestamp")
 
     def __init__(
         self,
@@ -41,7 +31,6 @@ class Venue:
         timestamp: int,
         bid_taken: int,
         ask_taken: int,
-        fee_e4: int = 0,
     ) -> None:
         self.exchange = exchange
         self.bid_price = bid_price
@@ -51,7 +40,6 @@ class Venue:
         self.timestamp = timestamp
         self.bid_taken = bid_taken
         self.ask_taken = ask_taken
-        self.fee_e4 = fee_e4
 
 
 def usable_price(price: int | None) -> int:
@@ -153,7 +141,7 @@ class Street:
         )
 
     def find_best(self) -> None:
-        """Best price first, then the larger size that is left, then the exchange's name."""
+        """Best price first, then the larger size that is left, then the lower fee, then the exchange's name."""
         bid: Venue | None = None
         ask: Venue | None = None
         for venue in self.venues:
@@ -167,7 +155,7 @@ class Street:
                         venue.bid_price == bid.bid_price
                         and (
                             venue.bid_size > bid.bid_size
-                            or (venue.bid_size == bid.bid_size and venue.exchange < bid.exchange)
+                            or (venue.bid_size == bid.bid_size and self._is_cheaper(venue, bid, venue.bid_price))
                         )
                     )
                 )
@@ -183,7 +171,7 @@ class Street:
                         venue.ask_price == ask.ask_price
                         and (
                             venue.ask_size > ask.ask_size
-                            or (venue.ask_size == ask.ask_size and venue.exchange < ask.exchange)
+                            or (venue.ask_size == ask.ask_size and self._is_cheaper(venue, ask, venue.ask_price))
                         )
                     )
                 )
@@ -191,6 +179,12 @@ class Street:
                 ask = venue
         self.bid = bid
         self.ask = ask
+
+    def _is_cheaper(self, venue: Venue, best: Venue, price: int) -> bool:
+        """Whether an exchange charges less for its quote than another, or the same and its name comes first."""
+        fee = venue_fee_e4(venue.exchange, price, self.timestamp)
+        other = venue_fee_e4(best.exchange, price, self.timestamp)
+        return fee < other or (fee == other and venue.exchange < best.exchange)
 
     def take_ask(self, venue: Venue, quantity: int) -> None:
         """A buy order was filled against an exchange's displayed ask."""
