@@ -200,8 +200,8 @@ class Stream:
         if what in (5, 6):
             order.stop = self.near(order.symbol, 0)
         row = self.row("REPLACE", order)
-        if order.type.startswith("STOP") and random.randrange(3) == 0:
-            row = row._replace(stop_price="")
+        if order.type.startswith("STOP") and random.randrange(2):
+            row = row._replace(stop_price="")  # Keeps the old one; after the trigger the only form that is allowed.
         if random.randrange(3) == 0:
             row = row._replace(side="", order_type="", time_in_force="", stp="")
         return row
@@ -219,11 +219,11 @@ class Stream:
 
     def spoil(self, row: Command) -> Command:
         random = self.random
-        cell = random.choice(Command._fields[2:12])
+        cell = random.choice(Command._fields[2:])
         wrong: dict[str, tuple[str, ...]] = {
             "command": ("", "MODIFY", "new"),
-            "order_id": ("nobody", f"o{random.randint(1, self.count)}", f"o{self.count + 1}"),
-            "account_id": ("A0", "A1", "stranger"),
+            "order_id": ("", "nobody", f"o{random.randint(1, self.count)}", f"o{self.count + 1}"),
+            "account_id": ("", "A0", "A1", "stranger"),
             "symbol": ("ELSE", "S0", "S1"),
             "side": ("", "HOLD", "buy"),
             "order_type": ("", "PEGGED", "MARKET", "LIMIT", "STOP", "STOP_LIMIT"),
@@ -231,6 +231,7 @@ class Stream:
             "quantity": ("", "0", "-1", "1.5", "ten", "1e3", "1"),
             "price": ("", "0.00", "-1.00", "1.00001", "ten", "1e3", "10.00", "10.5", "10.125"),
             "stop_price": ("", "0.00", "-1.00", "1.00001", "ten", "1e3", "10.00", "10.5", "10.125"),
+            "stp": ("", "ALL", "UNKNOWN", "none", "EXPIRE_BOTH", "DECREMENT"),
         }
         return row._replace(**{cell: random.choice(wrong[cell])})
 

@@ -26,6 +26,7 @@ EVENTS: Final = ("ACCEPTED", "TRADE", "CANCELLED", "REPLACED", "TRIGGERED", "REJ
 
 REASONS: Final = (
     "VALIDATION_MALFORMED",
+    "VALIDATION_ORDER_ID_INVALID",
     "VALIDATION_DUPLICATE_ORDER_ID",
     "VALIDATION_UNSUPPORTED_SIDE",
     "VALIDATION_UNSUPPORTED_ORDER_TYPE",
@@ -143,11 +144,6 @@ def price_text(price: Decimal | None) -> str:
     return f"{whole}.{places[:2]}{places[2:].rstrip('0')}"
 
 
-def shown_price(text: str) -> str:
-    """A command's own price as a report shows it: as it was written when it is none."""
-    return price_text(Decimal(text)) if PRICE.fullmatch(text) else text
-
-
 class ReferenceMatch:
     """The book alone. The small methods are there for the broken variants of the tests to replace."""
 
@@ -181,10 +177,12 @@ class ReferenceMatch:
     # Commands.
 
     def is_readable(self, c: Command) -> bool:
-        """Whether the row's numbers are numbers. A cancel needs none."""
+        """Whether the cells that the command needs hold what they must. A cancel needs none, a replacement no mode."""
+        if c.command == "CANCEL":
+            return True
         prices = all(text == "" or PRICE.fullmatch(text) for text in (c.price, c.stop_price))
-        quantity = NUMBER.fullmatch(c.quantity) or (c.quantity == "" and c.command == "CANCEL")
-        return bool(prices and quantity and (c.stp == "" or c.stp in STP_MODES))
+        mode = c.command == "REPLACE" or c.stp == "" or c.stp in STP_MODES
+        return bool(prices and NUMBER.fullmatch(c.quantity) and mode)
 
     def new(self, c: Command) -> None:
         reason = self.refusal(c)
@@ -201,6 +199,8 @@ class ReferenceMatch:
 
     def refusal(self, c: Command) -> str:
         """Why a new order is refused, or ""."""
+        if c.order_id == "":
+            return "VALIDATION_ORDER_ID_INVALID"
         if c.order_id in self.orders:
             return "VALIDATION_DUPLICATE_ORDER_ID"
         if c.side not in SIDES:
@@ -228,13 +228,13 @@ class ReferenceMatch:
         return "VALIDATION_PRICE_NOT_ALLOWED" if c.stop_price else ""
 
     def refused_target(self, c: Command, unknown: str, too_late: str) -> str:
-        """Why the order that a cancel or a replacement names cannot be its target, or ""."""
+        """Why the order that a cancel or a replacement names cannot be its target, or "". No account is the owner's."""
         order = self.orders.get(c.order_id)
         if order is None:
             return unknown
         if order.state == "ended":
             return too_late
-        return "" if order.account == c.account_id else "CANCEL_WRONG_ACCOUNT"
+        return "" if c.account_id in ("", order.account) else "CANCEL_WRONG_ACCOUNT"
 
     def cancel(self, c: Command) -> None:
         reason = self.refused_target(c, "CANCEL_UNKNOWN_ORDER", "CANCEL_TOO_LATE")
@@ -253,7 +253,8 @@ class ReferenceMatch:
         if total <= 0:
             self.reject(c, "VALIDATION_QUANTITY_NOT_POSITIVE")
             return
-        reason = self.price_refusal(c, order.type) or self.stop_price_refusal(c, order.type, needed=False)
+        acts_as = "LIMIT" if order.triggered else order.type
+        reason = self.price_refusal(c, acts_as) or self.stop_price_refusal(c, acts_as, needed=False)
         if reason:
             self.reject(c, reason)
             return
@@ -453,9 +454,7 @@ class ReferenceMatch:
         )
 
     def reject(self, c: Command, reason: str) -> None:
-        self.lines.append(
-            Line(c.seq, "REJECTED", c.order_id, "", c.symbol, c.side, shown_price(c.price), c.quantity, "0", reason)
-        )
+        self.lines.append(Line(c.seq, "REJECTED", c.order_id, "", c.symbol, c.side, c.price, c.quantity, "0", reason))
 
     def note(self, situation: str) -> None:
         """Remember that a situation came up: the streams have to reach all of SITUATIONS."""

@@ -32,7 +32,7 @@ NOT_BARE = frozenset(
     + [f"MATCH_{name}" for name in ("COLLAR", "PRICE_BAND", "SHORT_SALE_PRICE", "HALTED", "AUCTION_UNFILLED")]
     + [f"VALIDATION_{name}" for name in ("UNKNOWN_ACCOUNT", "ACCOUNT_INACTIVE", "UNKNOWN_SYMBOL", "SYMBOL_INACTIVE")]
     + [f"VALIDATION_{name}" for name in ("QUANTITY_TOO_LARGE", "PRICE_INCREMENT", "SESSION_CLOSED", "AUCTION_CUTOFF")]
-    + [f"VALIDATION_{name}" for name in ("UNSUPPORTED_COMMAND", "ORDER_ID_INVALID", "SHORT_MARKING")]
+    + [f"VALIDATION_{name}" for name in ("UNSUPPORTED_COMMAND", "SHORT_MARKING")]
     + ["VALIDATION_INSTRUMENT_EXPIRED"]
 )
 
@@ -69,7 +69,7 @@ def render(line: Line) -> str:
     """A line of the report, aligned."""
     tail = f"  against {line.contra_order_id}" if line.contra_order_id else f"  {line.reason}"
     return (
-        f"  {line.event:<9} {line.order_id:<3} {line.side or '-':<10} {line.quantity or '-':>4} {line.symbol} "
+        f"  {line.event:<9} {line.order_id or '-':<3} {line.side or '-':<10} {line.quantity or '-':>4} {line.symbol} "
         f"@ {line.price or '-':<7} leaves {line.leaves_quantity:>3}{tail}"
     ).rstrip()
 
@@ -104,8 +104,8 @@ def aligned(text: str) -> str:
             event, name, side, quantity, symbol, _, price, _, leaves, *tail = words
             contra = tail[1] if tail[:1] == ["against"] else ""
             reason = tail[0] if tail and not contra else ""
-            cells = [cell.replace("-", "") if cell == "-" else cell for cell in (side, price, quantity)]
-            new = render(Line("", event, name, contra, symbol, *cells, leaves, reason))
+            cells = [cell.replace("-", "") if cell == "-" else cell for cell in (name, side, price, quantity)]
+            new = render(Line("", event, cells[0], contra, symbol, *cells[1:], leaves, reason))
             assert new.split() == words, line
             line = new
         lines.append(line)
