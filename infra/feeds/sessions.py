@@ -13,12 +13,16 @@ from zoneinfo import ZoneInfo
 
 import exchange_calendars
 
+from schemas.messages.reference_data import Session
+
 NEW_YORK: Final = ZoneInfo("America/New_York")
 CALENDAR: Final = "XNYS"
 DEFAULT_DAY: Final = date(2026, 11, 20)
 """The day that is simulated when none is given: fixed, so that two runs are the same."""
 NS_PER_MS: Final = 1_000_000
 NS_PER_SECOND: Final = 1_000_000_000
+PRE_OPEN_NS: Final = 4 * 3_600 * NS_PER_SECOND
+"""Orders are taken from 04:00 New York, as the exchanges' early sessions do."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=ZoneInfo("UTC"))
 _STEPS: Final = 2_048
 
@@ -53,6 +57,27 @@ def trading_day(day: date) -> TradingDay:
         close_ns=close_ns,
         half_day=close_ns - open_ns < 6 * 3_600 * NS_PER_SECOND,
     )
+
+
+@cache
+def _calendar(year: int) -> exchange_calendars.ExchangeCalendar:
+    """The sessions of a year; one calendar for all of its days, because making one takes a second."""
+    return exchange_calendars.get_calendar(CALENDAR, start=f"{year}-01-01", end=f"{year}-12-31")
+
+
+def session_of_day(utc_midnight_ns: int) -> Session | None:
+    """The session of the day that begins at a UTC midnight, with orders taken from 04:00 New York; None for a holiday.
+
+    A session of New York lies within one UTC day.
+    """
+    day = (_EPOCH + timedelta(seconds=utc_midnight_ns // NS_PER_SECOND)).date()
+    calendar = _calendar(day.year)
+    if not calendar.is_session(str(day)):
+        return None
+    open_ns = int(calendar.session_open(str(day)).value)
+    close_ns = int(calendar.session_close(str(day)).value)
+    half_day = close_ns - open_ns < 6 * 3_600 * NS_PER_SECOND
+    return Session(str(day), open_ns, close_ns, half_day, midnight_ns(day) + PRE_OPEN_NS)
 
 
 def midnight_ns(day: date) -> int:

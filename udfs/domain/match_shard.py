@@ -61,6 +61,7 @@ from udfs.domain.outcomes import OutcomeLedger
 from udfs.domain.protection import Protection
 from udfs.domain.protection_state import read_protection, write_protection
 from udfs.domain.recent import RecentEnds
+from udfs.domain.reporter import Reporter
 from udfs.domain.sessions import SessionTimes
 from udfs.domain.sharding import shard_of
 from udfs.domain.state_codec import StateError, StateReader, StateWriter
@@ -96,7 +97,7 @@ class MatchShard:
         self.killed_accounts: dict[str, bool] = {}
         self.killed_symbols: dict[str, bool] = {}
         self.ledger = OutcomeLedger(self.outbox.order_outcomes, schema_ids["order-outcomes"])
-        self.reporter = MatchReporter(
+        self.reporter: Reporter = MatchReporter(
             self.outbox,
             self.ledger,
             schema_ids["order-events"],
@@ -134,6 +135,11 @@ class MatchShard:
             self._apply_reference(payload, partition, offset)
         else:
             raise ValueError(f"the match stage does not read stream {source}")
+
+    def report_to(self, reporter: Reporter) -> None:
+        """Have another reporter write down what becomes of orders; it has to keep the ledger, as MatchReporter does."""
+        self.reporter = reporter
+        self.matcher.reporter = reporter
 
     def flush(self) -> None:
         """End a batch: write what it did to orders for the risk stage."""
