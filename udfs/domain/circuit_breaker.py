@@ -94,9 +94,7 @@ class MarketWideBreaker:
         if triggered is None:
             return 0
         self.level = triggered.level
-        end_ns = self._close_ns if triggered.halt_ns == 0 else time_ns + triggered.halt_ns
-        if end_ns > self.halt_ends_ns:
-            self.halt_ends_ns = end_ns
+        self.halt_ends_ns = self._close_ns if triggered.halt_ns == 0 else time_ns + triggered.halt_ns
         return triggered.level
 
     def halted(self, time_ns: int) -> bool:
