@@ -393,7 +393,10 @@ class Protection:
             if self.matcher.triggered:
                 self.matcher.work_off(market)
             self._settle_prints(guard)
+            guard.bands.advance(self.clock_ns)
             guard.state = MARKET_STATE_CLOSED
+            market.low = 0
+            market.high = 0
             guard.bands.changed = False
             self._publish(guard, MARKET_CAUSE_SESSION, result)
         self.phase = CLOSED
