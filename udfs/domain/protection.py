@@ -126,9 +126,11 @@ class Protection:
         tier = instrument.luld_tier
         leverage = instrument.leverage
         guard.bands.configure(
-            0 if tier is None else tier, 1 if leverage is None or leverage < 1 else leverage, instrument.prior_close
+            0 if tier is None else tier, 1 if leverage is None or leverage == 0 else leverage, instrument.prior_close
         )
-        if market.last_price == 0 and instrument.prior_close > 0:
+        if self.phase == OPEN and guard.bands.reference_e4 == 0 and instrument.prior_close > 0:
+            guard.bands.open_price(0, self.clock_ns)
+        if instrument.prior_close > 0:
             market.print_lot = round_lot(instrument.prior_close, self.clock_ns)
         self.refresh(guard, MARKET_CAUSE_REFERENCE)
 
@@ -143,6 +145,7 @@ class Protection:
         current = self.session
         if current is not None and current.date == session.date:
             self.session = session
+            self.breaker.begin_session(session.open_ns, session.close_ns)
             for guard in self.guards.values():
                 guard.bands.begin_session(session.open_ns, session.close_ns)
                 guard.short_sale.begin_session(session.open_ns, session.close_ns)
@@ -182,7 +185,9 @@ class Protection:
             guard.bands.on_trades(market.print_sum, market.print_count, time_ns)
             if guard.short_sale.on_trade(market.print_low, guard.prior_close_e4, time_ns):
                 cause = MARKET_CAUSE_SHORT_SALE
-            market.print_lot = round_lot(market.last_price, time_ns)
+            # The rule looks at last month's average close; the prior close is nearer to it than the last price.
+            price = guard.prior_close_e4 if guard.prior_close_e4 > 0 else market.last_price
+            market.print_lot = round_lot(price, time_ns)
             market.print_count = 0
             market.print_sum = 0
             market.print_low = 0
@@ -390,6 +395,7 @@ class Protection:
                 guard.prior_close_e4 = result.price_e4
             elif market.last_price:
                 guard.prior_close_e4 = market.last_price
+            guard.bands.configure(guard.bands.tier, guard.bands.leverage, guard.prior_close_e4)
             if self.matcher.triggered:
                 self.matcher.work_off(market)
             self._settle_prints(guard)
@@ -415,7 +421,7 @@ class Protection:
             self.refresh(guard, cause)
             return
         result = self._auction(guard, REOPENING, True)
-        guard.bands.reopened(result.price_e4 if result.quantity else 0, self.clock_ns)
+        guard.bands.reopened(result.price_e4 if result.quantity else self._midpoint(guard.market), self.clock_ns)
         self._resume(guard, REOPENING, cause, result)
 
     def _end_pause(self, guard: Guard, now: int) -> None:
@@ -424,7 +430,7 @@ class Protection:
         if guard.market.book.is_crossed():
             guard.bands.extend(now)
             return
-        guard.bands.reopened(result.price_e4 if result.quantity else 0, now)
+        guard.bands.reopened(result.price_e4 if result.quantity else self._midpoint(guard.market), now)
         self._resume(guard, REOPENING, MARKET_CAUSE_AUCTION, result)
 
     def _auction(self, guard: Guard, kind: int, must_uncross: bool) -> AuctionResult:
