@@ -146,6 +146,7 @@ class MarketDesk:
         "malformed",
         "market",
         "offset",
+        "owners",
         "quotes",
         "rejected",
         "reporter",
