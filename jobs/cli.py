@@ -58,11 +58,14 @@ COMMANDS: Final[dict[str, dict[str, _Mount]]] = {
     },
     _DATA: {
         "produce": _Mount("jobs.cli_produce", "produce", "Write ticks, orders or reference data to Kafka."),
+        "control": _Mount("jobs.cli_control", "control", "Issue a control: kill switch, halts, limits, restrictions."),
         "tail": _Mount("jobs.cli_tail", "tail", "Read a topic, decoded."),
     },
     _TRIALS: {
         "demo": _Mount("jobs.demo", "demo", "Play a market day through the whole system."),
-        "match": _Mount("jobs.cli_match", "match", "Run order commands through the matching engine, without a cluster."),
+        "match": _Mount(
+            "jobs.cli_match", "match", "Run order commands through the matching engine, without a cluster."
+        ),
         "bench": _Mount("jobs.bench", "bench", "Measure throughput and latency."),
     },
 }

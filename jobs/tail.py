@@ -270,7 +270,8 @@ def format_field(item: Field, value: Any, *, utc: bool) -> str:
 def _format(kind: Type, doc: str, value: Any, utc: bool) -> str:
     if value is None:
         return "null"
-    if kind == "long" and "1/10,000" in doc and "or shares" not in doc:
+    # A number whose unit another field tells is shown as it is on the wire.
+    if kind == "long" and "1/10,000" in doc and "or shares" not in doc and "explain" not in doc:
         return f"{Decimal(value).scaleb(-4).quantize(Decimal('0.0001')):f}".removesuffix("00")
     if kind == "long" and "nanoseconds since" in doc:
         return format_time(value, utc=utc)

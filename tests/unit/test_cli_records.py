@@ -97,6 +97,13 @@ def test_prices_keep_four_digits_when_they_have_them_and_signs() -> None:
         assert f" price={text} " in format_record(kind, ORDER | {"price": price}, utc=True)
 
 
+def test_number_whose_unit_another_field_tells_is_shown_as_on_the_wire() -> None:
+    control = {"kind": "LOCATE", "value": 500}
+    assert format_record(record_type(TOPICS["controls"]), control, utc=True) == "kind=LOCATE value=500"
+    breach = {"limitValue": 500, "cashChange": 500}
+    assert format_record(record_type(TOPICS["risk-events"]), breach, utc=True) == "limitValue=500 cashChange=0.05"
+
+
 def test_text_that_would_be_ambiguous_is_quoted() -> None:
     assert 'clientId="a \\"b\\"\\n=1"' in format_record(
         record_type(TOPICS["orders"]), ORDER | {"clientId": 'a "b"\n=1'}, utc=True
