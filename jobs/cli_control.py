@@ -204,7 +204,7 @@ def unhalt(ctx: click.Context, /, **options: Any) -> None:
 @_options(
     click.option("--account", type=_NAME, help="The account; not for FIRM_CAPITAL."),
     click.option("--limit", type=click.Choice(LIMIT_KIND_NAMES[1:]), metavar="LIMIT", required=True, help="See above."),
-    click.option("--value", required=True, help="Shares, orders, money (250000.00) or a percentage (2.5%)."),
+    click.option("--value", required=True, help="Shares, orders, money (250000.00), a percentage (2.5%) or none."),
     _at,
 )
 @click.pass_context
@@ -219,6 +219,8 @@ def limit(ctx: click.Context, /, **options: Any) -> None:
     CONCENTRATION                percentage of the account's equity
     PRICE_DEVIATION              percentage of the market's price
     FIRM_CAPITAL                 money, of all accounts together
+
+    --value none takes a limit away; quantity, position and money of one order are always limited.
 
     \b
     Example:

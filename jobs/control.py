@@ -43,6 +43,9 @@ LIMIT_UNITS: Final[dict[str, str]] = {
     "FIRM_CAPITAL": _MONEY,
 }
 """In what each limit is counted. FIRM_CAPITAL is the firm's, all others are an account's."""
+ALWAYS_LIMITED: Final = frozenset({"ORDER_QUANTITY", "ORDER_NOTIONAL", "POSITION"})
+"""The limits that an account always has; the others can be taken away."""
+NO_LIMIT: Final = "none"
 _UNITS: Final = {
     _MONEY: "money such as 250000 or 99.95",
     _SHARES: "a whole number of shares",
@@ -62,8 +65,10 @@ def parse_e4(text: str) -> int:
     return value
 
 
-def parse_limit(limit: str, text: str) -> int:
-    """The value of a limit as the topic has it. Raises ValueError that names the unit."""
+def parse_limit(limit: str, text: str) -> int | None:
+    """The value of a limit as the topic has it, None to take it away. Raises ValueError that names the unit."""
+    if text == NO_LIMIT and limit not in ALWAYS_LIMITED:
+        return None
     unit = LIMIT_UNITS[limit]
     try:
         if unit == _MONEY:

@@ -87,6 +87,11 @@ COMMANDS = [
         "*",
         {"kind": "LIMIT_CHANGE", "scope": "ALL", "limit": "FIRM_CAPITAL", "value": 10_000_000_000},
     ),
+    (
+        "limit --account A --limit ORDER_RATE --value none",
+        "A",
+        {"kind": "LIMIT_CHANGE", "scope": "ACCOUNT", "target": "A", "limit": "ORDER_RATE"},
+    ),
     ("restrict --symbol IBM", "IBM", {"kind": "RESTRICT", "scope": "SYMBOL", "target": "IBM"}),
     (
         "restrict --symbol IBM --account A",
@@ -278,9 +283,10 @@ def test_decimal_text_of_another_form_is_refused(text: str) -> None:
         ("OPEN_ORDERS", "20", 20),
         ("CONCENTRATION", "25%", 2_500),
         ("PRICE_DEVIATION", "0.01%", 1),
+        ("PRICE_DEVIATION", "none", None),
     ],
 )
-def test_limit_has_the_unit_of_its_kind(limit: str, text: str, value: int) -> None:
+def test_limit_has_the_unit_of_its_kind(limit: str, text: str, value: int | None) -> None:
     assert parse_limit(limit, text) == value
 
 
@@ -289,6 +295,7 @@ def test_limit_has_the_unit_of_its_kind(limit: str, text: str, value: int) -> No
     [
         ("ORDER_QUANTITY", "10.5", "whole number of shares"),
         ("ORDER_RATE", "5%", "whole number of orders"),
+        ("POSITION", "none", "whole number of shares"),
         ("CONCENTRATION", "25", "percentage such as 2.5%"),
         ("PRICE_DEVIATION", "0.001%", "finer than 0.01%"),
         ("FIRM_CAPITAL", "much", "money such as"),
