@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from itertools import zip_longest
 
+from match_rows import REPORT_HEADER, Command, Line
 from match_streams import as_csv
-from reference_match import REPORT_HEADER, Command, Line, run
+from reference_match import run
 
 Maker = Callable[[Sequence[Command]], list[Line]]
 

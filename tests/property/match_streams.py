@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
-from reference_match import HEADER, STP_MODES, Command
+from match_rows import HEADER, STP_MODES, Command
 
 OPEN_NS: Final = 1_790_000_000_000_000_000
 
@@ -20,7 +20,8 @@ OPEN_NS: Final = 1_790_000_000_000_000_000
 class Shape:
     """Weights of one kind of flow.
 
-    Limits lie `band` ticks about a point `away` ticks on the passive side of a middle that moves `drift` ticks at once.
+    Limits lie `band` ticks about a point `away` ticks on the passive side of a middle that moves `drift` ticks at once,
+    stop prices about one `stop_away` ticks on the other side.
     Cancels and replacements take one of the `recent` last orders.
     """
 
@@ -37,6 +38,7 @@ class Shape:
     symbols: int = 1
     band: int = 6
     away: int = 2
+    stop_away: int = 2
     drift: int = 1
     quantity: int = 10
     immediate: int = 25
@@ -77,6 +79,20 @@ SHAPES: Final = (
     Shape("replace storm", new=25, cancel=5, replace=70, recent=12, immediate=5, band=4, away=4),
     Shape("hostile", hostile=60, accounts=3, recent=30),
     Shape("many symbols", symbols=12, band=3, away=1, drift=0, accounts=5, recent=200),
+    Shape("level churn", new=53, cancel=42, replace=5, market=1, stop=1, stop_limit=1, band=200, away=230, immediate=3),
+    Shape(
+        "stop churn",
+        new=45,
+        cancel=38,
+        replace=17,
+        market=2,
+        limit=18,
+        stop=40,
+        stop_limit=40,
+        band=40,
+        stop_away=85,
+        drift=8,
+    ),
 )
 
 
@@ -153,7 +169,7 @@ class Stream:
             random.choice(("IOC", "FOK")) if immediate else random.choice(("DAY", "GTC")),
             random.randint(1, shape.quantity) * random.choice((1, 1, 1, 3)) * self.lot,
             self.near(symbol, -shape.away if side == "BUY" else shape.away),
-            self.near(symbol, 2 if side == "BUY" else -2),
+            self.near(symbol, shape.stop_away if side == "BUY" else -shape.stop_away),
             random.choice((*STP_MODES[1:], self.favourite, self.favourite))
             if random.randrange(100) < shape.stp
             else random.choice(("NONE", "NONE", "")),
@@ -182,6 +198,8 @@ class Stream:
     def cancel(self, order: Sent) -> Command:
         """A cancel; only the ids count, so the other cells are empty or repeat the order."""
         row = self.row("CANCEL", order)
+        if self.random.randrange(4):
+            self.sent.remove(order)  # Few cancel twice.
         if self.random.randrange(2):
             return row._replace(side="", order_type="", time_in_force="", quantity="", price="", stop_price="", stp="")
         return row
@@ -198,7 +216,8 @@ class Stream:
                 order.symbol, -self.shape.away // 2 if order.side == "BUY" else self.shape.away // 2
             )
         if what in (5, 6):
-            order.stop = self.near(order.symbol, 0)
+            away = self.shape.stop_away // 2
+            order.stop = self.near(order.symbol, away if order.side == "BUY" else -away)
         row = self.row("REPLACE", order)
         if order.type.startswith("STOP") and random.randrange(2):
             row = row._replace(stop_price="")  # Keeps the old one; after the trigger the only form that is allowed.

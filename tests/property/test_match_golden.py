@@ -18,7 +18,8 @@ from pathlib import Path
 
 import match_compare
 import pytest
-from reference_match import EVENTS, PAIRS, REASONS, Command, Line, run
+from match_rows import EVENTS, PAIRS, REASONS, Command, Line
+from reference_match import run
 
 from schemas.messages.enums import REASON_CODE_NAMES
 

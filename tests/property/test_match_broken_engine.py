@@ -1,0 +1,216 @@
+"""Broken engines under `tradestream match`: each has one line changed, and the comparison with the reference must notice.
+
+If one passes unnoticed, the streams have a hole. The engines are imported from changed sources, uncompiled.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import match_compare
+import pytest
+from match_streams import commands
+from test_match_broken import COMMANDS, SEEDS, expected
+from test_trading_broken import Finder
+
+# (what is wrong, module of udfs.domain, what is there, what is put there)
+ENGINES = (
+    (
+        "youngest first",
+        "filling",
+        "maker = level.head\n            if maker is None:\n",
+        "maker = level.tail\n            if maker is None:\n",
+    ),
+    (
+        "worst bid first",
+        "book",
+        "heapq.heappush(self.heap, -price if self.is_bid else price)",
+        "heapq.heappush(self.heap, price)",
+    ),
+    ("best price forgotten", "book", "price > top.price if self.is_bid else price < top.price", "False"),
+    (
+        "levels lost when they are compacted",
+        "book",
+        "self.levels.items() if level.count > 0}",
+        "self.levels.items() if level.count > 1}",
+    ),
+    (
+        "worse price through",
+        "filling",
+        "level.price > order.worst_price if is_buy",
+        "level.price > order.worst_price + 1 if is_buy",
+    ),
+    (
+        "equal price not met",
+        "filling",
+        "else level.price < order.worst_price)",
+        "else level.price <= order.worst_price)",
+    ),
+    (
+        "taker's price",
+        "filling",
+        "        price = level.price\n",
+        "        price = min(order.worst_price, 2 * level.price)\n",
+    ),
+    ("fill or kill without scan", "matching", "time_in_force == TIME_IN_FORCE_FOK and not", "False and not"),
+    (
+        "scan a price short",
+        "book",
+        "(price < worst_price) if self.is_bid else (price > worst_price)",
+        "(price <= worst_price) if self.is_bid else (price >= worst_price)",
+    ),
+    ("scan misses half the heap", "book", "            if child + 1 < size:\n", "            if child + 1 < 0:\n"),
+    ("scan goes past its own", "book", "elif stp != STP_MODE_EXPIRE_MAKER:", "elif stp < 0:"),
+    ("scan stops at its own", "book", "elif stp != STP_MODE_EXPIRE_MAKER:", "else:"),
+    (
+        "immediate order rests",
+        "matching",
+        "may_rest = is_limit and time_in_force in (TIME_IN_FORCE_DAY, TIME_IN_FORCE_GTC)",
+        "may_rest = is_limit",
+    ),
+    (
+        "wrong reason for a remainder",
+        "filling",
+        "        reason = REASON_CODE_MATCH_IOC_REMAINDER\n",
+        "        reason = REASON_CODE_MATCH_NO_LIQUIDITY\n",
+    ),
+    (
+        "increase keeps its place",
+        "matching",
+        "elif limit_price == order.limit_price and quantity <= order.quantity:",
+        "elif limit_price == order.limit_price:",
+    ),
+    (
+        "same total loses its place",
+        "matching",
+        "order.limit_price and quantity <= order.quantity:",
+        "order.limit_price and quantity < order.quantity:",
+    ),
+    (
+        "replaced order does not trade",
+        "matching",
+        "            self.reporter.replaced(order)\n            self.arrive(market, order)\n",
+        "            self.reporter.replaced(order)\n            self.rest(market, order)\n",
+    ),
+    ("level keeps what a replacement took off", "matching", "side.reduce(order, order.quantity - quantity)", "pass"),
+    (
+        "replacement below what is filled",
+        "matching",
+        "if quantity <= order.cum_quantity:",
+        "if quantity < order.cum_quantity:",
+    ),
+    (
+        "stop's new limit forgotten",
+        "matching",
+        "        order.worst_price = worst_price\n        if stop_price is not None:",
+        "        if stop_price is not None:",
+    ),
+    (
+        "larger stop keeps its place",
+        "matching",
+        "stop_price == order.stop_price) and quantity <= order.quantity",
+        "stop_price == order.stop_price)",
+    ),
+    (
+        "moved stop keeps its place",
+        "matching",
+        "stays = (stop_price is None or stop_price == order.stop_price) and",
+        "stays =",
+    ),
+    (
+        "buy stop beyond its price on arrival",
+        "matching",
+        "last >= stop_price if order.is_buy",
+        "last > stop_price if order.is_buy",
+    ),
+    ("stop does not look back", "matching", "if last > 0 and (last", "if last < 0 and (last"),
+    ("buy stop beyond its price", "stops", "buys[0][0] <= price", "buys[0][0] < price"),
+    ("sell stop beyond its price", "stops", "-sells[0][0] >= price", "-sells[0][0] > price"),
+    ("stop acts at its old place", "stops", " and entry[2].rank == entry[1]", ""),
+    (
+        "stops lost when they are compacted",
+        "stops",
+        "[entry for entry in self.sells if _is_current(entry)]",
+        "self.sells[: self.waiting // 2]",
+    ),
+    (
+        "last triggered first",
+        "matching",
+        "            order = queue[done]\n            done += 1\n",
+        "            order = queue.pop()\n",
+    ),
+    (
+        "stop-limit without its limit",
+        "matching",
+        "if order.order_type != ORDER_TYPE_STOP_LIMIT:",
+        "if order.order_type >= 0:",
+    ),
+    ("last print forgotten", "filling", "        market.last_price = price\n", ""),
+    ("self-trade prevention ignored", "book", "stp_key if stp_key else account_id", "order_id"),
+    ("trade with its own behind others", "filling", " and maker.stp_key != order.stp_key:", ":"),
+    (
+        "both: only the maker",
+        "filling",
+        "            if mode == STP_MODE_EXPIRE_MAKER:\n                return True\n",
+        "            return True\n",
+    ),
+    ("level keeps what a decrement took off", "filling", "                side.reduce(maker, overlap)\n", ""),
+    (
+        "taker's shares stay after a decrement",
+        "filling",
+        "            order.quantity -= overlap\n",
+        "            order.quantity -= overlap - (overlap > 1)\n",
+    ),
+    (
+        "cancelled stop still waits",
+        "stops",
+        "return entry[2].place == WAITING and entry[2].rank == entry[1]",
+        "return True",
+    ),
+    ("ids of ended orders are free", "match_csv", "if order_id in self.known:", "if order_id in self.matcher.live:"),
+    (
+        "anyone may cancel",
+        "match_csv",
+        "            return REASON_CODE_CANCEL_WRONG_ACCOUNT\n        self.matcher.cancel(row[3])",
+        "            pass\n        self.matcher.cancel(row[3])",
+    ),
+    (
+        "resting order's leaves",
+        "match_csv",
+        "{taker.quantity - taker.cum_quantity}",
+        "{maker.quantity - maker.cum_quantity}",
+    ),
+    ("hundredths of a cent lost", "match_csv", "(1, 1000, 100, 10, 1)[places]", "(1, 1000, 100, 10, 0)[places]"),
+)
+
+
+def engine_noticed(module: str, old: str, new: str) -> int | None:
+    """The first seed on which the tool with the broken engine says something else than the reference."""
+    kept = {name: m for name, m in sys.modules.items() if name.split(".")[0] == "udfs" or name == "jobs.match_csv"}
+    for name in kept:
+        del sys.modules[name]
+    finder = Finder(module, old, new)
+    sys.meta_path.insert(0, finder)
+    try:
+        for seed in range(SEEDS):
+            try:
+                if match_compare.run_tool(commands(seed, COMMANDS)) != expected(seed):
+                    return seed
+            except Exception:
+                return seed
+        return None
+    finally:
+        sys.meta_path.remove(finder)
+        for name in [name for name in sys.modules if name.split(".")[0] == "udfs" or name == "jobs.match_csv"]:
+            del sys.modules[name]
+        sys.modules.update(kept)
+
+
+@pytest.mark.parametrize(("module", "old", "new"), [row[1:] for row in ENGINES], ids=[row[0] for row in ENGINES])
+def test_broken_engine_of_the_tool_is_noticed(module: str, old: str, new: str) -> None:
+    assert engine_noticed(module, old, new) is not None
+
+
+def test_engine_of_the_tool_loaded_the_same_way_without_a_change_is_not_noticed() -> None:
+    line = "maker = level.head\n            if maker is None:\n"
+    assert engine_noticed("filling", line, line) is None
