@@ -1,176 +1,227 @@
 """Accounts in the risk stage: cash, positions, and what open orders have reserved of both.
 
-Ordering: a reservation is made when an order is approved, and only outcomes of matching change it: a fill turns its
-part into cash and shares, an end releases the rest. Nothing is assumed before it has happened.
-Invariants (`AccountBook.check`): what an account has reserved is the sum over its open orders; shares on offer never
-exceed the position; free cash is never below zero unless the account began below zero.
-Known limits: cash accounts, long positions; a sale reserves shares, and money only when it may bring less than its
-commission.
+Ordering: a reservation is made when an order or a replacement is approved, and only outcomes of matching change it: a
+fill turns its part into cash and shares, an end releases the rest. Nothing is assumed before it has happened.
+Replacements wait in the order of their approval; until matching has answered one, the larger need of the terms before
+and after it is reserved.
+Invariants (`AccountBook.check`): what an account has reserved is the sum over its open orders; a cash account offers no
+more shares than it holds and its free cash is never below zero, unless it began below zero; cash is the opening cash
+and what `Flows` says that has moved, and so are the shares of each symbol.
+Known limits: one currency; a future has no value of its own, its gains and losses are paid at each settlement.
 Complexity: constant for each order and outcome.
 """
 
+from __future__ import annotations
+
+from schemas.messages.enums import SIDE_SELL
 from udfs.domain.book import InvariantViolation
+from udfs.domain.holdings import AccountState, OpenOrder, Position, Terms, relock
 
 
-class Position:
-    """Shares of one symbol in one account: held, and open in orders."""
+class Flows:
+    """Sums of what has moved: money of all accounts by cause, and units of each symbol."""
 
-    __slots__ = ("open_buys", "open_sells", "quantity", "symbol")
+    __slots__ = ("commission_e4", "delivered_e4", "settled_e4", "traded_e4", "units")
 
-    def __init__(self, symbol: str, quantity: int) -> None:
-        self.symbol = symbol
-        self.quantity = quantity
-        self.open_buys: int = 0
-        self.open_sells: int = 0
-
-
-class AccountState:
-    """An account; money in 1/10,000. `cash_e4` is moved by fills, `reserved_e4` of it is promised to open orders."""
-
-    __slots__ = (
-        "account_id",
-        "active",
-        "cash_e4",
-        "commission_e4",
-        "desk",
-        "max_order_notional_e4",
-        "max_order_quantity",
-        "max_position",
-        "name",
-        "opening_cash_e4",
-        "positions",
-        "reserved_e4",
-    )
-
-    def __init__(self, account_id: str, cash_e4: int) -> None:
-        self.account_id = account_id
-        self.opening_cash_e4 = cash_e4
-        self.cash_e4 = cash_e4
-        self.reserved_e4: int = 0
-        self.name: str = ""
-        self.desk: str = ""
-        self.active: bool = False
-        self.max_order_quantity: int = 0
-        self.max_order_notional_e4: int = 0
-        self.max_position: int = 0
+    def __init__(self) -> None:
+        self.traded_e4: int = 0
         self.commission_e4: int = 0
-        self.positions: dict[str, Position] = {}
+        self.settled_e4: int = 0
+        self.delivered_e4: int = 0
+        self.units: dict[str, int] = {}
 
-    def buying_power(self) -> int:
-        """Cash that is not promised to open orders."""
-        return self.cash_e4 - self.reserved_e4
-
-    def position(self, symbol: str) -> Position:
-        """The position in a symbol, made when there is none."""
-        position = self.positions.get(symbol)
-        if position is None:
-            position = Position(symbol, 0)
-            self.positions[symbol] = position
-        return position
-
-
-class OpenOrder:
-    """An approved order that has not ended: `remaining` shares, each reserving `unit_e4` of money."""
-
-    __slots__ = ("account", "is_buy", "key", "order_id", "position", "remaining", "unit_e4")
-
-    def __init__(
-        self,
-        key: str,
-        order_id: str,
-        account: AccountState,
-        position: Position,
-        is_buy: bool,
-        remaining: int,
-        unit_e4: int,
-    ) -> None:
-        self.key = key
-        self.order_id = order_id
-        self.account = account
-        self.position = position
-        self.is_buy = is_buy
-        self.remaining = remaining
-        self.unit_e4 = unit_e4
+    def move_units(self, symbol: str, change: int) -> None:
+        """Units came to accounts (positive) or left them."""
+        self.units[symbol] = self.units.get(symbol, 0) + change
 
 
 class AccountBook:
-    """The accounts of a shard and their open orders."""
+    """The accounts of a shard and their open orders; the value of what is open, and of what was filled in the session."""
 
-    __slots__ = ("accounts", "open")
+    __slots__ = ("accounts", "filled_value_e4", "flows", "margin_accounts", "open", "open_value_e4")
 
     def __init__(self) -> None:
         self.accounts: dict[str, AccountState] = {}
+        self.margin_accounts: list[AccountState] = []
         self.open: dict[str, OpenOrder] = {}
+        self.flows = Flows()
+        self.open_value_e4: int = 0
+        self.filled_value_e4: int = 0
 
     def reserve(self, order: OpenOrder) -> None:
         """Open an order: reserve its money and its shares."""
         if order.key in self.open:
             raise InvariantViolation(f"order {order.order_id} of {order.account.account_id} is open already")
         self.open[order.key] = order
-        order.account.reserved_e4 += order.remaining * order.unit_e4
+        order.account.open_orders += 1
+        self.hold(order)
+
+    def replace(self, order: OpenOrder, terms: Terms) -> None:
+        """A replacement was approved: from now on the larger need is reserved."""
+        pending = order.pending
+        if pending is None:
+            pending = []
+            order.pending = pending
+        pending.append(terms)
+        self.hold(order)
+
+    def hold(self, order: OpenOrder) -> None:
+        """Bring the sums of account and position to what the order needs now."""
+        shares = order.remaining
+        money = shares * order.unit_e4
+        upkeep = shares * order.upkeep_e4
+        value = shares * order.value_e4
+        pending = order.pending
+        if pending is not None:
+            for terms in pending:
+                left = terms.total - order.filled
+                if left > 0:
+                    shares = max(shares, left)
+                    money = max(money, left * terms.unit_e4)
+                    upkeep = max(upkeep, left * terms.upkeep_e4)
+                    value = max(value, left * terms.value_e4)
+        account = order.account
+        account.reserved_e4 += money - order.held_e4
+        account.reserved_upkeep_e4 += upkeep - order.held_upkeep_e4
+        self.open_value_e4 += value - order.held_value_e4
+        change = shares - order.held_shares
+        order.held_e4 = money
+        order.held_upkeep_e4 = upkeep
+        order.held_value_e4 = value
+        order.held_shares = shares
+        position = order.position
         if order.is_buy:
-            order.position.open_buys += order.remaining
+            position.open_buys += change
+        elif order.side == SIDE_SELL:
+            position.open_sells += change
         else:
-            order.position.open_sells += order.remaining
+            position.open_shorts += change
+        if position.oversold:
+            position.oversold = max(0, min(position.oversold, position.open_sells - max(position.quantity, 0)))
+        if position.instrument.is_option and account.margin is None:
+            relock(account, position)
 
     def settle(
-        self, order: OpenOrder, quantity: int, notional_e4: int, commission_e4: int, leaves: int, terminal: bool
+        self,
+        order: OpenOrder,
+        quantity: int,
+        notional_e4: int,
+        commission_e4: int,
+        leaves: int,
+        terminal: bool,
+        total: int = -1,
+        applied: int = 0,
+        refused: int = 0,
     ) -> None:
-        """Apply what a batch of matching did to an open order.
+        """Apply what a batch of matching did to an open order; `total`: its shares after the batch, -1 as before.
 
         Raises InvariantViolation when it does not follow from the order as it is known here: an outcome was lost, or
         came twice, or is another order's. Going on would make wrong money out of it.
         """
         account = order.account
-        remaining = order.remaining - quantity
-        if quantity < 0 or remaining < 0 or (leaves != 0 if terminal else leaves != remaining or leaves == 0):
+        if total < 0 and applied == 0 and refused == 0:
+            remaining = order.remaining - quantity
+        else:
+            remaining = self._answered(order, quantity, leaves, total, applied, refused)
+        if (
+            quantity < 0
+            or quantity > order.held_shares
+            or (leaves != 0 if terminal else leaves != remaining or leaves <= 0)
+        ):
             raise InvariantViolation(
                 f"outcome of order {order.order_id} of {account.account_id} does not follow: {order.remaining} open here, "
                 f"{quantity} filled, {leaves} left, terminal={terminal}; an outcome was lost or applied twice"
             )
-        released = order.remaining if terminal else quantity
-        account.reserved_e4 -= released * order.unit_e4
-        position = order.position
-        if order.is_buy:
-            position.open_buys -= released
-            position.quantity += quantity
-            account.cash_e4 -= notional_e4 + commission_e4
-        else:
-            position.open_sells -= released
-            position.quantity -= quantity
-            account.cash_e4 += notional_e4 - commission_e4
-        order.remaining = 0 if terminal else remaining
+        if quantity:
+            self._fill(order, quantity, notional_e4, commission_e4)
         if terminal:
-            del self.open[order.key]
+            order.remaining = 0
+            order.pending = None
+            self.hold(order)
+            self._end(order)
+        else:
+            order.remaining = remaining
+            self.hold(order)
 
-    def check(self) -> None:
-        """Raise InvariantViolation when sums do not hold; linear in accounts, positions and open orders."""
-        reserved: dict[str, int] = {}
-        buys: dict[str, int] = {}
-        sells: dict[str, int] = {}
-        for key, order in self.open.items():
-            account = order.account
-            if (
-                order.key != key
-                or order.remaining <= 0
-                or self.accounts.get(account.account_id) is not account
-                or account.positions.get(order.position.symbol) is not order.position
-            ):
-                raise InvariantViolation(f"open order {order.order_id} is filled, or not its account's")
-            holding = account.account_id + "\n" + order.position.symbol
-            reserved[account.account_id] = reserved.get(account.account_id, 0) + order.remaining * order.unit_e4
-            if order.is_buy:
-                buys[holding] = buys.get(holding, 0) + order.remaining
-            else:
-                sells[holding] = sells.get(holding, 0) + order.remaining
-        for account_id, account in self.accounts.items():
-            if account.reserved_e4 != reserved.get(account_id, 0):
-                raise InvariantViolation(f"{account_id} has reserved {account.reserved_e4}, not what its orders need")
-            if account.buying_power() < 0 <= account.opening_cash_e4:
-                raise InvariantViolation(f"{account_id} has promised more money than it has")
-            for symbol, position in account.positions.items():
-                holding = account_id + "\n" + symbol
-                if position.open_buys != buys.get(holding, 0) or position.open_sells != sells.get(holding, 0):
-                    raise InvariantViolation(f"open shares of {account_id} in {symbol} are not those of its orders")
-                if position.open_sells > position.quantity and position.open_sells > 0:
-                    raise InvariantViolation(f"{account_id} offers more {symbol} than it holds")
+    def _fill(self, order: OpenOrder, quantity: int, notional_e4: int, commission_e4: int) -> None:
+        """Turn filled shares into shares and money."""
+        account = order.account
+        position = order.position
+        instrument = position.instrument
+        order.filled += quantity
+        self.filled_value_e4 += quantity * order.value_e4
+        flows = self.flows
+        flows.commission_e4 -= commission_e4
+        account.cash_e4 -= commission_e4
+        if instrument.is_future:
+            position.basis_e4 += notional_e4 if order.is_buy else -notional_e4
+        else:
+            paid = notional_e4 * instrument.multiplier
+            if not order.is_buy:
+                paid = -paid
+            account.cash_e4 -= paid
+            flows.traded_e4 -= paid
+        change = quantity if order.is_buy else -quantity
+        position.quantity += change
+        flows.move_units(position.symbol, change)
+
+    def _answered(self, order: OpenOrder, quantity: int, leaves: int, total: int, applied: int, refused: int) -> int:
+        """Take the answers to replacements and a new total over; returns what should be open after the batch."""
+        pending = order.pending
+        waiting = 0 if pending is None else len(pending)
+        if applied < 0 or refused < 0 or applied + refused > waiting:
+            raise InvariantViolation(
+                f"{applied} replacements applied and {refused} refused of order {order.order_id} of "
+                f"{order.account.account_id}, but {waiting} wait for an answer; an outcome was lost or applied twice"
+            )
+        if pending is not None and applied + refused > 0:
+            newest = pending[applied - 1] if applied > 0 else None
+            # With both in one batch it is not known which ones were refused: the dearest terms are kept.
+            unit = order.unit_e4 if newest is None else newest.unit_e4
+            upkeep = order.upkeep_e4 if newest is None else newest.upkeep_e4
+            if applied > 0 and refused > 0:
+                for terms in pending[: applied + refused]:
+                    unit = max(unit, terms.unit_e4)
+                    upkeep = max(upkeep, terms.upkeep_e4)
+            if newest is not None:
+                order.price_e4 = newest.price_e4
+                order.stop_price_e4 = newest.stop_price_e4
+                order.value_e4 = newest.value_e4
+                order.unit_e4 = unit
+                order.upkeep_e4 = upkeep
+                if total < 0:
+                    total = newest.total
+            order.pending = pending[applied + refused :] or None
+        if total < 0:
+            return order.remaining - quantity
+        if order.total < 0:
+            # Restored from a release that did not keep the total: the first outcome that names it gives it.
+            order.filled = total - leaves - quantity
+        order.total = total
+        return total - order.filled - quantity
+
+    def _end(self, order: OpenOrder) -> None:
+        """An order has ended: forget it, and give back the shares that were located for it and not sold."""
+        del self.open[order.key]
+        account = order.account
+        account.open_orders -= 1
+        back = order.located - order.filled
+        if back > 0:
+            account.locates[order.position.symbol] = account.locates.get(order.position.symbol, 0) + back
+
+    def move_cash(self, account: AccountState, amount_e4: int, by_settlement: bool) -> None:
+        """Money comes to an account (negative: leaves it) by a futures settlement, or by an exercise."""
+        account.cash_e4 += amount_e4
+        if by_settlement:
+            self.flows.settled_e4 += amount_e4
+        else:
+            self.flows.delivered_e4 += amount_e4
+
+    def move_position(self, account: AccountState, position: Position, change: int) -> None:
+        """Units come to a position by an exercise, an assignment or an expiration."""
+        position.quantity += change
+        self.flows.move_units(position.symbol, change)
+        if position.open_sells > 0:
+            position.oversold = max(position.oversold, position.open_sells - max(position.quantity, 0))
+        if position.instrument.is_option and account.margin is None:
+            relock(account, position)

@@ -28,7 +28,7 @@ class OrderIds:
 
     def remember(self, key: str, fingerprint: int, symbol_shard: int) -> None:
         """Remember a command that was judged. The fingerprint has 32 bits, the shard 16."""
-        self.current[key] = (fingerprint << 17) | (symbol_shard + 1)
+        self.current[key] = entry_of(fingerprint, symbol_shard)
         if self.retired:
             self._free_some()
 
@@ -57,6 +57,11 @@ class OrderIds:
                 self.retired.pop()
                 return
             oldest.popitem()
+
+
+def entry_of(fingerprint: int, symbol_shard: int) -> int:
+    """A fingerprint and a shard as one number."""
+    return (fingerprint << 17) | (symbol_shard + 1)
 
 
 def fingerprint_of(entry: int) -> int:

@@ -1,6 +1,7 @@
 """Order events and risk events of the risk stage: rejected orders, and refused cancels and replacements.
 
-Ordering: a reject of risk is VALIDATED and then REJECTED; a reject of validation is REJECTED alone.
+Ordering: a reject of risk is VALIDATED and then REJECTED; a reject of validation is REJECTED alone. A replacement that
+breaks a limit has a risk event too.
 Invariants: an order that is rejected here has no other events; a refused command changes no order, so its event has
 sequence 0 and an id of its own.
 Complexity: constant.
@@ -8,6 +9,7 @@ Complexity: constant.
 
 from schemas.messages import order_events, risk_events
 from schemas.messages.enums import (
+    ORDER_EVENT_TYPE_REPLACE_REJECTED,
     ORDER_EVENT_TYPE_STATUS,
     ORDER_STATUS_PENDING,
     ORDER_STATUS_REJECTED,
@@ -19,7 +21,8 @@ from schemas.messages.orders import OrderCommand
 from udfs.domain import ids
 from udfs.domain.lifecycle import transition
 from udfs.domain.outbox import Outbox
-from udfs.domain.validation import Refusal
+from udfs.domain.refusal import Refusal
+from udfs.domain.risk_notices import clamp, clamp_optional
 
 
 class RefusalReporter:
@@ -73,6 +76,18 @@ class RefusalReporter:
             2,
             cause_id,
         )
+        self._risk_event(command, refusal, buying_power_e4, cause_id)
+
+    def refuse_replacement(
+        self, command: OrderCommand, refusal: Refusal, is_risk: bool, buying_power_e4: int, cause_id: str
+    ) -> None:
+        """A replacement is refused by validation or risk; the order stays as it was."""
+        self.refuse_command(command, ORDER_EVENT_TYPE_REPLACE_REJECTED, refusal.reason, refusal.text, cause_id)
+        if is_risk:
+            self._risk_event(command, refusal, buying_power_e4, cause_id)
+
+    def _risk_event(self, command: OrderCommand, refusal: Refusal, buying_power_e4: int, cause_id: str) -> None:
+        """What risk management sees of a refusal."""
         self.outbox.risk_events.put(
             command.account_id.encode("utf-8"),
             risk_events.encode_fields(
@@ -84,9 +99,9 @@ class RefusalReporter:
                 command.symbol,
                 refusal.reason,
                 refusal.text,
-                refusal.limit,
-                refusal.observed,
-                buying_power_e4,
+                clamp_optional(refusal.limit),
+                clamp_optional(refusal.observed),
+                clamp(buying_power_e4),
                 command.timestamp,
             ),
         )

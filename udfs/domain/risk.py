@@ -1,59 +1,200 @@
-"""Pre-trade risk of an order that is valid: limits of the order, then the account's shares and money.
+"""Pre-trade risk of an order or a replacement that is valid: the first limit that it breaks.
 
-Ordering of the checks: order quantity, reference price, order notional, position, buying power; the first that fails
-counts.
-Invariants: pure, nothing is reserved here; an approved purchase can always be paid at its worst price with commission,
-an approved sale can always be delivered.
-Source: the structure of checks follows Rule 15c3-5(c)(1), financial thresholds and erroneous-order limits before
-routing.
-Complexity: constant.
+Ordering of the checks: switches and restricted list; order quantity, reference price, order notional; the account's
+optional limits (limits.py); position; short sale; concentration and firm capital; shares and money. The first that
+fails counts.
+Invariants: nothing is reserved here; an approved purchase of a cash account can always be paid at its worst price with
+commission, and an approved sale can always be delivered; what a margin account's order can take of the excess is
+reserved (margin_check.py).
+A replacement is judged as the whole new order for the limits of one order, and by what it adds for all others.
+Source: the structure of checks follows Rule 15c3-5(c)(1) and (2): financial thresholds and erroneous-order limits, then
+what has to be complied with before routing.
+Complexity: constant for cash accounts; see margin_check.py for margin accounts.
 """
 
 from schemas.messages.enums import (
-    ORDER_TYPE_LIMIT,
-    REASON_CODE_RISK_BUYING_POWER,
-    REASON_CODE_RISK_INSUFFICIENT_POSITION,
+    ORDER_TYPE_MARKET,
+    ORDER_TYPE_STOP,
+    REASON_CODE_RISK_LOCATE_REQUIRED,
     REASON_CODE_RISK_NO_REFERENCE_PRICE,
     REASON_CODE_RISK_ORDER_NOTIONAL,
     REASON_CODE_RISK_ORDER_QUANTITY,
     REASON_CODE_RISK_POSITION_LIMIT,
+    REASON_CODE_RISK_SHORT_NOT_ALLOWED,
     SIDE_BUY,
+    SIDE_NAMES,
+    SIDE_SELL,
+    TIME_IN_FORCE_OPG,
 )
 from schemas.messages.orders import OrderCommand
-from udfs.domain.accounts import AccountState
+from udfs.domain.holdings import AccountState, OpenOrder
+from udfs.domain.instruments import InstrumentState
+from udfs.domain.limits import (
+    check_concentration,
+    check_daily_notional,
+    check_deviation,
+    check_duplicate,
+    check_firm,
+    check_open_orders,
+    check_rate,
+    count_order,
+)
+from udfs.domain.margin_check import equity_of
 from udfs.domain.money import money_text
-from udfs.domain.reference import InstrumentState
+from udfs.domain.refusal import Refusal
+from udfs.domain.risk_money import check_cash, check_margin
 from udfs.domain.rules import collar_price
-from udfs.domain.validation import Refusal
+from udfs.domain.switches import Switches
 
 
-def worst_price(command: OrderCommand, instrument: InstrumentState) -> int:
-    """The price that an order never executes beyond: its limit, or a market order's collar; 0 when there is none."""
-    price = command.price
-    if command.order_type == ORDER_TYPE_LIMIT and price is not None:
-        return price
-    is_buy = command.side == SIDE_BUY
-    reference = instrument.ask_e4 if is_buy else instrument.bid_e4
-    if reference == 0:
-        return 0
-    return collar_price(is_buy, reference, instrument.tick_e4, command.timestamp)
+class Ask:
+    """A command under judgement: what it wants, and what approving it will reserve for each share.
 
-
-def reserve_per_share(is_buy: bool, worst_e4: int, commission_e4: int) -> int:
-    """Money that each share of an order reserves.
-
-    A purchase reserves its worst price and the commission. A sale brings at least its worst price, so it reserves only
-    what the commission may take beyond that; with it no fill can make the free cash negative.
+    `worst_e4`: the price that it never executes beyond. `value_e4`: what one unit is valued at, with the multiplier.
+    `quantity`: units open when it is approved; `extra` of them are more than what is held for the order now.
     """
-    if is_buy:
-        return worst_e4 + commission_e4
-    return commission_e4 - worst_e4 if commission_e4 > worst_e4 else 0
+
+    __slots__ = (
+        "account",
+        "command",
+        "extra",
+        "instrument",
+        "is_buy",
+        "order",
+        "quantity",
+        "unit_e4",
+        "upkeep_e4",
+        "value_e4",
+        "worst_e4",
+    )
+
+    def __init__(
+        self,
+        command: OrderCommand,
+        account: AccountState,
+        instrument: InstrumentState,
+        before_open: bool,
+        order: OpenOrder | None = None,
+    ) -> None:
+        self.command = command
+        self.account = account
+        self.instrument = instrument
+        # The order that is to be replaced; None for a new one.
+        self.order = order
+        self.is_buy: bool = command.side == SIDE_BUY
+        if order is None:
+            self.quantity: int = command.quantity
+            self.extra: int = command.quantity
+        else:
+            self.quantity = max(command.quantity - order.filled, 0)
+            self.extra = self.quantity - order.held_shares
+        reference = reference_price(command, instrument, before_open)
+        self.worst_e4: int = worst_price(command, instrument, reference)
+        # A market sale is worth what the market bids; the collar is only the least that it may bring.
+        valued_at = self.worst_e4
+        if not self.is_buy and command.price is None and reference != 0:
+            valued_at = reference
+        self.value_e4: int = valued_at * instrument.multiplier
+        self.unit_e4: int = 0
+        self.upkeep_e4: int = 0
+
+    def added_value(self) -> int:
+        """Value that the command adds to what is approved."""
+        value = self.quantity * self.value_e4
+        order = self.order
+        if order is not None:
+            value -= order.held_value_e4
+        return value if value > 0 else 0
 
 
-def assess(command: OrderCommand, account: AccountState, instrument: InstrumentState, worst_e4: int) -> Refusal | None:
-    """The first limit that an order breaks, or None; `worst_e4` is its `worst_price`."""
-    quantity = command.quantity
-    is_buy = command.side == SIDE_BUY
+def reference_price(command: OrderCommand, instrument: InstrumentState, before_open: bool) -> int:
+    """What the worst price of an order without a limit starts from; 0 when there is nothing."""
+    if command.order_type == ORDER_TYPE_STOP:
+        return command.stop_price or 0
+    if command.order_type != ORDER_TYPE_MARKET:
+        return 0
+    if before_open or command.time_in_force >= TIME_IN_FORCE_OPG:
+        # An auction needs no quote: the last price is what there is.
+        return instrument.short_mark() if command.side == SIDE_BUY else instrument.long_mark()
+    return instrument.ask_e4 if command.side == SIDE_BUY else instrument.bid_e4
+
+
+def worst_price(command: OrderCommand, instrument: InstrumentState, reference_e4: int) -> int:
+    """The price that an order never executes beyond: its limit, or the collar around its reference; 0: none."""
+    price = command.price
+    if price is not None:
+        return price
+    if reference_e4 == 0:
+        return 0
+    return collar_price(command.side == SIDE_BUY, reference_e4, instrument.tick_e4, command.timestamp)
+
+
+def assess(
+    ask: Ask,
+    switches: Switches,
+    firm_used_e4: int,
+    shards: int,
+    instruments: dict[str, InstrumentState],
+    clock_ns: int,
+) -> Refusal | None:
+    """The first limit that an order breaks, or None; then `ask` says what it reserves."""
+    account = ask.account
+    command = ask.command
+    if account.guarded or switches.active:
+        refusal = switches.check(account, command.symbol, ask.is_buy, ask.extra)
+        if refusal is not None:
+            return refusal
+    refusal = _check_order(ask)
+    if refusal is not None:
+        return refusal
+    if account.guarded:
+        refusal = _check_limits(ask)
+        if refusal is not None:
+            return refusal
+    if ask.extra > 0:
+        refusal = _check_position(ask)
+        if refusal is None and command.side > SIDE_SELL:
+            refusal = _check_short_sale(ask)
+        if refusal is None and account.max_concentration >= 0:
+            equity = equity_of(account, instruments)
+            refusal = check_concentration(account, ask.instrument, ask.is_buy, ask.extra, equity, command.timestamp)
+        if refusal is not None:
+            return refusal
+    if switches.firm_capital_e4 >= 0:
+        refusal = check_firm(firm_used_e4, ask.added_value(), switches.firm_capital_e4, shards)
+        if refusal is not None:
+            return refusal
+    order = ask.order
+    held_e4 = 0 if order is None else order.held_e4
+    held_upkeep_e4 = 0 if order is None else order.held_upkeep_e4
+    if account.margin is None:
+        unit, refusal = check_cash(account, ask.instrument, ask.is_buy, ask.quantity, ask.extra, ask.worst_e4, held_e4)
+        ask.unit_e4 = unit
+        return refusal
+    if ask.quantity == 0:
+        return None
+    need = check_margin(
+        account,
+        instruments,
+        ask.instrument,
+        command,
+        ask.quantity,
+        ask.worst_e4,
+        ask.quantity * ask.value_e4,
+        0 if order is None else order.held_shares,
+        held_e4,
+        held_upkeep_e4,
+        clock_ns,
+    )
+    ask.unit_e4 = need.unit_e4
+    ask.upkeep_e4 = need.upkeep_e4
+    return need.refusal
+
+
+def _check_order(ask: Ask) -> Refusal | None:
+    """Limits of one order."""
+    account = ask.account
+    quantity = ask.command.quantity
     if quantity > account.max_order_quantity:
         return Refusal(
             REASON_CODE_RISK_ORDER_QUANTITY,
@@ -61,51 +202,94 @@ def assess(command: OrderCommand, account: AccountState, instrument: InstrumentS
             account.max_order_quantity,
             quantity,
         )
-    if worst_e4 == 0:
-        side = "ask" if is_buy else "bid"
-        return Refusal(REASON_CODE_RISK_NO_REFERENCE_PRICE, f"symbol={command.symbol} national_best_{side}=none")
-    # A market sale is worth what the market bids; the collar is only the least that it may bring.
-    valued_at = worst_e4 if is_buy or command.order_type == ORDER_TYPE_LIMIT else instrument.bid_e4
-    notional = quantity * valued_at
+    if ask.worst_e4 == 0:
+        side = "ask" if ask.is_buy else "bid"
+        return Refusal(REASON_CODE_RISK_NO_REFERENCE_PRICE, f"symbol={ask.command.symbol} national_best_{side}=none")
+    notional = quantity * ask.value_e4
     if notional > account.max_order_notional_e4:
         return Refusal(
             REASON_CODE_RISK_ORDER_NOTIONAL,
             f"notional={money_text(notional)} max_order_notional={money_text(account.max_order_notional_e4)} "
-            f"price={money_text(valued_at)}",
+            f"price={money_text(ask.value_e4 // ask.instrument.multiplier)}",
             account.max_order_notional_e4,
             notional,
         )
+    return None
+
+
+def _check_limits(ask: Ask) -> Refusal | None:
+    """The account's optional limits that need no look at its positions."""
+    account = ask.account
+    command = ask.command
+    refusal = check_deviation(command, account, ask.instrument)
+    if refusal is None:
+        refusal = check_rate(command, account)
+        if refusal is None:
+            count_order(command, account)
+    if refusal is None and ask.order is None:
+        refusal = check_duplicate(command, account)
+        if refusal is None:
+            refusal = check_open_orders(account)
+    if refusal is None:
+        refusal = check_daily_notional(account, ask.added_value())
+    return refusal
+
+
+def _check_position(ask: Ask) -> Refusal | None:
+    """Units of one instrument, long or short, with everything that is open on the order's side."""
+    account = ask.account
+    position = account.positions.get(ask.command.symbol)
     held = 0
     open_buys = 0
-    open_sells = 0
-    position = account.positions.get(command.symbol)
+    offered = 0
     if position is not None:
         held = position.quantity
         open_buys = position.open_buys
-        open_sells = position.open_sells
-    if is_buy:
-        if held + open_buys + quantity > account.max_position:
+        offered = position.offered()
+    if ask.is_buy:
+        after = held + open_buys + ask.extra
+        if after > account.max_position:
             return Refusal(
                 REASON_CODE_RISK_POSITION_LIMIT,
-                f"position={held} open_buys={open_buys} quantity={quantity} max_position={account.max_position}",
+                f"position={held} open_buys={open_buys} quantity={ask.extra} max_position={account.max_position}",
                 account.max_position,
-                held + open_buys + quantity,
+                after,
             )
-    elif held - open_sells < quantity:
+        return None
+    if account.margin is None and not ask.instrument.is_option:
+        # A cash account never sells more than it holds, which is checked with its shares.
+        return None
+    after = offered + ask.extra - held
+    if after > account.max_position:
         return Refusal(
-            REASON_CODE_RISK_INSUFFICIENT_POSITION,
-            f"position={held} open_sells={open_sells} quantity={quantity}",
-            held - open_sells,
-            quantity,
+            REASON_CODE_RISK_POSITION_LIMIT,
+            f"position={held} open_sells={offered} quantity={ask.extra} max_position={account.max_position}",
+            account.max_position,
+            after,
         )
-    required = quantity * reserve_per_share(is_buy, worst_e4, account.commission_e4)
-    available = account.buying_power()
-    if required > 0 and required > available:
+    return None
+
+
+def _check_short_sale(ask: Ask) -> Refusal | None:
+    """Only margin accounts may borrow, and what they sell short must have been located (Rule 203)."""
+    account = ask.account
+    command = ask.command
+    if account.margin is None:
+        return Refusal(REASON_CODE_RISK_SHORT_NOT_ALLOWED, f"side={SIDE_NAMES[command.side]} account_type=CASH")
+    if ask.instrument.easy_to_borrow:
+        return None
+    located = account.locates.get(command.symbol, 0)
+    wanted = ask.extra
+    order = ask.order
+    if order is not None:
+        # What the order holds of the locates already counts.
+        wanted = ask.quantity + order.filled - order.located
+    locate_id = command.locate_id
+    if wanted > 0 and (not locate_id or located < wanted):
         return Refusal(
-            REASON_CODE_RISK_BUYING_POWER,
-            f"required={money_text(required)} available={money_text(available)} cash={money_text(account.cash_e4)} "
-            f"reserved={money_text(account.reserved_e4)}",
-            available,
-            required,
+            REASON_CODE_RISK_LOCATE_REQUIRED,
+            f"locate_id={locate_id or 'none'} located={located} quantity={wanted}",
+            located,
+            wanted,
         )
     return None

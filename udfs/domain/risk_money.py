@@ -1,0 +1,234 @@
+"""Whether an account can carry an order: shares and cash of a cash account, margin of a margin account.
+
+Ordering of the checks of a margin account: freeze, minimum equity, day trader, intraday block, initial margin.
+Invariants: pure; amounts per unit are rounded up. An order that takes nothing of the excess, because it closes what is
+open, is never refused for margin.
+Cash accounts: a purchase reserves its worst price and the commission; a sale brings at least its worst price, so it
+reserves only what the commission may take beyond that, and with it no fill can make the free cash negative. A call is
+written against shares that are held and not offered, a put against its strike in cash. Futures need a margin account.
+Margin accounts: the excess over the initial requirement, less what is reserved, has to cover what the order takes of it
+(margin_check.py). Money that lies in the account can always buy: the minimum equity does not keep a customer from a
+purchase that is paid in full. A pattern day trader under the legacy rule is limited by day-trading buying power in
+place of the initial requirement.
+Sources: 12 CFR 220.12, FINRA Rule 4210; see margin_rules.py.
+Complexity: constant for cash accounts; see margin_check.py for margin accounts.
+"""
+
+from schemas.messages.enums import (
+    INTRADAY_RULE_BLOCK,
+    INTRADAY_RULE_LEGACY_DAY_TRADER,
+    REASON_CODE_RISK_ACCOUNT_FROZEN,
+    REASON_CODE_RISK_BUYING_POWER,
+    REASON_CODE_RISK_DAY_TRADING,
+    REASON_CODE_RISK_INITIAL_MARGIN,
+    REASON_CODE_RISK_INSUFFICIENT_POSITION,
+    REASON_CODE_RISK_INTRADAY_MARGIN,
+    REASON_CODE_RISK_MINIMUM_EQUITY,
+    SIDE_BUY,
+)
+from schemas.messages.orders import OrderCommand
+from udfs.domain.holdings import AccountState
+from udfs.domain.instruments import InstrumentState
+from udfs.domain.margin_check import Worth, order_cost, worth_of
+from udfs.domain.margin_rules import DayTraderTerms, day_trader_terms, stock_margin
+from udfs.domain.margin_state import UNKNOWN_E4, MarginState
+from udfs.domain.money import money_text
+from udfs.domain.refusal import Refusal
+
+
+class Need:
+    """What each unit of a margin account's order reserves, or why it is refused."""
+
+    __slots__ = ("refusal", "unit_e4", "upkeep_e4")
+
+    def __init__(self, unit_e4: int, upkeep_e4: int) -> None:
+        self.unit_e4 = unit_e4
+        self.upkeep_e4 = upkeep_e4
+        self.refusal: Refusal | None = None
+
+
+def reserve_per_share(is_buy: bool, worst_e4: int, commission_e4: int) -> int:
+    """Money that each unit of a cash account's order reserves; `worst_e4` with the multiplier."""
+    if is_buy:
+        return worst_e4 + commission_e4
+    return commission_e4 - worst_e4 if commission_e4 > worst_e4 else 0
+
+
+def check_cash(
+    account: AccountState,
+    instrument: InstrumentState,
+    is_buy: bool,
+    quantity: int,
+    extra: int,
+    worst_e4: int,
+    held_e4: int,
+) -> tuple[int, Refusal | None]:
+    """What each unit reserves, and why the order is refused, of a cash account.
+
+    quantity: units open with it; extra: how many more than now; held_e4: money held for the order already.
+    """
+    if instrument.is_future:
+        return 0, Refusal(REASON_CODE_RISK_INITIAL_MARGIN, "account_type=CASH asset_class=FUTURE")
+    unit = reserve_per_share(is_buy, worst_e4 * instrument.multiplier, account.commission_e4)
+    required = quantity * unit - held_e4
+    if not is_buy and extra > 0:
+        position = account.positions.get(instrument.symbol)
+        held = 0 if position is None else position.quantity
+        offered = 0 if position is None else position.offered()
+        locked = 0 if position is None else position.locked
+        if held - offered - locked < extra:
+            if not instrument.is_option:
+                covering = f" covering_calls={locked}" if locked else ""
+                return unit, Refusal(
+                    REASON_CODE_RISK_INSUFFICIENT_POSITION,
+                    f"position={held} open_sells={offered}{covering} quantity={extra}",
+                    held - offered - locked,
+                    extra,
+                )
+            written = extra - max(held - offered, 0)
+            if instrument.is_call:
+                refusal = _check_cover(account, instrument, written)
+                if refusal is not None:
+                    return unit, refusal
+            else:
+                required += written * instrument.strike_e4 * instrument.multiplier
+    available = account.buying_power()
+    if required > 0 and required > available:
+        secured = f" secured={money_text(account.secured_e4)}" if account.secured_e4 else ""
+        return unit, Refusal(
+            REASON_CODE_RISK_BUYING_POWER,
+            f"required={money_text(required)} available={money_text(available)} cash={money_text(account.cash_e4)} "
+            f"reserved={money_text(account.reserved_e4)}{secured}",
+            available,
+            required,
+        )
+    return unit, None
+
+
+def _check_cover(account: AccountState, call: InstrumentState, contracts: int) -> Refusal | None:
+    """A cash account writes calls against shares that it holds and has not offered."""
+    underlying = account.positions.get(call.underlying)
+    free = 0 if underlying is None else underlying.quantity - underlying.open_sells - underlying.locked
+    wanted = contracts * call.multiplier
+    if not call.broad_index and free >= wanted:
+        return None
+    return Refusal(
+        REASON_CODE_RISK_INSUFFICIENT_POSITION,
+        f"underlying={call.underlying} uncommitted={free} quantity={wanted}",
+        free,
+        wanted,
+    )
+
+
+def check_margin(
+    account: AccountState,
+    instruments: dict[str, InstrumentState],
+    instrument: InstrumentState,
+    command: OrderCommand,
+    quantity: int,
+    worst_e4: int,
+    value_e4: int,
+    held_shares: int,
+    held_e4: int,
+    held_upkeep_e4: int,
+    clock_ns: int,
+) -> Need:
+    """What each unit reserves, or why the order is refused, of a margin account; `held_*`: for a replaced order now."""
+    is_buy = command.side == SIDE_BUY
+    time_ns = max(clock_ns, command.timestamp)
+    cost = order_cost(account, instruments, instrument, is_buy, quantity, worst_e4, held_shares, time_ns)
+    need = Need(-(-max(cost.initial_e4, 0) // quantity), -(-max(cost.maintenance_e4, 0) // quantity))
+    margin = account.margin
+    required = quantity * need.unit_e4 - held_e4
+    if margin is None or cost.initial_e4 <= 0 or required <= 0:
+        return need
+    full_e4 = quantity * (worst_e4 * instrument.multiplier + account.commission_e4)
+    paid = is_buy and not instrument.is_future and full_e4 <= _uncommitted_cash(account, instrument, held_shares)
+    if margin.frozen_until_ns > time_ns and not paid:
+        need.refusal = Refusal(
+            REASON_CODE_RISK_ACCOUNT_FROZEN,
+            f"frozen_until_ns={margin.frozen_until_ns} cash={money_text(account.cash_e4)}",
+        )
+        return need
+    worth = worth_of(account, instruments, time_ns)
+    minimum = stock_margin(time_ns).minimum_equity_e4
+    if worth.equity_e4 < minimum and not paid:
+        need.refusal = Refusal(
+            REASON_CODE_RISK_MINIMUM_EQUITY,
+            f"equity={money_text(worth.equity_e4)} minimum_equity={money_text(minimum)}",
+            minimum,
+            worth.equity_e4,
+        )
+        return need
+    terms = day_trader_terms(time_ns)
+    if terms is not None and margin.day_trader and margin.intraday_rule == INTRADAY_RULE_LEGACY_DAY_TRADER:
+        need.refusal = _check_day_trader(account, margin, terms, worth, value_e4, held_upkeep_e4)
+        return need
+    if margin.intraday_rule == INTRADAY_RULE_BLOCK:
+        free = worth.maintenance_excess() - account.reserved_upkeep_e4
+        upkeep = quantity * need.upkeep_e4 - held_upkeep_e4
+        if upkeep > free:
+            need.refusal = Refusal(
+                REASON_CODE_RISK_INTRADAY_MARGIN,
+                f"required={money_text(upkeep)} available={money_text(free)} equity={money_text(worth.equity_e4)} "
+                f"maintenance={money_text(worth.maintenance_e4)} reserved={money_text(account.reserved_upkeep_e4)}",
+                free,
+                upkeep,
+            )
+            return need
+    available = worth.excess() - account.reserved_e4
+    if required > available:
+        need.refusal = Refusal(
+            REASON_CODE_RISK_INITIAL_MARGIN,
+            f"required={money_text(required)} available={money_text(available)} equity={money_text(worth.equity_e4)} "
+            f"initial_margin={money_text(worth.initial_e4)} reserved={money_text(account.reserved_e4)}",
+            available,
+            required,
+        )
+    return need
+
+
+def _uncommitted_cash(account: AccountState, instrument: InstrumentState, held_shares: int) -> int:
+    """Cash that open purchases and what is owed leave over; the replaced order's own shares are not counted."""
+    cash = account.cash_e4
+    for position in account.positions.values():
+        other = position.instrument
+        buys = position.open_buys
+        if other is instrument:
+            buys -= held_shares
+        if buys > 0 and not other.is_future:
+            cash -= buys * (other.short_mark() * other.multiplier + account.commission_e4)
+        if position.quantity < 0 and not other.is_future:
+            # The proceeds of what was sold short are its collateral.
+            cash += position.quantity * other.short_mark() * other.multiplier
+    return cash
+
+
+def _check_day_trader(
+    account: AccountState,
+    margin: MarginState,
+    terms: DayTraderTerms,
+    worth: Worth,
+    value_e4: int,
+    held_upkeep_e4: int,
+) -> Refusal | None:
+    """Legacy rule: $25,000, and four times the maintenance excess of the last close less what is in use."""
+    equity = worth.equity_e4 if margin.prior_equity_e4 == UNKNOWN_E4 else margin.prior_equity_e4
+    if equity < terms.minimum_equity_e4:
+        return Refusal(
+            REASON_CODE_RISK_DAY_TRADING,
+            f"equity_at_close={money_text(equity)} minimum_equity={money_text(terms.minimum_equity_e4)}",
+            terms.minimum_equity_e4,
+            equity,
+        )
+    in_use = worth.maintenance_e4 + account.reserved_upkeep_e4 - held_upkeep_e4
+    power = terms.multiple * (equity - in_use)
+    if value_e4 > power:
+        return Refusal(
+            REASON_CODE_RISK_DAY_TRADING,
+            f"value={money_text(value_e4)} day_trading_buying_power={money_text(power)} "
+            f"equity_at_close={money_text(equity)} maintenance_in_use={money_text(in_use)}",
+            power,
+            value_e4,
+        )
+    return None
