@@ -7,15 +7,15 @@ A failure prints its seed, the hashes along the way and the shortest stream that
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import match_compare
 import pytest
-from match_rows import EVENTS, PAIRS, REASONS, SITUATIONS, Command, Line
+from match_rows import EVENTS, HEADER, PAIRS, REASONS, REPORT_HEADER, SITUATIONS, Command, Line
 from match_streams import SHAPES, as_csv, commands
 from reference_match import ReferenceMatch, run
 
@@ -37,7 +37,7 @@ def results(seeds: int, workers: int) -> Iterator[tuple[int, int, str]]:
         yield from map(compare_seed, range(seeds))
         return
     with multiprocessing.get_context("fork").Pool(workers) as pool:
-        yield from pool.imap_unordered(partial(compare_seed), range(seeds), chunksize=10)
+        yield from pool.imap_unordered(compare_seed, range(seeds), chunksize=10)
 
 
 def test_tool_random_streams_equal_reference(pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,6 +50,35 @@ def test_tool_random_streams_equal_reference(pytestconfig: pytest.Config, capsys
         if wanted and number % 100 == 0:
             with capsys.disabled():
                 print(f"{number} of {seeds} seeds, {lines} lines equal, {time.monotonic() - begin:.0f} s", flush=True)
+
+
+def test_tool_long_stream_equals_reference() -> None:
+    assert match_compare.compare("seed 6", match_compare.run_tool, commands(6, 5 * COMMANDS)) > 5 * COMMANDS
+
+
+def test_tool_rows_of_another_width_or_in_quotes() -> None:
+    rows = [
+        "1,1,NEW,a",
+        "2,1,NEW,a,A,X,BUY,MARKET,DAY,1,,,,extra",
+        "",
+        '4,1,NEW,"a,1",A,"X""Y",SELL,LIMIT,DAY,2,1.00,,',
+        '"5",1,NEW,b,A,"X""Y",BUY,MARKET,DAY,1,,,\r',
+        "6,1,CANCEL,b,A,,,,,,,,",
+    ]
+    from jobs.match_csv import match_stream
+
+    out = io.StringIO()
+    summary = match_stream(io.StringIO("\n".join([HEADER, *rows]) + "\n", newline=""), out, "bare")
+    assert out.getvalue().splitlines() == [
+        REPORT_HEADER,
+        "1,REJECTED,a,,,,,,0,VALIDATION_MALFORMED",
+        "2,REJECTED,a,,X,BUY,,1,0,VALIDATION_MALFORMED",
+        '4,ACCEPTED,"a,1",,"X""Y",SELL,1.00,2,2,',
+        '5,ACCEPTED,b,,"X""Y",BUY,,1,1,',
+        '5,TRADE,b,"a,1","X""Y",BUY,1.00,1,0,',
+        "6,REJECTED,b,,,,,,0,CANCEL_TOO_LATE",
+    ]
+    assert (summary.commands, summary.trades, summary.rejected, summary.malformed, summary.live) == (5, 1, 3, 2, 1)
 
 
 def test_reference_streams_reach_every_event_reason_and_situation() -> None:
