@@ -1,10 +1,12 @@
 """The reject and end reasons, each with its FIX code and what it means for the person who reads it.
 
 Ordering: rows in the order of the enum. Invariant: every reason of the enum has exactly one row (a test compares).
-FIX: tag 103 (OrdRejReason) for a rejected order, tag 102 (CxlRejReason) for a refused cancel, 0 for neither (the order
-ended by itself). Codes from FIX 4.4: 103: 1 unknown symbol, 2 exchange closed, 3 order exceeds limit, 5 unknown order,
-6 duplicate, 11 unsupported characteristic, 13 incorrect quantity, 15 unknown account, 18 invalid price increment, 99
-other; 102: 0 too late, 1 unknown order, 99 other.
+FIX: tag 103 (OrdRejReason) for a rejected order, tag 102 (CxlRejReason) for a refused cancel or replacement, 0 for
+neither (the order changed or ended by itself). Codes from FIX 4.4 and 5.0: 103: 0 broker's option, 1 unknown symbol, 2
+exchange closed, 3 order exceeds limit, 4 too late to enter, 5 unknown order, 6 duplicate, 11 unsupported
+characteristic, 13 incorrect quantity, 15 unknown account, 16 price exceeds band, 18 invalid price increment, 99 other;
+102: 0 too late, 1 unknown order, 2 broker's option, 99 other. A reason of tag 103 that refuses a replacement is
+reported as 102=2, broker's option.
 """
 
 from typing import Final
@@ -63,6 +65,50 @@ REASONS: Final[list[Reason]] = [
     Reason("CANCEL_REQUESTED", 0, 0, "The client cancelled the order."),
     Reason("EXPIRY_SESSION_CLOSE", 0, 0, "A day order reached the close of its session."),
     Reason("UNKNOWN", 0, 0, "A reason of a newer release."),
+    Reason("VALIDATION_STOP_PRICE_MISSING", 103, 99, "A stop order has no stop price."),
+    Reason(
+        "VALIDATION_STOP_PRICE_INVALID", 103, 99, "The stop price is not positive, no tick, or too high to be real."
+    ),
+    Reason("VALIDATION_AUCTION_CUTOFF", 103, 4, "Orders for this auction are not taken any more."),
+    Reason("VALIDATION_DUPLICATE_ORDER_ID", 103, 6, "An order with this id was accepted before."),
+    Reason("VALIDATION_MALFORMED", 103, 99, "A field of the command cannot be read."),
+    Reason("VALIDATION_INSTRUMENT_EXPIRED", 103, 99, "The option or future has expired."),
+    Reason(
+        "VALIDATION_SHORT_MARKING", 103, 99, "A sale marked long without the shares, or short with them (Rule 200)."
+    ),
+    Reason("RISK_KILL_SWITCH", 103, 0, "The firm, the account or the symbol is switched off."),
+    Reason("RISK_REDUCE_ONLY", 103, 0, "Only orders that make a position smaller are taken."),
+    Reason("RISK_RESTRICTED", 103, 0, "The symbol is on the restricted list of the firm or of the account."),
+    Reason("RISK_SHORT_NOT_ALLOWED", 103, 0, "A cash account does not sell short."),
+    Reason("RISK_LOCATE_REQUIRED", 103, 0, "The shares of a short sale are not located (Rule 203)."),
+    Reason("RISK_PRICE_DEVIATION", 103, 16, "The limit price is too far beyond the market."),
+    Reason("RISK_ORDER_RATE", 103, 3, "The account sends more orders in a second than it may."),
+    Reason("RISK_DUPLICATE_ORDER", 103, 6, "An order with the same terms was approved a moment ago."),
+    Reason("RISK_DAILY_NOTIONAL", 103, 3, "The account's approved orders of the session would exceed its limit."),
+    Reason("RISK_FIRM_CAPITAL", 103, 3, "The firm's open and filled orders would exceed its capital threshold."),
+    Reason("RISK_CONCENTRATION", 103, 3, "One symbol, sector or day's volume would be too large a part."),
+    Reason("RISK_OPEN_ORDERS", 103, 3, "The account has as many open orders as it may have."),
+    Reason("RISK_INITIAL_MARGIN", 103, 3, "The account's excess does not carry the order (Regulation T)."),
+    Reason("RISK_MINIMUM_EQUITY", 103, 3, "A margin account below the minimum equity only pays in full (FINRA 4210)."),
+    Reason("RISK_DAY_TRADING", 103, 3, "A pattern day trader's equity or buying power is too small."),
+    Reason("RISK_INTRADAY_MARGIN", 103, 3, "The order would make or enlarge an intraday margin deficit."),
+    Reason("RISK_ACCOUNT_FROZEN", 103, 0, "The account is frozen: purchases are paid in full, nothing is sold short."),
+    Reason("MATCH_SELF_TRADE", 0, 0, "Taken off so that the account, or its group, does not trade with itself."),
+    Reason("MATCH_FOK_UNFILLED", 0, 0, "A fill-or-kill order could not be filled in full."),
+    Reason("MATCH_PRICE_BAND", 0, 0, "What could not be filled within the price bands."),
+    Reason("MATCH_SHORT_SALE_PRICE", 0, 0, "A short sale may only execute above the best bid now (Rule 201)."),
+    Reason("MATCH_HALTED", 0, 0, "The symbol is not trading, and the order does not wait."),
+    Reason("MATCH_AUCTION_UNFILLED", 0, 0, "What an order for an auction did not get in it."),
+    Reason("REPLACE_REQUESTED", 0, 0, "The client changed the order."),
+    Reason("REPLACE_UNKNOWN_ORDER", 102, 1, "The account has no such order to replace."),
+    Reason("REPLACE_TOO_LATE", 102, 0, "The order is done already and cannot be replaced."),
+    Reason("REPLACE_FILLED", 0, 0, "The new quantity is filled already, so that nothing is left."),
+    Reason("REPLACE_NOT_ALLOWED", 102, 2, "The order, or what is to be changed of it, cannot be replaced."),
+    Reason("STOP_TRIGGERED", 0, 0, "A trade reached the stop price."),
+    Reason("CANCEL_KILL_SWITCH", 0, 0, "An operator switched the firm, the account or the symbol off."),
+    Reason("CANCEL_FORCED_REDUCTION", 0, 0, "Cancelled because the account has to reduce."),
+    Reason("EXPIRY_INSTRUMENT", 0, 0, "The option or future expired."),
+    Reason("EXPIRY_AUCTION", 0, 0, "The auction that the order was for is over."),
 ]
 
 NOT_REACHABLE: Final[dict[str, str]] = {
@@ -72,5 +118,9 @@ NOT_REACHABLE: Final[dict[str, str]] = {
         "order ids belong to their account, so another account's order cannot be named; "
         "to say that it exists would leak it"
     ),
+    "VALIDATION_UNSUPPORTED_COMMAND": "an unknown command is a dead letter; all known ones are offered",
+    "VALIDATION_DUPLICATE_ORDER_ID": "a second order with an id is a dead letter; only the tool `match` answers so",
+    "VALIDATION_MALFORMED": "what cannot be read is a dead letter; only the tool `match` answers so",
+    "CANCEL_FORCED_REDUCTION": "a forced reduction is proposed to people, and cancels nothing by itself",
 }
 """Reasons that this release never gives, and why; every other one has a golden scenario."""
