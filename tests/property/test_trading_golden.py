@@ -76,6 +76,7 @@ class Scenario:
         self.hold = False
         self.started = False
         self.controls = 0
+        self.orders: dict[str, dict[str, Any]] = {}
         self.quotes: dict[str, list[tuple[Any, ...]]] = {}
 
     def run(self, line: str) -> list[str]:
@@ -165,12 +166,14 @@ class Scenario:
             order_id.replace("~", " "), account_id, symbol, side, int(quantity), price, rest[0] if rest else "DAY"
         )
         self.desk.run([(step[0], {**step[1], **fields})])
+        terms = {name: step[1][name] for name in ("symbol", "side", "timeInForce")}
+        self.orders[step[1]["orderId"]] = {**terms, "orderType": order_type}
 
     def do_cancel(self, plain: list[str], options: dict[str, str]) -> None:
         self._command("CANCEL", plain, 0, None, options)
 
     def do_replace(self, plain: list[str], options: dict[str, str]) -> None:
-        """ORDER ACCOUNT QUANTITY [PRICE]."""
+        """ORDER ACCOUNT QUANTITY [PRICE]; what is not said is as in the order."""
         price = e4(plain[3]) if len(plain) > 3 else None
         self._command("REPLACE", plain, int(plain[2]) if len(plain) > 2 else 0, price, options)
 
@@ -180,6 +183,8 @@ class Scenario:
         self.now = at(options["at"]) if "at" in options else self.now
         symbol = options.get("symbol", "IBM")
         step = h.order(plain[0], plain[1], symbol, "BUY", quantity, price, timestamp=self.now, command=command)
+        if command == "REPLACE":
+            step[1].update(self.orders.get(plain[0], {}))
         if "stop" in options:
             step[1]["stopPrice"] = e4(options["stop"])
         self.desk.run([step])

@@ -163,6 +163,7 @@ def _read_order(reader: StateReader) -> Order:
 def _write_street(writer: StateWriter, street: Street) -> None:
     writer.put_flag(street.event_id is not None)
     writer.put_text(street.event_id or "")
+    writer.put_flag(street.known)
     writer.put(street.sequence)
     writer.put(street.timestamp)
     _write_price(writer, street.bid_price)
@@ -191,6 +192,7 @@ def _read_street(reader: StateReader, street: Street) -> None:
     known = reader.take_flag()
     event_id = reader.take_text()
     street.event_id = event_id if known else None
+    street.known = known if reader.version == 1 else reader.take_flag()
     street.sequence = reader.take()
     street.timestamp = reader.take()
     street.bid_price = _read_price(reader)

@@ -361,6 +361,7 @@ class Protection:
         self.breaker.begin_session(session.open_ns, session.close_ns)
         self.breaker_halted = False
         for guard in self.guards.values():
+            guard.market.street.forget()
             guard.bands.begin_session(session.open_ns, session.close_ns)
             guard.short_sale.begin_session(session.open_ns, session.close_ns)
         self.phase = PRE_OPEN

@@ -61,6 +61,7 @@ class Street:
         "bid_price",
         "bid_size",
         "event_id",
+        "known",
         "sequence",
         "taken",
         "timestamp",
@@ -70,6 +71,8 @@ class Street:
     def __init__(self) -> None:
         self.event_id: str | None = None
         self.timestamp: int = 0
+        # Whether there was a record at all, and the sequence of the last one.
+        self.known: bool = False
         self.sequence: int = 0
         # The national best as published, for the record of decisions and trades.
         self.bid_price: int | None = None
@@ -86,11 +89,12 @@ class Street:
 
     def is_news(self, sequence: int) -> bool:
         """Whether an nbbo record with this sequence is newer than the last one."""
-        return self.event_id is None or sequence > self.sequence
+        return not self.known or sequence > self.sequence
 
     def update(self, nbbo: Nbbo) -> None:
         """Take over an nbbo record that is news."""
         before = self._taken_from() if self.taken else []
+        self.known = True
         self.event_id = nbbo.event_id
         self.timestamp = nbbo.timestamp
         self.sequence = nbbo.sequence
@@ -109,6 +113,19 @@ class Street:
             if self.absent:
                 self.taken = True
         self.find_best()
+
+    def forget(self) -> None:
+        """A new session begins: what exchanges displayed in the last one is no offer any more."""
+        self.event_id = None
+        self.bid_price = None
+        self.bid_size = 0
+        self.ask_price = None
+        self.ask_size = 0
+        self.venues = []
+        self.absent = []
+        self.taken = False
+        self.bid = None
+        self.ask = None
 
     def _taken_from(self) -> list[Venue]:
         """Exchanges, shown or absent, whose quote we have taken from: one entry each."""

@@ -44,8 +44,31 @@ def _is_limit(order: Order) -> bool:
 def hold_auction(filler: Filler, market: Market, kind: int, reference: int, low: int, high: int) -> AuctionResult:
     """Hold an auction while continuous trading is off; fills are reported, the queue keeps what was not filled.
 
-    reference, low, high: as auction.uncross takes them, in 1/10,000 of the currency, 0 for none.
+    A market order takes part as far as the price that risk reserved for: the price is found again without those that
+    it is beyond. reference, low, high: as auction.uncross takes them, in 1/10,000 of the currency, 0 for none.
     """
+    out: set[int] = set()
+    while True:
+        result = _find_price(market, kind, reference, low, high, out)
+        beyond = len(out)
+        if result.quantity > 0:
+            for order in market.queue:
+                if not _is_limit(order) and is_for(order, kind) and _is_beyond(order, result.price_e4):
+                    out.add(order.rank)
+        if len(out) == beyond:
+            break
+    if result.quantity > 0:
+        _fill(filler, market, kind, result.price_e4, result.quantity, out)
+    return result
+
+
+def _is_beyond(order: Order, price: int) -> bool:
+    """Whether a price is worse than an order may pay or get."""
+    return price > order.worst_price if order.is_buy else price < order.worst_price
+
+
+def _find_price(market: Market, kind: int, reference: int, low: int, high: int, out: set[int]) -> AuctionResult:
+    """The auction's price and quantity without the market orders whose ranks are in `out`."""
     bids: dict[int, int] = {}
     asks: dict[int, int] = {}
     market_buy = 0
@@ -53,7 +76,7 @@ def hold_auction(filler: Filler, market: Market, kind: int, reference: int, low:
     _add_levels(bids, market.book.bids)
     _add_levels(asks, market.book.asks)
     for order in market.queue:
-        if not is_for(order, kind):
+        if order.rank in out or not is_for(order, kind):
             continue
         leaves = order.quantity - order.cum_quantity
         if _is_limit(order):
@@ -63,7 +86,7 @@ def hold_auction(filler: Filler, market: Market, kind: int, reference: int, low:
             market_buy += leaves
         else:
             market_sell += leaves
-    result = uncross(
+    return uncross(
         [(price, bids[price]) for price in sorted(bids, reverse=True)],
         [(price, asks[price]) for price in sorted(asks)],
         market_buy,
@@ -73,9 +96,6 @@ def hold_auction(filler: Filler, market: Market, kind: int, reference: int, low:
         high,
         market.tick_e4,
     )
-    if result.quantity > 0:
-        _fill(filler, market, kind, result.price_e4, result.quantity)
-    return result
 
 
 def end_auction_only(filler: Filler, market: Market, kind: int) -> None:
@@ -97,10 +117,10 @@ def _add_levels(into: dict[int, int], side: BookSide) -> None:
             into[price] = level.quantity
 
 
-def _fill(filler: Filler, market: Market, kind: int, price: int, quantity: int) -> None:
+def _fill(filler: Filler, market: Market, kind: int, price: int, quantity: int, out: set[int]) -> None:
     """Fill buys with sells, each in its priority, until the auction's quantity is done."""
-    buys = _in_priority(market, kind, True, price)
-    sells = _in_priority(market, kind, False, price)
+    buys = _in_priority(market, kind, True, price, out)
+    sells = _in_priority(market, kind, False, price, out)
     buy_at = 0
     sell_at = 0
     while quantity > 0:
@@ -121,13 +141,13 @@ def _fill(filler: Filler, market: Market, kind: int, price: int, quantity: int) 
             sell_at += 1
 
 
-def _in_priority(market: Market, kind: int, is_buy: bool, price: int) -> list[Order]:
+def _in_priority(market: Market, kind: int, is_buy: bool, price: int, out: set[int]) -> list[Order]:
     """The orders of one side that may trade at the auction's price, those that come first at the front."""
     found: list[tuple[int, int, int, Order]] = []
     side = market.book.bids if is_buy else market.book.asks
     candidates = side.orders()
     for order in market.queue:
-        if order.is_buy == is_buy and is_for(order, kind):
+        if order.is_buy == is_buy and is_for(order, kind) and order.rank not in out:
             candidates.append(order)
     for order in candidates:
         if not _is_limit(order):
