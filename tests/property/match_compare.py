@@ -26,8 +26,8 @@ def run_tool(rows: Sequence[Command]) -> list[Line]:
     from jobs.match_csv import match_stream
 
     out = io.StringIO()
-    match_stream(io.StringIO(as_csv(list(rows))), out, "bare")
-    header, *lines = csv.reader(io.StringIO(out.getvalue()))
+    match_stream(io.StringIO(as_csv(rows)), out, "bare")
+    header, *lines = csv.reader(io.StringIO(out.getvalue(), newline=""))
     assert ",".join(header) == REPORT_HEADER
     return [Line(*line) for line in lines]
 

@@ -7,6 +7,9 @@ replacements of ended orders come by themselves.
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
@@ -124,6 +127,8 @@ class Stream:
         )
         self.tick = self.random.choice((1, 50, 100, 100, 100))
         self.lot = self.random.choice((1, 1, 1, 7, 100, 1_000_000))
+        odd = shape.name == "hostile" and self.random.randrange(2)
+        self.marks = ("", "", ",", '"', " ", "é") if odd else ("",)  # Parts of ids that CSV has to quote, or might.
         self.favourite = self.random.choice((*STP_MODES[1:], "DECREMENT"))
         self.opening = self.random.choice(
             (0, 0, 20)
@@ -161,7 +166,7 @@ class Stream:
         side = random.choice(("BUY", "BUY", "SELL", "SELL_SHORT"))
         immediate = random.randrange(100) < shape.immediate
         order = Sent(
-            f"o{self.count}",
+            f"o{random.choice(self.marks)}{self.count}",
             f"A{random.randrange(shape.accounts)}",
             symbol,
             side,
@@ -286,6 +291,9 @@ def commands(seed: int, count: int) -> list[Command]:
     return [stream.next() for _ in range(count)]
 
 
-def as_csv(rows: list[Command]) -> str:
-    """The input file. No cell holds a comma or a quote."""
-    return "\n".join([HEADER, *(",".join(row) for row in rows)]) + "\n"
+def as_csv(rows: Sequence[Command]) -> str:
+    """The input file."""
+    text = io.StringIO()
+    text.write(HEADER + "\n")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
