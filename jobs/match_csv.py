@@ -78,9 +78,11 @@ def new_desk(rules: Rules) -> Desk:
     """A new engine."""
     if rules == "bare":
         return BareDesk()
+    # Both stages and the calendar take a second to import: only who asks for them pays.
+    from infra.feeds.sessions import session_of_day
     from udfs.domain.match_market import MarketDesk
 
-    return MarketDesk()
+    return MarketDesk(session_of_day)
 
 
 def _check_header(rows: Iterator[list[str]]) -> None:

@@ -1,8 +1,9 @@
 """Both stages fed with rows of text: what `tradestream match --rules us-equities` runs.
 
 Each row is an order command whose time moves the clock; the national best is our own book's. Without reference data of
-its own the desk makes it up: an account that is seen for the first time is a margin account with `CASH_E4`, a symbol is
-a stock of tier 2 that is easy to borrow, and sessions are asked for from who runs the desk.
+its own the desk makes it up: an account that is seen for the first time is a margin account with `CASH_E4`, it holds
+`HELD` shares of what its first order in a symbol sells (long, not short), a symbol is a stock of tier 2 that is easy to
+borrow, and sessions are asked for from who runs the desk.
 Ordering: reports are in the order in which things happen; what a row's time causes comes before the row.
 Invariants: the rules are those of the running job, because the engines are; a row that is wrong is answered by a
 REJECTED line.
@@ -37,6 +38,7 @@ from schemas.messages.enums import (
     REFERENCE_KIND_SNAPSHOT_END,
     SIDE_BUY,
     SIDE_CODES,
+    SIDE_SELL,
     SIDE_UNKNOWN,
     STP_MODE_CODES,
     STP_MODE_UNKNOWN,
@@ -57,6 +59,8 @@ from udfs.domain.rules import MAX_QUANTITY
 
 CASH_E4: Final = 1_000_000_000 * 10_000
 """Cash of an account that the desk makes up, $1 billion."""
+HELD: Final = 10_000_000
+"""Shares that such an account holds of what it sells."""
 _LIMIT_E4: Final = 10**16
 _SHARES: Final = 10**9
 _DAY_NS: Final = 86_400_000_000_000
@@ -86,6 +90,13 @@ SessionOf = Callable[[int], Session | None]
 def no_session(midnight_ns: int) -> Session | None:
     """No day has a session: for a desk whose sessions come as reference data."""
     return None
+
+
+def _parse_time(text: str) -> int:
+    """Nanoseconds since the epoch. Raises ValueError for anything else."""
+    if not text.isascii() or not text.isdigit() or len(text) > 19 or int(text) >= 2**63:
+        raise ValueError("not a time in nanoseconds")
+    return int(text)
 
 
 class MarketReporter(CsvReporter):
@@ -140,6 +151,7 @@ class MarketDesk:
         "clock_ns",
         "commands",
         "days",
+        "holdings",
         "known_accounts",
         "known_symbols",
         "made_up",
@@ -165,6 +177,7 @@ class MarketDesk:
         self.days: set[int] = set()
         self.known_accounts: set[str] = set()
         self.known_symbols: set[str] = set()
+        self.holdings: set[str] = set()
         # Account of each order id, for cancels and replacements that leave it out.
         self.owners: dict[str, str] = {}
         self.quotes: dict[str, tuple[int, int]] = {}
@@ -227,7 +240,7 @@ class MarketDesk:
         # What a cancel or replacement leaves empty is its order's.
         is_new = kind == COMMAND_TYPE_NEW
         try:
-            timestamp = parse_integer(row[1][:-3]) * 1_000 + parse_integer(row[1][-3:]) if len(row[1]) > 3 else 0
+            timestamp = _parse_time(row[1])
             quantity = parse_integer(row[9]) if row[9] or is_new else 0
             price: int | None = parse_price(row[10]) if row[10] else None
             stop_price: int | None = parse_price(row[11]) if row[11] else None
@@ -339,6 +352,16 @@ class MarketDesk:
             self.put_reference(
                 ReferenceData(REFERENCE_KIND_INSTRUMENT, key, instrument, None, None, 0, command.timestamp)
             )
+
+        holding = command.account_id + "\n" + command.symbol
+        if command.command == COMMAND_TYPE_NEW and holding not in self.holdings:
+            self.holdings.add(holding)
+            account_state = self.risk.book.accounts.get(command.account_id)
+            instrument_state = self.risk.reference.instruments.get(command.symbol)
+            if command.side == SIDE_SELL and account_state is not None and instrument_state is not None:
+                position = account_state.position(instrument_state)
+                position.quantity += HELD
+                position.loaded += HELD
 
     def _deliver(self) -> None:
         """Frames to matching, outcomes back to risk, and the new best of our book to risk as the national best."""

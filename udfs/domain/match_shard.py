@@ -359,7 +359,7 @@ class MatchShard:
             self.held = []
             for frame in waiting:
                 self._apply_frame(decode_frame(frame))
-        elif self.complete and record.effective_from > self.clock_ns > 0:
+        elif record.effective_from > self.clock_ns and record.effective_from > record.timestamp:
             self.pending.append((record.effective_from, payload))
             self.pending.sort()
         else:
