@@ -124,12 +124,12 @@ def check_deviation(command: OrderCommand, account: AccountState, instrument: In
     beyond = price - reference if is_buy else reference - price
     if beyond * 10_000 <= reference * allowed:
         return None
+    found = -(-beyond * 10_000 // reference)
     return Refusal(
         REASON_CODE_RISK_PRICE_DEVIATION,
-        f"price={money_text(price)} reference={money_text(reference)} max_deviation_bp={allowed} "
-        f"deviation_bp={beyond * 10_000 // reference}",
+        f"price={money_text(price)} reference={money_text(reference)} max_deviation_bp={allowed} deviation_bp={found}",
         allowed,
-        beyond * 10_000 // reference,
+        found,
     )
 
 
