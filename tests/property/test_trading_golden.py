@@ -123,6 +123,10 @@ class Scenario:
         self.desk.run([h.session("day-1", at("09:30"), at("16:00"), self.now)])
         self.desk.run([h.session("day-2", at("next-09:30"), at("next-16:00"), at("next-" + plain[0]))])
 
+    def do_session(self, plain: list[str], options: dict[str, str]) -> None:
+        """NAME OPEN CLOSE: one more session; hours above 24 are of later days."""
+        self.desk.run([h.session(plain[0], at(plain[1]), at(plain[2]))])
+
     def do_quote(self, plain: list[str], options: dict[str, str]) -> None:
         symbol, *quotes = plain
         self.now = at(options["at"]) if "at" in options else self.now
