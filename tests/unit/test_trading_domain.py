@@ -112,7 +112,8 @@ def test_reasons_are_those_of_the_enum_in_its_order() -> None:
         assert reason.meaning.endswith(".")
         assert (reason.fix_tag, stage) in {
             (0, "NONE"), (0, "UNKNOWN"), (0, "MATCH"), (0, "EXPIRY"), (0, "CANCEL"),
-            (102, "CANCEL"), (102, "VALIDATION"), (103, "VALIDATION"), (103, "RISK"),
+            (0, "REPLACE"), (0, "STOP"), (102, "CANCEL"), (102, "REPLACE"), (102, "VALIDATION"),
+            (103, "VALIDATION"), (103, "RISK"),
         }  # fmt: skip
     assert set(NOT_REACHABLE) <= set(REASON_CODE_NAMES)
 
