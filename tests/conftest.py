@@ -41,6 +41,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--match-workers", type=int, default=1, metavar="N", help="processes that share these streams (default: 1)"
     )
     parser.addoption(
+        "--trading-seeds",
+        type=int,
+        default=0,
+        metavar="N",
+        help="streams of 1,000 steps for both trading stages (default: none of these)",
+    )
+    parser.addoption(
+        "--trading-workers", type=int, default=2, metavar="N", help="processes that share these streams (default: 2)"
+    )
+    parser.addoption(
         "--clickhouse-url",
         metavar="URL",
         help="run the gateway's protocol tests against this ClickHouse server instead",
