@@ -14,7 +14,7 @@ import pytest
 
 from udfs.domain.indicator_specs import EXAMPLE, FORMS, IndicatorError, IndicatorSet, parse_indicators
 from udfs.domain.indicators import Ema, Indicator, Macd, Rsi, SeriesIndicator, Sma
-from udfs.domain.rolling import MAX_WINDOW, NothingToRevise, RollingMoments, RollingSum
+from udfs.domain.rolling import MAX_WINDOW, NothingToRevise, RollingMoments, RollingSum, RunningSum
 from udfs.domain.spread import DepthImbalance, Spread
 from udfs.domain.state_codec import StateError, StateReader, StateWriter
 from udfs.domain.volatility import Atr, BollingerBands, RealisedVolatility, TrueRange
@@ -251,6 +251,15 @@ def test_session_vwap_takes_a_cancelled_trade_out() -> None:
     assert vwap.value == 10.5
     vwap.update(10.0, -2.0)
     assert vwap.update(11.0, -2.0) is None
+    assert vwap.update(11.0, -1.0) is None
+
+
+def test_running_sum_keeps_what_a_larger_value_swallows() -> None:
+    running = RunningSum()
+    for value in (1.0, 1e100, 1.0, -1e100):
+        running.push(value)
+
+    assert running.total() == 2.0
 
 
 def test_relative_volume_leaves_the_bar_itself_out_of_the_mean() -> None:
@@ -361,6 +370,16 @@ def test_state_of_a_set_names_its_columns() -> None:
 
     with pytest.raises(StateError, match=r"sma_3, rsi_3.*rsi_3, sma_3"):
         restore(IndicatorSet(parse_indicators("rsi:3,sma:3")), data)
+
+
+def test_begin_of_a_session_goes_through_a_snapshot() -> None:
+    before, after = SessionVwap(), SessionVwap()
+    before.update(10.0, 1.0)
+    before.begin_session()
+    restore(after, snapshot(before))
+
+    assert after.value == 10.0
+    assert after.update(20.0, 1.0) == 20.0
 
 
 def test_quotes_go_through_snapshots() -> None:
