@@ -1,17 +1,22 @@
 """Broken engines under `tradestream match`: each has one line changed, and the comparison with the reference must notice.
 
-If one passes unnoticed, the streams have a hole. The engines are imported from changed sources, uncompiled.
+If one passes unnoticed, the streams have a hole. The engines are imported from changed sources, uncompiled. One that does
+not come to an end is stopped after a while, and is noticed by that.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
 
 import match_compare
 import pytest
 from match_streams import commands
 from test_match_broken import COMMANDS, SEEDS, expected
 from test_trading_broken import Finder
+
+MOST_CPU_S = 5
 
 # (what is wrong, module of udfs.domain, what is there, what is put there)
 ENGINES = (
@@ -94,10 +99,10 @@ ENGINES = (
     ),
     ("level keeps what a replacement took off", "matching", "side.reduce(order, order.quantity - quantity)", "pass"),
     (
-        "replacement below what is filled",
+        "replacement of one share more ends the order",
         "matching",
         "if quantity <= order.cum_quantity:",
-        "if quantity < order.cum_quantity:",
+        "if quantity <= order.cum_quantity + 1:",
     ),
     (
         "stop's new limit forgotten",
@@ -184,6 +189,11 @@ ENGINES = (
 )
 
 
+def give_up(number: int, frame: FrameType | None) -> None:
+    """Stop an engine that does not end by itself."""
+    raise TimeoutError(f"more than {MOST_CPU_S} s of computing for one stream")
+
+
 def engine_noticed(module: str, old: str, new: str) -> int | None:
     """The first seed on which the tool with the broken engine says something else than the reference."""
     kept = {name: m for name, m in sys.modules.items() if name.split(".")[0] == "udfs" or name == "jobs.match_csv"}
@@ -191,8 +201,10 @@ def engine_noticed(module: str, old: str, new: str) -> int | None:
         del sys.modules[name]
     finder = Finder(module, old, new)
     sys.meta_path.insert(0, finder)
+    handler = signal.signal(signal.SIGVTALRM, give_up)
     try:
         for seed in range(SEEDS):
+            signal.setitimer(signal.ITIMER_VIRTUAL, MOST_CPU_S)
             try:
                 if match_compare.run_tool(commands(seed, COMMANDS)) != expected(seed):
                     return seed
@@ -200,6 +212,8 @@ def engine_noticed(module: str, old: str, new: str) -> int | None:
                 return seed
         return None
     finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, handler)
         sys.meta_path.remove(finder)
         for name in [name for name in sys.modules if name.split(".")[0] == "udfs" or name == "jobs.match_csv"]:
             del sys.modules[name]
