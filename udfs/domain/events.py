@@ -22,7 +22,7 @@ from schemas.messages.enums import (
     ORDER_STATUS_RISK_APPROVED,
     ORDER_STATUS_ROUTED,
     ORDER_STATUS_VALIDATED,
-    REASON_CODE_EXPIRY_AUCTION,
+    REASON_CODE_EXPIRY_INSTRUMENT,
     REASON_CODE_EXPIRY_SESSION_CLOSE,
     REASON_CODE_MATCH_COLLAR,
     REASON_CODE_MATCH_FOK_UNFILLED,
@@ -274,7 +274,7 @@ def _ending(order: Order, reason: int, limit: int, observed: int) -> str | None:
     if reason in _STOPPED_AT_A_PRICE:
         text = "unfilled=" + str(open_shares) + " worst_price=" + money_text(limit)
         return text + " best_opposite=" + (money_text(observed) if observed else "none")
-    if reason in (REASON_CODE_EXPIRY_SESSION_CLOSE, REASON_CODE_EXPIRY_AUCTION):
+    if reason in (REASON_CODE_EXPIRY_SESSION_CLOSE, REASON_CODE_EXPIRY_INSTRUMENT):
         return "unfilled=" + str(open_shares) + " close_ns=" + str(observed)
     if reason == REASON_CODE_REPLACE_FILLED:
         return "new_quantity=" + str(limit) + " filled=" + str(observed)

@@ -16,6 +16,7 @@ from schemas.messages.enums import (
     ORDER_TYPE_LIMIT,
     ORDER_TYPE_STOP_LIMIT,
     REASON_CODE_CANCEL_REQUESTED,
+    REASON_CODE_EXPIRY_INSTRUMENT,
     REASON_CODE_EXPIRY_SESSION_CLOSE,
     REASON_CODE_MATCH_FOK_UNFILLED,
     REASON_CODE_MATCH_HALTED,
@@ -321,5 +322,8 @@ class Matcher(Filler):
         return found >= need
 
     def _expire(self, order: Order) -> None:
-        """End an order at the close of its session."""
-        self.end(order, ORDER_STATUS_EXPIRED, REASON_CODE_EXPIRY_SESSION_CLOSE, 0, order.close_ns)
+        """End an order at the close of its session; what outlives sessions ends with its instrument."""
+        reason = REASON_CODE_EXPIRY_SESSION_CLOSE
+        if order.time_in_force == TIME_IN_FORCE_GTC:
+            reason = REASON_CODE_EXPIRY_INSTRUMENT
+        self.end(order, ORDER_STATUS_EXPIRED, reason, 0, order.close_ns)
