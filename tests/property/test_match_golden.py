@@ -25,9 +25,11 @@ from schemas.messages.enums import REASON_CODE_NAMES
 
 FILES = sorted((Path(__file__).resolve().parent.parent / "golden").glob("match_bare_*.txt"))
 
-# What the book alone cannot say: it knows no reference data, sessions, risk, collars, bands, halts, auctions or controls.
+# What the book alone cannot say: it knows no reference data, sessions, risk, collars, bands, halts, auctions, controls or
+# corporate actions.
 NOT_BARE = frozenset(
     [name for name in REASON_CODE_NAMES if name.startswith(("RISK_", "EXPIRY_"))]
+    + [name for name in REASON_CODE_NAMES if name.endswith("CORPORATE_ACTION")]
     + ["NONE", "UNKNOWN", "REPLACE_REQUESTED", "REPLACE_NOT_ALLOWED", "STOP_TRIGGERED"]
     + ["CANCEL_KILL_SWITCH", "CANCEL_FORCED_REDUCTION"]
     + [f"MATCH_{name}" for name in ("COLLAR", "PRICE_BAND", "SHORT_SALE_PRICE", "HALTED", "AUCTION_UNFILLED")]
