@@ -66,6 +66,7 @@ COMMANDS: Final[dict[str, dict[str, _Mount]]] = {
         "match": _Mount(
             "jobs.cli_match", "match", "Run order commands through the matching engine, without a cluster."
         ),
+        "indicators": _Mount("jobs.cli_indicators", "indicators", "Compute technical indicators of bars from a file."),
         "bench": _Mount("jobs.bench", "bench", "Measure throughput and latency."),
     },
 }
