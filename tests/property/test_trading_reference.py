@@ -1,39 +1,78 @@
 """The trading stages against the reference engine, on random steps: every record equal, and nothing created or lost.
 
-The ordinary run takes some streams of STEPS steps; for a long one: PYTHONPATH=. python
-tests/property/test_trading_reference.py SEEDS STEPS. A failure prints its seed, and `compare(seed, steps)` repeats it.
+The ordinary run takes some streams of STEPS steps; `--trading-seeds N` takes N streams of LONG steps, in as many
+processes as `--trading-workers` says. A failure prints its seed, and `compare(seed, steps)` repeats it.
 """
 
 from __future__ import annotations
 
-import argparse
+import time
+from concurrent.futures import ProcessPoolExecutor
 from random import Random
 from typing import Any
+from zlib import crc32
 
+import pytest
 from reference_engine import ReferenceEngine
 from trading_harness import Desk, Record
 from trading_streams import Stream
 
+from udfs.domain.outbox import Outbox
+
 STEPS = 300
-SEEDS_COMPILED = 120
-SEEDS_INTERPRETED = 20
-RESTARTS = 10
+LONG = 1_000
+SEEDS_COMPILED = 60
+SEEDS_INTERPRETED = 14
+HASH_EVERY = 50
 
 
-NOT_SET = ("controlId", "issuedBy", "quantity", "cashChange")
-"""Fields of risk events about controls and positions: the streams have neither."""
+class SlowDesk(Desk):
+    """A desk on whose way from risk to matching commands can be held up."""
+
+    def __init__(self) -> None:
+        super().__init__(check_every_step=True)
+        self.on_the_way: list[Outbox] = []
+        self.holding = False
+        self.frames: list[list[bytes]] = [[]]
+
+    def step(self, kind: str, fields: Any) -> None:
+        """Apply one step."""
+        if kind == "hold":
+            self.holding = True
+        elif kind == "release":
+            self.holding = False
+            self._forward(self.risk[0].outbox)
+        else:
+            super().step(kind, fields)
+
+    def _forward(self, outbox: Outbox) -> None:
+        if not self.holding:
+            super()._forward(outbox)
+
+    def restored(self) -> SlowDesk:
+        """A desk whose engines were restored from this one's snapshots; what is on its way is on its way there too."""
+        other = SlowDesk()
+        other.offsets, other.outcomes, other.holding = dict(self.offsets), list(self.outcomes), self.holding
+        for new, old in ((other.risk[0], self.risk[0]), (other.match[0], self.match[0])):
+            new.restore(old.snapshot())
+            assert new.snapshot() == old.snapshot()
+        other.risk[0].outbox.forward[0] = list(self.risk[0].outbox.forward[0])
+        return other
+
+    def hash(self) -> tuple[int, int]:
+        """The checksums of both engines' states; ends the batch of matching first."""
+        self.match[0].flush()
+        self._collect(self.match[0].outbox)
+        return crc32(self.risk[0].snapshot()), crc32(self.match[0].snapshot())
 
 
 def comparable(records: list[Record]) -> list[Record]:
-    """What the reference gives too: of dead letters position, reason and time, and nothing of the state of markets."""
+    """What the reference gives too: of dead letters position, reason and time only."""
     result = []
     for topic, r in records:
         if topic == "dead-letter":
             result.append((topic, {k: r[k] for k in ("eventId", "reason", "timestamp")}))
-        elif topic == "risk-events":
-            assert not [name for name in NOT_SET if r[name] is not None]
-            result.append((topic, {k: v for k, v in r.items() if k not in NOT_SET}))
-        elif topic != "market-status":
+        else:
             result.append((topic, r))
     return result
 
@@ -46,6 +85,23 @@ def by_topic(records: list[Record]) -> dict[str, list[dict[str, Any]]]:
     return result
 
 
+def differences(got: dict[str, list[dict[str, Any]]], want: dict[str, list[dict[str, Any]]]) -> str:
+    """The records that only one side gives, and the fields in which the first pair of the same identity differs."""
+    lines = []
+    for topic in sorted(set(got) | set(want)):
+        ours, theirs = got.get(topic, []), want.get(topic, [])
+        for record in [r for r in ours if r not in theirs][:3]:
+            twin = next((r for r in theirs if r["eventId"] == record["eventId"]), None)
+            if twin is None:
+                lines.append(f"  only the engine: {topic} {record}")
+            else:
+                fields = {k: (v, twin.get(k)) for k, v in record.items() if v != twin.get(k)}
+                lines.append(f"  {topic} {record['eventId']} (engine, reference): {fields}")
+        names = {r["eventId"] for r in ours}
+        lines += [f"  only the reference: {topic} {r}" for r in theirs if r["eventId"] not in names][:3]
+    return "\n".join(lines) or "  the same records in another order"
+
+
 def check_conservation(
     desk: Desk, reference: ReferenceEngine, opening_cash: int, opening_shares: dict[str, int]
 ) -> None:
@@ -56,73 +112,107 @@ def check_conservation(
     for a in accounts:
         for symbol, position in a.positions.items():
             shares[symbol] = shares.get(symbol, 0) + position.quantity
-    for outcome in reference.outcomes:
-        if outcome["kind"] == "fill":
-            order = outcome["order"]
-            sign = 1 if order["side"] == "BUY" else -1
-            cash -= sign * outcome["quantity"] * outcome["price"] + outcome["quantity"] * order["rate"]
-            shares[order["symbol"]] = shares.get(order["symbol"], 0) + sign * outcome["quantity"]
-    assert cash + reference.fees + reference.street_cash == opening_cash
+    for line in reference.unsettled_fills():
+        order = line["order"]
+        sign = 1 if order["side"] == "BUY" else -1
+        cash -= sign * line["quantity"] * line["price"] + line["quantity"] * order["rate"]
+        shares[order["symbol"]] = shares.get(order["symbol"], 0) + sign * line["quantity"]
+    market = reference.market
+    assert cash + market.fees + market.street_cash == opening_cash
     for symbol, quantity in opening_shares.items():
-        assert shares.get(symbol, 0) + reference.street_shares.get(symbol, 0) == quantity
+        assert shares.get(symbol, 0) + market.street_shares.get(symbol, 0) == quantity
 
 
-def compare(seed: int, steps: int, restart_at: int = -1) -> Desk:
-    """Run both engines over a stream and compare after every step; returns the desk for more checks."""
-    desk = Desk(check_every_step=True)
+def check_orders(records: list[Record]) -> None:
+    """Filled, open and ended shares of every order are its quantity in each of its events."""
+    for topic, r in records:
+        if topic == "order-events" and r["eventType"] not in ("CANCEL_REJECTED", "REPLACE_REJECTED"):
+            ended = r["status"] in ("CANCELLED", "EXPIRED", "REJECTED")
+            assert r["leavesQuantity"] == 0 if ended else r["cumQuantity"] + r["leavesQuantity"] == r["quantity"], r
+            assert 0 <= r["cumQuantity"] <= max(r["quantity"], 0) or r["reason"] == "REPLACE_FILLED", r
+
+
+def check_accounts(desk: Desk, reference: ReferenceEngine, label: str) -> None:
+    """Money, shares and reservations of every account are those of the reference."""
+    for account_id, account in desk.risk[0].book.accounts.items():
+        known = reference.risk.accounts[account_id]
+        assert account.cash_e4 == known["money"], f"{label}: cash of {account_id}"
+        assert account.reserved_e4 == reference.risk.reserved(account_id), f"{label}: reserved by {account_id}"
+        held = {s: p.quantity for s, p in account.positions.items() if p.quantity}
+        assert held == {s: q for s, q in known["shares"].items() if q}, f"{label}: shares of {account_id}"
+
+
+def compare(seed: int, steps: int, restore_at: int = -1) -> ReferenceEngine:
+    """Run both engines over a stream and compare after every step; returns the reference, for what it has seen.
+
+    restore_at: from this step on a second desk, restored from snapshots of the first, takes the same steps and has to
+    give the same records, and the same state every HASH_EVERY steps.
+    """
+    desk, twin = SlowDesk(), None
     reference = ReferenceEngine()
     opening_cash = 0
     opening_shares: dict[str, int] = {}
-    done = 0
-    told = 0
-    for number, (kind, fields) in enumerate(Stream(seed).steps(steps)):
+    done = told = twin_done = 0
+    for number, (kind, fields) in enumerate(Stream(seed, in_flight=True).steps(steps)):
+        label = f"seed {seed} step {number}"
         if (
             kind == "reference"
             and fields["kind"] == "ACCOUNT"
-            and fields["account"]["accountId"] not in reference.accounts
+            and fields["account"]["accountId"] not in reference.risk.accounts
         ):
             opening_cash += fields["account"]["cash"]
             for position in fields["account"]["positions"]:
                 symbol = position["symbol"]
                 opening_shares[symbol] = opening_shares.get(symbol, 0) + position["quantity"]
-        if number == restart_at:
-            desk.restart()
-        desk.step(kind, fields)
+        if number == restore_at:
+            desk.hash()
+            reference.flush()
+            twin = desk.restored()
+        try:
+            desk.step(kind, fields)
+        except Exception as error:
+            raise AssertionError(f"{label}: {kind} {fields}: the engine raised {error!r}") from error
         reference.step(kind, fields)
-        got = by_topic(comparable(desk.records[done:]))
-        want = by_topic(reference.records[told:])
-        assert got == want, f"seed {seed} step {number}: {kind} {fields}\n got {got}\nwant {want}"
-        done = len(desk.records)
-        told = len(reference.records)
+        fresh = desk.records[done:]
+        got, want = by_topic(comparable(fresh)), by_topic(reference.records[told:])
+        assert got == want, f"{label}: {kind} {fields}\n{differences(got, want)}"
+        done, told = len(desk.records), len(reference.records)
+        check_orders(fresh)
         check_conservation(desk, reference, opening_cash, opening_shares)
+        if number % HASH_EVERY == 0 or kind == "settle":
+            check_accounts(desk, reference, label)
+        if twin is not None:
+            twin.step(kind, fields)
+            assert twin.records[twin_done:] == fresh, f"{label}: the restored engine gives other records"
+            twin_done = len(twin.records)
+            if number % HASH_EVERY == 0:
+                reference.flush()
+                assert twin.hash() == desk.hash(), f"{label}: the restored engine has another state"
     for account_id, account in desk.risk[0].book.accounts.items():
-        assert account.cash_e4 == reference.accounts[account_id]["money"], f"seed {seed}: cash of {account_id}"
         assert account.reserved_e4 == 0, f"seed {seed}: all orders are done, {account_id} still reserves"
-    return desk
+    return reference
+
+
+def run_seed(seed: int, steps: int) -> int:
+    """One stream, restored at a random step; returns how many records were equal."""
+    stream_steps = len(Stream(seed, in_flight=True).steps(steps))
+    return len(compare(seed, steps, Random(seed).randrange(stream_steps)).records)
 
 
 def test_stages_random_steps_equal_reference(compiled: bool) -> None:
     for seed in range(SEEDS_COMPILED if compiled else SEEDS_INTERPRETED):
-        compare(seed, STEPS)
+        run_seed(seed, STEPS)
 
 
-def test_stages_restarted_at_any_step_equal_reference() -> None:
-    for seed in range(RESTARTS):
-        steps = len(Stream(seed).steps(STEPS))
-        compare(seed, STEPS, restart_at=Random(seed).randrange(steps))
-
-
-def main() -> None:
-    """The long run: python tests/property/test_trading_reference.py 10000 1000."""
-    parser = argparse.ArgumentParser(description="Compare the trading stages with the reference engine")
-    parser.add_argument("seeds", type=int)
-    parser.add_argument("steps", type=int)
-    parser.add_argument("--first", type=int, default=0, help="first seed")
-    options = parser.parse_args()
-    for seed in range(options.first, options.first + options.seeds):
-        desk = compare(seed, options.steps, restart_at=Random(seed).randrange(options.steps) if seed % 2 else -1)
-        print(f"seed {seed}: {len(desk.records)} records equal", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+def test_stages_many_streams_on_demand(pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]) -> None:
+    seeds = pytestconfig.getoption("--trading-seeds")
+    if not seeds:
+        pytest.skip("--trading-seeds N compares N streams of 1,000 steps")
+    begin, records = time.monotonic(), 0
+    with ProcessPoolExecutor(pytestconfig.getoption("--trading-workers")) as pool:
+        for number, found in enumerate(pool.map(run_seed, range(seeds), [LONG] * seeds, chunksize=5), 1):
+            records += found
+            if number % 100 == 0:
+                with capsys.disabled():
+                    passed = time.monotonic() - begin
+                    print(f"{number} of {seeds} streams, {records} records equal, {passed:.0f} s", flush=True)

@@ -6,13 +6,12 @@ from random import Random
 from typing import Any
 
 from trading_harness import (
-    CLOSE,
-    NEXT_CLOSE,
     NEXT_OPEN,
     OPEN,
     SECOND,
     Step,
     account,
+    control,
     instrument,
     order,
     quote,
@@ -20,130 +19,234 @@ from trading_harness import (
     snapshot_end,
 )
 
-ACCOUNTS = ("A1", "A2", "A3", "A4", "POOR", "TIGHT", "SHUT")
+ACCOUNTS = ("A1", "A2", "A3", "A4", "POOR", "TIGHT", "GUARD", "SHUT")
+WEIGHTS = (6, 6, 6, 6, 3, 3, 3, 1)
 SYMBOLS = ("IBM", "PENNY", "DEAR")
 PRICES = {"IBM": 24_0000, "PENNY": 9900, "DEAR": 612_0000}
-TICKS = {"IBM": 100, "PENNY": 100, "DEAR": 500}
-EXCHANGES = ("XNYS", "XNAS", "ARCX", "BATS")
-
-
-def opening() -> list[Step]:
-    """Reference data: accounts of several means, one inactive instrument, two sessions."""
-    steps = [instrument(s, TICKS[s]) for s in SYMBOLS] + [instrument("DEAD", active=False)]
-    for number, name in enumerate(ACCOUNTS[:4]):
-        shares = dict.fromkeys(SYMBOLS[: number + 1], 2000)
-        steps.append(account(name, cash=5_000_000_0000, positions=shares, commission=number * 35))
-    steps.append(account("POOR", cash=20_000_0000, positions={"PENNY": 300}, commission=12_000))
-    steps.append(
-        account(
-            "TIGHT", positions={"IBM": 100}, max_order_quantity=150, max_order_notional=2_400_0000, max_position=400
-        )
-    )
-    steps.append(account("SHUT", active=False))
-    steps.append(session("day-1", OPEN, CLOSE))
-    steps.append(session("day-2", NEXT_OPEN, NEXT_CLOSE))
-    return [*steps, snapshot_end()]
-
-
-def boundaries() -> list[Step]:
-    """Orders that meet each limit exactly, and then by one more share or the smallest step of price."""
-    return [
-        order("b1", "TIGHT", "IBM", "BUY", 150, 1_0000),
-        order("b2", "TIGHT", "IBM", "BUY", 151, 1_0000),
-        order("b3", "TIGHT", "IBM", "BUY", 100, 24_0000),
-        order("b4", "TIGHT", "IBM", "BUY", 100, 24_0100),
-        order("b5", "TIGHT", "IBM", "BUY", 51, 1_0000),
-        order("b6", "TIGHT", "IBM", "BUY", 50, 1_0000),
-        order("b7", "TIGHT", "IBM", "SELL", 101, 20_0000),
-        order("b8", "TIGHT", "IBM", "SELL", 100, 20_0000, timestamp=OPEN + 1),
-        order("b9", "POOR", "IBM", "BUY", 100, 198_8100),
-        order("b10", "POOR", "IBM", "BUY", 100, 198_8000),
-        *(
-            order(f"b{n}", account_id, "IBM", "BUY", 0, command="CANCEL")
-            for n, account_id in ((1, "TIGHT"), (3, "TIGHT"), (6, "TIGHT"), (8, "TIGHT"), (10, "POOR"))
-        ),
-        ("settle", None),
-    ]
+TICKS = {"IBM": 100, "PENNY": 50, "DEAR": 500}
+CLOSES = {"IBM": 24_5000, "PENNY": 1_1000, "DEAR": 640_0000}
+"""Closes of the day before: PENNY falls to 90% of it at its usual price."""
+EXCHANGES = ("XNYS", "XNAS", "ARCX", "BATS", "IEXG")
+MINUTE = 60 * SECOND
+DAY = NEXT_OPEN - OPEN
+LENGTH = 23_400 * SECOND
+ERAS = (0, 800, 1_500)
+"""Days after OPEN: in 2023, after the round lots of 2025, after the half penny of 2027."""
+LIMITS = (
+    ("ORDER_QUANTITY", (50, 300, 100_000)),
+    ("ORDER_NOTIONAL", (2_000_0000, 100_000_0000)),
+    ("POSITION", (200, 5_000)),
+    ("DAILY_NOTIONAL", (None, 20_000_0000, 2_000_000_0000)),
+    ("ORDER_RATE", (None, 0, 1, 3)),
+    ("OPEN_ORDERS", (None, 1, 5)),
+    ("CONCENTRATION", (None, 100, 3_000)),
+    ("PRICE_DEVIATION", (None, 10, 500)),
+)
 
 
 class Stream:
-    """A generator of steps from a seed."""
+    """A generator of steps from a seed. Some streams go on for several days, with all that comes with them.
 
-    def __init__(self, seed: int) -> None:
+    in_flight: with the steps `hold` and `release`, between which approved commands are on their way to matching.
+    """
+
+    def __init__(self, seed: int, in_flight: bool = False) -> None:
         self.random = Random(seed)
-        self.now = OPEN
+        self.in_flight = in_flight
         self.count = 0
         self.sent: list[dict[str, Any]] = []
         self.sequences = dict.fromkeys(SYMBOLS, 0)
         self.last_quotes: dict[str, dict[str, tuple[int | None, int, int | None, int, int]]] = {}
+        self.controls: list[str] = []
+        # Controls that end what others began.
+        self.undo: list[tuple[str, dict[str, Any]]] = []
         self.crossing = self.random.random() < 0.2
-        self.next_day = self.random.random() < 0.5
+        self.next_day = self.random.random() < 0.7
+        self.pre_open = self.random.random() < 0.6
+        self.eager = self.random.random() < 0.5
+        self.holding = False
+        self.open = OPEN + self.random.choice(ERAS) * DAY
+        self.now = self.open
 
     def steps(self, count: int) -> list[Step]:
-        """The opening and then `count` random steps; some streams close the session and go on the next day."""
-        result = opening() + boundaries()
+        """Reference data, orders at the edges of limits, and then `count` random steps."""
+        result = self.opening()
+        if not self.next_day:
+            result.append(("clock", self.open))
+        result += self.boundaries()
+        jumps = self._jumps(count) if self.next_day else {}
         for number in range(count):
-            if number == count * 2 // 3 and self.next_day:
-                self.now = NEXT_OPEN if self.random.random() < 0.7 else CLOSE
-                result.append(("clock", self.now))
-                result.append(order("late", "A1", "IBM", "BUY", 1, 20_0000, timestamp=CLOSE - 1))
+            if number in jumps:
+                self.now = max(self.now, jumps[number])
+                if self.random.random() < 0.8:
+                    result.append(("clock", self.now))
+                    result.append(self._new())
             self.now += self.random.choice((0, 1_000, 1_000_000, SECOND))
             result.append(self._step())
+        if self.in_flight:
+            result.append(("release", None))
         result.append(("settle", None))
-        result.append(("clock", NEXT_CLOSE))
+        result.append(("clock", self.open + 2 * DAY + LENGTH))
+        result += [self._cancel_again(fields) for fields in self.sent if fields["timeInForce"] == "GTC"]
         result.append(("settle", None))
         return result
 
+    def opening(self) -> list[Step]:
+        """Reference data: accounts of several means, one inactive instrument, three sessions."""
+        steps = [
+            instrument(s, TICKS[s], priorClose=CLOSES[s], sector="tech" if s != "PENNY" else None) for s in SYMBOLS
+        ]
+        steps[1][1]["instrument"]["averageVolume"] = 1_000
+        steps.append(instrument("DEAD", active=False))
+        for number, name in enumerate(ACCOUNTS[:4]):
+            shares = dict.fromkeys(SYMBOLS[: number + 1], 3_000)
+            group = "G" if number < 2 else None
+            steps.append(account(name, cash=5_000_000_0000, positions=shares, commission=number * 35, stpGroup=group))
+        steps.append(account("POOR", cash=20_000_0000, positions={"PENNY": 300}, commission=12_000))
+        steps.append(
+            account(
+                "TIGHT", positions={"IBM": 100}, max_order_quantity=150, max_order_notional=2_400_0000, max_position=400
+            )
+        )
+        steps.append(self._guard())
+        steps.append(account("SHUT", active=False))
+        for day in range(3):
+            begin = self.open + day * DAY
+            early = begin - 3_600 * SECOND if self.pre_open and self.next_day else None
+            steps.append(session(f"day-{day + 1}", begin, begin + LENGTH, early))
+        return [*steps, snapshot_end()]
+
+    def _guard(self) -> Step:
+        """An account with all the limits that an account need not have."""
+        rnd = self.random
+        return account(
+            "GUARD",
+            cash=500_000_0000,
+            positions={"IBM": 500, "PENNY": 500, "DEAR": 100},
+            maxDailyNotional=rnd.choice((None, 50_000_0000)),
+            maxOrdersPerSecond=rnd.choice((None, 2, 5)),
+            maxOpenOrders=rnd.choice((None, 3)),
+            maxConcentration=rnd.choice((None, 2_000)),
+            maxPriceDeviation=rnd.choice((None, 30)),
+            duplicateWindowMs=rnd.choice((None, 5, 2_000)),
+        )
+
+    def boundaries(self) -> list[Step]:
+        """Orders that meet each limit exactly, and then by one more share or the smallest step of price."""
+        at = self.open
+        return [
+            order("b1", "TIGHT", "IBM", "BUY", 150, 1_0000, timestamp=at),
+            order("b2", "TIGHT", "IBM", "BUY", 151, 1_0000, timestamp=at),
+            order("b3", "TIGHT", "IBM", "BUY", 100, 24_0000, timestamp=at),
+            order("b4", "TIGHT", "IBM", "BUY", 100, 24_0100, timestamp=at),
+            order("b5", "TIGHT", "IBM", "BUY", 51, 1_0000, timestamp=at),
+            order("b6", "TIGHT", "IBM", "BUY", 50, 1_0000, timestamp=at),
+            order("b7", "TIGHT", "IBM", "SELL", 101, 20_0000, timestamp=at),
+            order("b8", "TIGHT", "IBM", "SELL", 100, 20_0000, timestamp=at + 1),
+            order("b9", "POOR", "IBM", "BUY", 100, 198_8100, timestamp=at),
+            order("b10", "POOR", "IBM", "BUY", 100, 198_8000, timestamp=at),
+            order("b10", "POOR", "IBM", "BUY", 100, 198_8100, timestamp=at, command="REPLACE"),
+            order("b10", "POOR", "IBM", "BUY", 99, 200_0000, timestamp=at, command="REPLACE"),
+            *(
+                order(f"b{n}", account_id, "IBM", "BUY", 0, command="CANCEL", timestamp=at)
+                for n, account_id in ((1, "TIGHT"), (3, "TIGHT"), (6, "TIGHT"), (8, "TIGHT"), (10, "POOR"))
+            ),
+            ("settle", None),
+        ]
+
+    def _jumps(self, count: int) -> dict[int, int]:
+        """Where time makes a leap: to the cut-offs, the opening and the close of each day."""
+        first = self.open
+        times = []
+        for day in range(3):
+            begin = first + day * DAY
+            if self.pre_open:
+                times += [begin - 3_600 * SECOND, begin - 90 * SECOND]
+            times += [begin, begin + LENGTH - 11 * MINUTE, begin + LENGTH - 5 * MINUTE, begin + LENGTH]
+        if self.random.random() < 0.5:
+            # A day that nobody hears of.
+            times = [t for t in times if not first + DAY - 3_600 * SECOND <= t <= first + DAY + LENGTH]
+        skipped = 0 if self.random.random() < 0.5 else 1
+        return {round(count * (n + skipped) / (len(times) + skipped)): time for n, time in enumerate(times)}
+
     def _step(self) -> Step:
-        roll = self.random.random()
-        if roll < 0.56:
+        rnd = self.random
+        if self.holding and rnd.random() < 0.25:
+            self.holding = False
+            return "release", None
+        if self.undo and rnd.random() < 0.12:
+            kind, fields = self.undo.pop(rnd.randrange(len(self.undo)))
+            return self._control(kind, **fields)
+        roll = rnd.random()
+        if roll < 0.46:
             return self._new()
-        if roll < 0.68:
+        if roll < 0.54:
             return self._cancel()
-        if roll < 0.83:
+        if roll < 0.67:
+            return self._replace()
+        if roll < 0.82:
             return self._quote()
-        if roll < 0.95:
+        if roll < 0.92:
             return "settle", None
-        if roll < 0.97:
-            return "clock", self.now - self.random.choice((0, 0, SECOND))
+        if roll < 0.94:
+            return "clock", self.now - rnd.choice((0, 0, SECOND))
+        if roll < 0.955:
+            return self._terms()
         if roll < 0.985:
-            return self._account_terms()
-        return self._replace()
+            return self._operate()
+        if self.in_flight:
+            self.holding = True
+            return "hold", None
+        return self._new()
 
     def _price(self, symbol: str) -> int:
+        rnd = self.random
         tick = TICKS[symbol]
-        price = PRICES[symbol] + self.random.randint(-6, 6) * tick
-        if self.random.random() < 0.05:
+        price = PRICES[symbol] + rnd.randint(-6, 6) * tick
+        if rnd.random() < 0.05:
             # Far away: such an order rests where only a collar can keep a market order from it.
-            price = price * self.random.choice((8, 12)) // 10
-        return price - price % (tick if price >= 1_0000 else 1)
+            price = price * rnd.choice((8, 12)) // 10
+        step = 1 if price < 1_0000 else max(tick, 100)
+        return price - price % step
 
     def _new(self) -> Step:
         rnd = self.random
         self.count += 1
         symbol = rnd.choice(SYMBOLS)
-        kind, step = (
-            "order",
-            order(
-                f"o{self.count}",
-                rnd.choices(ACCOUNTS, weights=(5, 5, 5, 5, 3, 3, 1))[0],
-                symbol,
-                rnd.choice(("BUY", "SELL")),
-                rnd.choice((1, 10, 50, 100, 100, 100, 300, 1_000)),
-                None if rnd.random() < 0.15 else self._price(symbol),
-                "IOC" if rnd.random() < 0.2 else "DAY",
-                self.now,
-            )[1],
-        )
-        if rnd.random() < 0.12:
+        order_type = rnd.choices(("LIMIT", "MARKET", "STOP", "STOP_LIMIT"), weights=(60, 14, 13, 13))[0]
+        time_in_force = rnd.choices(("DAY", "GTC", "IOC", "FOK", "OPG", "CLS"), weights=(46, 18, 12, 10, 7, 7))[0]
+        if time_in_force in ("OPG", "CLS") and rnd.random() < 0.9:
+            order_type = rnd.choice(("LIMIT", "MARKET"))
+        fields: dict[str, Any] = {"orderType": order_type, "stp": "NONE"}
+        if order_type in ("STOP", "STOP_LIMIT"):
+            fields["stopPrice"] = self._price(symbol)
+        if rnd.random() < 0.5:
+            fields["stp"] = rnd.choice(("EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH", "DECREMENT"))
+        account_id = rnd.choices(ACCOUNTS, weights=WEIGHTS)[0]
+        step = order(
+            f"o{self.count}",
+            account_id,
+            symbol,
+            rnd.choice(("BUY", "SELL")),
+            rnd.choice((1, 10, 50, 100, 100, 100, 200, 300, 1_000)),
+            self._price(symbol) if order_type in ("LIMIT", "STOP_LIMIT") else None,
+            time_in_force,
+            self.now,
+            **fields,
+        )[1]
+        if rnd.random() < 0.08:
             step.update(rnd.choice(self._faults()))
         if self.sent and rnd.random() < 0.03:
             old = rnd.choice(self.sent)
             step = (
                 dict(old) if rnd.random() < 0.5 else {**step, "orderId": old["orderId"], "accountId": old["accountId"]}
             )
-        self.sent.append(step)
-        return kind, step
+        elif self.sent and account_id == "GUARD" and rnd.random() < 0.4:
+            # The same terms once more.
+            old = next((f for f in reversed(self.sent) if f["accountId"] == "GUARD"), step)
+            step = {**old, "orderId": step["orderId"], "timestamp": step["timestamp"]}
+        self.sent.append(dict(step))
+        return "order", step
 
     def _faults(self) -> list[dict[str, Any]]:
         """What may be wrong with an order."""
@@ -154,65 +257,181 @@ class Stream:
             {"accountId": "NOBODY"},
             {"symbol": "NONE"},
             {"symbol": "DEAD"},
-            {"orderType": "STOP"},
-            {"orderType": "STOP_LIMIT", "stopPrice": 24_0000},
-            {"stp": "DECREMENT"},
-            {"timeInForce": "GTC"},
-            {"timeInForce": "FOK"},
+            {"orderType": "UNKNOWN"},
+            {"orderType": "STOP", "price": None, "stopPrice": None},
+            {"orderType": "STOP", "price": 24_0000},
+            {"orderType": "STOP_LIMIT", "price": 24_0000, "stopPrice": 0},
+            {"orderType": "STOP_LIMIT", "price": None, "stopPrice": 24_0000},
+            {"orderType": "STOP", "price": None, "stopPrice": 24_0025},
+            {"orderType": "STOP", "price": None, "stopPrice": 10_000_000_100},
+            {"stp": "UNKNOWN"},
+            {"timeInForce": "UNKNOWN"},
+            {"side": "UNKNOWN"},
             {"side": "SELL_SHORT"},
+            {"side": "SELL_SHORT_EXEMPT"},
             {"quantity": 0},
             {"quantity": -5},
             {"quantity": 1_000_000},
             {"quantity": 999_999},
             {"quantity": 100_001},
-            {"price": None, "orderType": "LIMIT"},
-            {"price": 0, "orderType": "LIMIT"},
-            {"price": -100, "orderType": "LIMIT"},
-            {"price": 24_0050, "orderType": "LIMIT"},
+            {"price": None, "stopPrice": None, "orderType": "LIMIT"},
+            {"price": 0, "stopPrice": None, "orderType": "LIMIT"},
+            {"price": -100, "stopPrice": None, "orderType": "LIMIT"},
+            {"price": 24_0050, "stopPrice": None, "orderType": "LIMIT"},
             {"price": 24_0000, "orderType": "MARKET"},
-            {"price": 10_000_000_100, "orderType": "LIMIT"},
+            {"price": 10_000_000_100, "stopPrice": None, "orderType": "LIMIT"},
             {"stopPrice": 24_0000},
-            {"timestamp": OPEN - 1},
-            {"timestamp": CLOSE},
-            {"timestamp": OPEN + 5},
+            {"timestamp": self.open - 3_601 * SECOND},
+            {"timestamp": self.open + LENGTH},
+            {"timestamp": self.open + 5},
+            {"timestamp": self.now + DAY},
         ]
 
     def _cancel(self) -> Step:
         rnd = self.random
         if not self.sent or rnd.random() < 0.05:
             return order("unknown", "A1", "IBM", "BUY", 1, 1_0000, timestamp=self.now, command="CANCEL")
-        target = rnd.choice(self.sent[-40:])
+        target = rnd.choice(self.sent[-40:] if rnd.random() < 0.8 else self.sent)
         fields = {**target, "command": "CANCEL", "timestamp": self.now, "price": None, "stopPrice": None}
         if rnd.random() < 0.1:
             fields["accountId"] = rnd.choice(ACCOUNTS)
         return "order", fields
 
+    def _cancel_again(self, fields: dict[str, Any]) -> Step:
+        return "order", {**fields, "command": "CANCEL", "timestamp": self.now}
+
     def _replace(self) -> Step:
-        return order(f"o{self.count}", "A1", "IBM", "BUY", 7, 24_0000, timestamp=self.now, command="REPLACE")
+        rnd = self.random
+        if not self.sent or rnd.random() < 0.03:
+            return order("unknown", "A1", "IBM", "BUY", 7, 24_0000, timestamp=self.now, command="REPLACE")
+        number = rnd.randrange(max(0, len(self.sent) - 25), len(self.sent))
+        if rnd.random() < 0.15:
+            number = rnd.randrange(len(self.sent))
+        old = self.sent[number]
+        quantity = old["quantity"]
+        fields = {
+            **old,
+            "command": "REPLACE",
+            "timestamp": self.now,
+            "quantity": rnd.choice((quantity, quantity, quantity - 1, quantity // 2, quantity + 100, 1, quantity * 2)),
+        }
+        if fields["price"] is not None and rnd.random() < 0.5 and fields["symbol"] in PRICES:
+            fields["price"] = self._price(fields["symbol"])
+        if fields["stopPrice"] is not None:
+            if rnd.random() < 0.4:
+                fields["stopPrice"] = None
+            elif rnd.random() < 0.5 and fields["symbol"] in PRICES:
+                fields["stopPrice"] = self._price(fields["symbol"])
+        if rnd.random() < 0.08:
+            faults = [
+                {"side": "SELL" if fields["side"] == "BUY" else "BUY"},
+                {"symbol": rnd.choice(SYMBOLS)},
+                {"orderType": rnd.choice(("LIMIT", "STOP", "STOP_LIMIT"))},
+                {"timeInForce": rnd.choice(("DAY", "GTC", "CLS"))},
+                {"accountId": rnd.choice(ACCOUNTS)},
+                {"quantity": rnd.choice((0, -1, 1_000_000, 100_001))},
+                {"price": rnd.choice((None, 0, -100, 24_0050))},
+                {"stopPrice": rnd.choice((0, 24_0025, 24_0000))},
+                {"timestamp": rnd.choice((self.open - 3_601 * SECOND, self.open + LENGTH))},
+            ]
+            fields.update(rnd.choice(faults))
+        elif fields["command"] == "REPLACE" and fields["quantity"] > 0:
+            stop = old["stopPrice"] if fields["stopPrice"] is None else fields["stopPrice"]
+            self.sent[number] = {**old, "quantity": fields["quantity"], "price": fields["price"], "stopPrice": stop}
+        return "order", fields
 
     def _quote(self) -> Step:
         rnd = self.random
         symbol = rnd.choice(SYMBOLS)
         tick = TICKS[symbol]
         shown = dict(self.last_quotes.get(symbol, {}))
-        for exchange in rnd.sample(EXCHANGES, rnd.randint(1, 3)):
-            middle = PRICES[symbol] + rnd.randint(-3, 3) * tick
-            half = rnd.choice((-1, 0) if self.crossing and rnd.random() < 0.3 else (1, 1, 2, 3)) * tick
-            bid = None if rnd.random() < 0.08 else middle - half
-            ask = None if rnd.random() < 0.08 else middle + half
-            sizes = [0 if side is None else rnd.choice((1, 100, 100, 200, 500)) for side in (bid, ask)]
-            shown[exchange] = (bid, sizes[0], ask, sizes[1], self.now)
-        self.last_quotes[symbol] = dict(shown)
-        if rnd.random() < 0.1:
-            shown.pop(rnd.choice(list(shown)))
+        if not shown or rnd.random() < 0.8:
+            for exchange in rnd.sample(EXCHANGES, rnd.randint(1, 3)):
+                middle = PRICES[symbol] + rnd.randint(-3, 3) * tick
+                half = rnd.choice((-1, 0) if self.crossing and rnd.random() < 0.3 else (1, 1, 2, 3)) * tick
+                bid = None if rnd.random() < 0.08 else middle - half
+                ask = None if rnd.random() < 0.08 else middle + half
+                sizes = [0 if side is None else rnd.choice((1, 100, 100, 200, 500)) for side in (bid, ask)]
+                shown[exchange] = (bid, sizes[0], ask, sizes[1], self.now)
+            self.last_quotes[symbol] = dict(shown)
+            if rnd.random() < 0.1:
+                shown.pop(rnd.choice(list(shown)))
+        prints = []
+        if rnd.random() < 0.4:
+            prints = [PRICES[symbol] + rnd.randint(-5, 5) * tick for _ in range(rnd.choice((1, 1, 2, 3)))]
+            if rnd.random() < 0.04:
+                prints.append(PRICES[symbol] * rnd.choice((8, 11)) // 10)
         if rnd.random() < 0.95:
             self.sequences[symbol] += 1
         venues = [(exchange, *values[:4]) for exchange, values in shown.items()]
         times = {exchange: values[4] for exchange, values in shown.items()}
-        return quote(symbol, self.sequences[symbol], venues, self.now, times)
+        return quote(symbol, self.sequences[symbol], venues, self.now, times, prints)
 
-    def _account_terms(self) -> Step:
+    def _terms(self) -> Step:
+        """Reference data that changes."""
         rnd = self.random
-        return account(
-            "TIGHT", cash=1, max_order_quantity=rnd.choice((50, 150, 400)), max_position=rnd.choice((100, 400))
+        roll = rnd.random()
+        if roll < 0.4:
+            return account(
+                "TIGHT", cash=1, max_order_quantity=rnd.choice((50, 150, 400)), max_position=rnd.choice((100, 400))
+            )
+        if roll < 0.7:
+            return self._guard()
+        if roll < 0.8:
+            name = rnd.choice(("A3", "SHUT"))
+            return account(name, active=rnd.random() < 0.7, commission=rnd.choice((0, 70)))
+        symbol = rnd.choice(SYMBOLS)
+        active = symbol != "DEAR" or rnd.random() < 0.5
+        close = CLOSES[symbol] * rnd.choice((8, 10, 10, 11)) // 10
+        volume = 1_000 if symbol == "PENNY" else None
+        sector = "tech" if symbol != "PENNY" else None
+        return instrument(symbol, TICKS[symbol], active, priorClose=close, sector=sector, averageVolume=volume)
+
+    def _operate(self) -> Step:
+        """A control, most of them with one that ends it later."""
+        rnd = self.random
+        account_id, symbol = rnd.choice((*ACCOUNTS[:7], "NOBODY")), rnd.choice(SYMBOLS)
+        scopes: list[dict[str, Any]] = [
+            {"scope": "ALL", "target": None},
+            {"scope": "ACCOUNT", "target": account_id},
+            {"scope": "SYMBOL", "target": symbol},
+        ]
+        where = rnd.choice(scopes[1:] * 2 + scopes[:1])
+        roll = rnd.random()
+        if roll < 0.3:
+            self.undo.append(("RESUME", where))
+            return self._control("KILL", **where)
+        if roll < 0.4:
+            self.undo.append(("RESUME", where))
+            return self._control("REDUCE", **where)
+        if roll < 0.62:
+            where = rnd.choice((scopes[0], scopes[2], scopes[2], scopes[2]))
+            self.undo.append(("UNHALT", rnd.choice((where, where, scopes[0]))))
+            return self._control("HALT", **(where if rnd.random() < 0.95 else scopes[1]))
+        if roll < 0.76:
+            where = rnd.choice((*scopes[1:], *scopes[1:], scopes[0]))
+            fields = {**where, "symbol": symbol if where["scope"] == "ACCOUNT" else None}
+            self.undo.append(("UNRESTRICT", fields))
+            return self._control("RESTRICT", **fields)
+        if roll < 0.94:
+            limit, values = rnd.choice(LIMITS)
+            if self.next_day and rnd.random() < 0.15:
+                self.undo.append(("LIMIT_CHANGE", {**scopes[0], "limit": "FIRM_CAPITAL"}))
+                value = rnd.choice((0, 100_000_0000, -1))
+                return self._control("LIMIT_CHANGE", **scopes[0], limit="FIRM_CAPITAL", value=value)
+            target = rnd.choice(("GUARD", "GUARD", "TIGHT", "A4", "NOBODY"))
+            scope = scopes[0] if rnd.random() < 0.05 else {"scope": "ACCOUNT", "target": target}
+            chosen = None if rnd.random() < 0.05 else limit
+            value = rnd.choice((*values, *values, None, -1))
+            return self._control("LIMIT_CHANGE", **scope, limit=chosen, value=value)
+        return self._control(
+            rnd.choice(("LOCATE", "UNFREEZE")), **where, symbol=rnd.choice((symbol, "NONE")), value=100
         )
+
+    def _control(self, kind: str, target: str | None = None, **fields: Any) -> Step:
+        rnd = self.random
+        control_id = f"c{len(self.controls)}"
+        if self.controls and rnd.random() < 0.04 and kind not in ("KILL", "RESUME", "HALT", "UNHALT"):  # B1
+            control_id = rnd.choice(self.controls)
+        self.controls.append(control_id)
+        return control(kind, target, self.now, **{"controlId": control_id, **fields})
