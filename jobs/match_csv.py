@@ -1,21 +1,26 @@
 """Order commands as CSV through the matching engine, reports as CSV out: what `tradestream match` runs.
 
 `match_stream` takes lines and writes lines; memory is bounded by the live orders and the ids seen, never by the input.
+A row that is wrong is answered by a report, whatever it holds; a quote that is never closed spoils its own line only.
 """
 
 from __future__ import annotations
 
 import csv
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, TextIO
 
-from udfs.domain.match_csv import COMMAND_HEADER, REPORT_HEADER, BareDesk
+from udfs.domain.match_csv import COMMAND_HEADER, FIELDS, REPORT_HEADER, BareDesk
 
 Rules = Literal["bare", "us-equities"]
 RULES: Final[tuple[Rules, ...]] = ("bare", "us-equities")
-_BATCH: Final = 4_096
+_BATCH: Final = 512
+"""Lines between two writes: few enough to stay in the processor's caches."""
+_MOST_LINES: Final = 16
+"""A row whose fields in quotes hold line ends may have so many lines."""
 
 
 class MatchInputError(ValueError):
@@ -37,7 +42,7 @@ class Desk(Protocol):
     """An engine that takes rows and gives lines."""
 
     def apply(self, row: list[str]) -> None:
-        """Apply the fields of one command."""
+        """Apply the fields of one command; a row that has not `FIELDS` of them is malformed, and rejected."""
 
     def take_lines(self) -> list[str]:
         """The lines that were reported since they were last taken."""
@@ -55,20 +60,35 @@ def match_stream(
 ) -> Summary:
     """Run commands (CSV with `COMMAND_HEADER`) through a new engine and write its reports (CSV with `REPORT_HEADER`).
 
-    desk: an engine that was prepared before; else one is made for `rules`. progress: told the number of commands after
-    each few thousand. Raises MatchInputError when the header is not the one expected.
+    lines: as a file opened with newline="" gives them; bytes that are no UTF-8 come as surrogate escapes. desk: an engine
+    that was prepared before; else one is made for `rules`. progress: told the number of lines after each few hundred.
+    Raises MatchInputError when the header is not the one expected.
     """
     engine = new_desk(rules) if desk is None else desk
-    rows = csv.reader(lines)
-    _check_header(rows)
+    again: deque[str] = deque()
+    source = _with_returned(lines, again)
+    _check_header(source)
     out.write(REPORT_HEADER + "\n")
+    apply = engine.apply
+    apply_plain = engine.apply_plain if isinstance(engine, BareDesk) else engine.apply
     done = 0
-    while batch := list(itertools.islice(rows, _BATCH)):
-        for row in batch:
-            if row:
-                engine.apply(row)
+    while True:
+        before = done
+        for line in itertools.islice(source, _BATCH):
+            done += 1
+            if '"' not in line and line.isascii():
+                text = line.rstrip("\r\n")
+                if text:
+                    apply_plain(text.split(","))
+            elif row := _careful_row(line, source, again):
+                apply(row)
+        if done == before:
+            if not again:
+                break
+            # The input ended within a quote that nothing closed; the lines after it have still to be read.
+            source = _with_returned([again.popleft()], again)
+            continue
         out.write("".join(engine.take_lines()))
-        done += len(batch)
         if progress is not None:
             progress(done)
     return Summary(*engine.summary())
@@ -85,20 +105,76 @@ def new_desk(rules: Rules) -> Desk:
     return MarketDesk(session_of_day)
 
 
-def _check_header(rows: Iterator[list[str]]) -> None:
-    """The first line names the columns, in their order."""
+def _with_returned(lines: Iterable[str], again: deque[str]) -> Iterator[str]:
+    """The lines; those that are put into `again` come next."""
+    for line in lines:
+        yield line
+        while again:
+            yield again.popleft()
+
+
+def _careful_row(line: str, source: Iterator[str], again: deque[str]) -> list[str]:
+    """The fields of a line with quotes or with more than ASCII, and of the lines on which its quotes go on.
+
+    What is no UTF-8 or no CSV becomes a row with a wrong number of fields. An empty line has none.
+    """
+    more: list[str] = []
+    row: list[str] = []
     try:
-        header = next(rows, None)
-    except csv.Error as error:
-        raise MatchInputError(f"the input is not CSV: {error}") from error
-    if header is None:
-        raise MatchInputError(f"the input is empty; its first line must be\n{COMMAND_HEADER}")
-    if header:
-        header[0] = header[0].removeprefix("\ufeff")
-    expected = COMMAND_HEADER.split(",")
-    if [name.strip() for name in header] != expected:
-        missing = [name for name in expected if name not in header]
-        problem = f"it lacks {', '.join(missing)}" if missing else "its columns are in another order"
-        raise MatchInputError(
-            f"the first line is not the header of a file of commands: {problem}; it must be\n{COMMAND_HEADER}"
+        row = (
+            next(csv.reader(_row_lines(line, source, more), strict=True))
+            if '"' in line
+            else line.rstrip("\r\n").split(",")
         )
+        wrong = bool(more) and len(row) != FIELDS
+    except csv.Error:
+        wrong = True
+    if wrong:
+        again.extendleft(reversed(more))
+        return _spoilt(line.rstrip("\r\n").split(","))
+    try:
+        "".join(row).encode("utf-8")
+    except UnicodeEncodeError:
+        return _spoilt(row)
+    return row
+
+
+def _row_lines(line: str, source: Iterator[str], more: list[str]) -> Iterator[str]:
+    """A line and those after it, which are kept in `more`; csv.Error when the row does not end."""
+    yield line
+    for following in itertools.islice(source, _MOST_LINES - 1):
+        more.append(following)
+        yield following
+    raise csv.Error("a quote is not closed")
+
+
+def _spoilt(row: list[str]) -> list[str]:
+    """The fields of a row that must not be applied."""
+    return row + [""] * (FIELDS + 1 - len(row))
+
+
+def _check_header(lines: Iterator[str]) -> None:
+    """The first line names the columns, in their order."""
+    line = next(lines, None)
+    if line is None:
+        raise MatchInputError(f"it is empty; its first line must be\n{COMMAND_HEADER}")
+    try:
+        header = next(csv.reader([line.removeprefix("\ufeff")]), [])
+    except csv.Error as error:
+        raise MatchInputError(f"it is not CSV: {error}") from error
+    expected = COMMAND_HEADER.split(",")
+    found = [name.strip() for name in header]
+    if found != expected:
+        raise MatchInputError(f"its first line {_header_fault(found, expected)}; it must be\n{COMMAND_HEADER}")
+
+
+def _header_fault(found: list[str], expected: list[str]) -> str:
+    """What is wrong with a header."""
+    missing = [name for name in expected if name not in found]
+    if len(missing) == len(expected):
+        return "is not the header of a file of commands"
+    if missing:
+        return f"lacks {', '.join(missing)}"
+    if len(found) > len(expected):
+        return "has more columns than it should"
+    return "has its columns in another order"

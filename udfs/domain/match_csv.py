@@ -50,8 +50,7 @@ from schemas.messages.enums import (
     TIME_IN_FORCE_IOC,
 )
 from udfs.domain.book import Order
-from udfs.domain.market import NO_PRICE, Market
-from udfs.domain.filling import NEVER
+from udfs.domain.market import Market
 from udfs.domain.matching import Matcher
 from udfs.domain.recent import RecentEnds
 from udfs.domain.reporter import Reporter
@@ -64,6 +63,13 @@ FIELDS: Final = 13
 _MOST: Final = 10**15
 """No price e4 and no quantity is larger: sums of them stay within 64 bits in what is published elsewhere."""
 _BAD: Final = -1
+_UNSEEN: Final = -(2**60)
+_CACHED: Final = 100_000
+"""Texts and numbers that are kept at once, because they come again and again."""
+_SMALL: Final = 1_024
+_ALWAYS_OPEN: Final = 2**62 - 1
+_ANY_PRICE: Final = 2**62 - 1
+"""The largest number that compiled code compares without an object."""
 
 
 def price_text(price_e4: int) -> str:
@@ -127,23 +133,32 @@ def csv_text(text: str) -> str:
 
 
 class CsvReporter(Reporter):
-    """Reports as lines of text, collected in `lines`; `seq` is that of the command at work."""
+    """Reports as lines of text, collected in `lines`; `seq` is that of the command at work.
 
-    __slots__ = ("lines", "prices", "seq", "trades")
+    quoting: ids and symbols may need quotes. It is True unless who uses it knows better.
+    """
+
+    __slots__ = ("lines", "numbers", "prices", "quoting", "seq", "trades")
 
     def __init__(self) -> None:
         super().__init__()
+        self.quoting: bool = True
         self.seq: str = ""
         self.lines: list[str] = []
         self.trades: int = 0
         self.prices: dict[int, str] = {}
+        self.numbers: list[str] = [str(number) for number in range(_SMALL)]
+
+    def number(self, number: int) -> str:
+        """The text of a number of shares; most are small."""
+        return self.numbers[number] if 0 <= number < _SMALL else str(number)
 
     def price(self, price_e4: int) -> str:
         """The text of a price; prices come again and again."""
         text = self.prices.get(price_e4)
         if text is None:
             text = price_text(price_e4)
-            if len(self.prices) > 100_000:
+            if len(self.prices) >= _CACHED:
                 self.prices = {}
             self.prices[price_e4] = text
         return text
@@ -151,9 +166,14 @@ class CsvReporter(Reporter):
     def _line(self, event: str, order: Order, price_e4: int | None, quantity: int, leaves: int, reason: str) -> None:
         """A line about one order."""
         price = "" if price_e4 is None else self.price(price_e4)
+        order_id = order.order_id
+        symbol = order.symbol
+        if self.quoting:
+            order_id = csv_text(order_id)
+            symbol = csv_text(symbol)
         self.lines.append(
-            f"{self.seq},{event},{csv_text(order.order_id)},,{csv_text(order.symbol)},{SIDE_NAMES[order.side]},{price},"
-            f"{quantity},{leaves},{reason}\n"
+            f"{self.seq},{event},{order_id},,{symbol},{SIDE_NAMES[order.side]},{price},{self.number(quantity)},"
+            f"{self.number(leaves)},{reason}\n"
         )
 
     def placed(self, order: Order, reserved_e4: int) -> None:
@@ -163,9 +183,16 @@ class CsvReporter(Reporter):
     def executed(self, taker: Order, maker: Order, quantity: int, price: int, market: Market) -> None:
         """TRADE, from the incoming order's side."""
         self.trades += 1
+        order_id = taker.order_id
+        contra_id = maker.order_id
+        symbol = taker.symbol
+        if self.quoting:
+            order_id = csv_text(order_id)
+            contra_id = csv_text(contra_id)
+            symbol = csv_text(symbol)
         self.lines.append(
-            f"{self.seq},TRADE,{csv_text(taker.order_id)},{csv_text(maker.order_id)},{csv_text(taker.symbol)},"
-            f"{SIDE_NAMES[taker.side]},{self.price(price)},{quantity},{taker.quantity - taker.cum_quantity},\n"
+            f"{self.seq},TRADE,{order_id},{contra_id},{symbol},{SIDE_NAMES[taker.side]},{self.price(price)},"
+            f"{self.number(quantity)},{self.number(taker.quantity - taker.cum_quantity)},\n"
         )
 
     def executed_away(self, order: Order, venue: str, quantity: int, price: int, market: Market) -> None:
@@ -201,17 +228,35 @@ class CsvReporter(Reporter):
 
 
 class BareDesk:
-    """Rows in, lines out. `rejected` and `malformed` count what was refused."""
+    """Rows in, lines out. `rejected` and `malformed` count what was refused.
 
-    __slots__ = ("commands", "known", "malformed", "matcher", "rejected", "reporter")
+    A row that has not the number of fields of `COMMAND_HEADER` is malformed.
+    """
+
+    __slots__ = (
+        "commands",
+        "known",
+        "malformed",
+        "matcher",
+        "names",
+        "price_of",
+        "quantity_of",
+        "rejected",
+        "reporter",
+    )
 
     def __init__(self) -> None:
         self.reporter = CsvReporter()
+        self.reporter.quoting = False
         self.matcher = Matcher(self.reporter, RecentEnds(0), collared=False)
         self.known: set[str] = set()
         self.commands: int = 0
         self.rejected: int = 0
         self.malformed: int = 0
+        self.price_of: dict[str, int] = {}
+        self.quantity_of: dict[str, int] = {}
+        # Symbols and accounts, so that orders share the texts.
+        self.names: dict[str, str] = {}
 
     def take_lines(self) -> list[str]:
         """The lines since the last call."""
@@ -224,7 +269,12 @@ class BareDesk:
         return self.commands, self.reporter.trades, self.rejected, self.malformed, len(self.matcher.live)
 
     def apply(self, row: list[str]) -> None:
-        """Apply one row of `COMMAND_HEADER`'s fields."""
+        """Apply one row of `COMMAND_HEADER`'s fields, whatever they hold."""
+        self.reporter.quoting = True
+        self.apply_plain(row)
+
+    def apply_plain(self, row: list[str]) -> None:
+        """Apply a row without commas, quotes and line ends in its fields; those of earlier rows are still quoted."""
         self.commands += 1
         reporter = self.reporter
         if len(row) != FIELDS:
@@ -232,7 +282,7 @@ class BareDesk:
             reporter.seq = csv_text(row[0])
             self._reject(row, REASON_CODE_VALIDATION_MALFORMED)
             return
-        reporter.seq = csv_text(row[0])
+        reporter.seq = csv_text(row[0]) if reporter.quoting else row[0]
         command = row[2]
         if command == "NEW":
             reason = self._new(row)
@@ -255,13 +305,43 @@ class BareDesk:
             f"{csv_text(row[9])},0,{REASON_CODE_NAMES[reason]}\n"
         )
 
+    def _price(self, text: str) -> int:
+        """The same as `parse_price`, remembered."""
+        price = self.price_of.get(text, _UNSEEN)
+        if price == _UNSEEN:
+            price = parse_price(text)
+            if len(self.price_of) >= _CACHED:
+                self.price_of = {}
+            self.price_of[text] = price
+        return price
+
+    def _name(self, text: str) -> str:
+        """The same text, as the object that came first."""
+        name = self.names.get(text)
+        if name is None:
+            if len(self.names) >= _CACHED:
+                self.names = {}
+            self.names[text] = text
+            return text
+        return name
+
+    def _quantity(self, text: str) -> int:
+        """The same as `parse_integer`, remembered."""
+        quantity = self.quantity_of.get(text, _UNSEEN)
+        if quantity == _UNSEEN:
+            quantity = parse_integer(text)
+            if len(self.quantity_of) >= _CACHED:
+                self.quantity_of = {}
+            self.quantity_of[text] = quantity
+        return quantity
+
     def _new(self, row: list[str]) -> int:
         """A new order; the reason why not, or REASON_CODE_NONE."""
         order_id = row[3]
         try:
-            quantity = parse_integer(row[9])
-            price: int | None = parse_price(row[10]) if row[10] else None
-            stop_price: int | None = parse_price(row[11]) if row[11] else None
+            quantity = self._quantity(row[9])
+            price: int | None = self._price(row[10]) if row[10] else None
+            stop_price: int | None = self._price(row[11]) if row[11] else None
         except ValueError:
             return REASON_CODE_VALIDATION_MALFORMED
         stp = STP_MODE_CODES.get(row[12] or "NONE", _BAD)
@@ -283,7 +363,7 @@ class BareDesk:
         if quantity <= 0:
             return REASON_CODE_VALIDATION_QUANTITY_NOT_POSITIVE
         is_buy = side == SIDE_BUY
-        worst = NO_PRICE if is_buy else 1
+        worst = _ANY_PRICE if is_buy else 1
         if order_type in (ORDER_TYPE_LIMIT, ORDER_TYPE_STOP_LIMIT):
             if price is None:
                 return REASON_CODE_VALIDATION_PRICE_MISSING
@@ -304,8 +384,8 @@ class BareDesk:
             order_id,
             "",
             order_id,
-            row[4],
-            row[5],
+            self._name(row[4]),
+            self._name(row[5]),
             side,
             is_buy,
             order_type,
@@ -315,7 +395,7 @@ class BareDesk:
             worst,
             0,
             0,
-            NEVER,
+            _ALWAYS_OPEN,
             stop_price,
             stp,
         )
@@ -335,9 +415,9 @@ class BareDesk:
     def _replace(self, row: list[str]) -> int:
         """Replace an order's terms; the reason why not, or REASON_CODE_NONE."""
         try:
-            quantity = parse_integer(row[9])
-            price: int | None = parse_price(row[10]) if row[10] else None
-            stop_price: int | None = parse_price(row[11]) if row[11] else None
+            quantity = self._quantity(row[9])
+            price: int | None = self._price(row[10]) if row[10] else None
+            stop_price: int | None = self._price(row[11]) if row[11] else None
         except ValueError:
             return REASON_CODE_VALIDATION_MALFORMED
         order = self.matcher.live.get(row[3])
