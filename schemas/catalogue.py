@@ -280,7 +280,7 @@ _ALL: Final = (
         FOR_EVER,
         "zstd",
         ("outside",),
-        ("portfolio", "settlement", "archive"),
+        ("trading", "portfolio", "settlement", "archive"),
         cleanup="compact",
     ),
     Topic(

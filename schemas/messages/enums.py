@@ -758,6 +758,8 @@ REASON_CODE_CANCEL_KILL_SWITCH: Final = 68
 REASON_CODE_CANCEL_FORCED_REDUCTION: Final = 69
 REASON_CODE_EXPIRY_INSTRUMENT: Final = 70
 REASON_CODE_EXPIRY_AUCTION: Final = 71
+REASON_CODE_CORPORATE_ACTION: Final = 72
+REASON_CODE_CANCEL_CORPORATE_ACTION: Final = 73
 REASON_CODE_NAMES: Final = (
     "NONE",
     "VALIDATION_UNKNOWN_ACCOUNT",
@@ -831,6 +833,8 @@ REASON_CODE_NAMES: Final = (
     "CANCEL_FORCED_REDUCTION",
     "EXPIRY_INSTRUMENT",
     "EXPIRY_AUCTION",
+    "CORPORATE_ACTION",
+    "CANCEL_CORPORATE_ACTION",
 )
 REASON_CODE_CODES: Final[dict[str, int]] = {
     "NONE": 0,
@@ -905,6 +909,8 @@ REASON_CODE_CODES: Final[dict[str, int]] = {
     "CANCEL_FORCED_REDUCTION": 69,
     "EXPIRY_INSTRUMENT": 70,
     "EXPIRY_AUCTION": 71,
+    "CORPORATE_ACTION": 72,
+    "CANCEL_CORPORATE_ACTION": 73,
 }
 
 # ReferenceKind: Which of the bodies a reference record carries. SNAPSHOT_END closes a full load.
@@ -983,7 +989,8 @@ REPORT_STATUS_CODES: Final[dict[str, int]] = {
 # equity is above the requirement again. FORCED_REDUCTION: an order of ours that reduces a position under a call.
 # INTRADAY_DEFICIT: margin fell short within the day. DAY_TRADER: the account was flagged under the legacy rule.
 # ACCOUNT_FROZEN: no new debit or short until it ends. EXERCISE, ASSIGNMENT, EXPIRATION: what became of an option or
-# future at its expiry. DAILY_SETTLEMENT: variation margin of a future.
+# future at its expiry. DAILY_SETTLEMENT: variation margin of a future. SPLIT: a split or stock dividend changed a
+# position.
 RISK_EVENT_TYPE_ORDER_REJECTED: Final = 0
 RISK_EVENT_TYPE_LIMIT_BREACHED: Final = 1
 RISK_EVENT_TYPE_MARGIN_CALL: Final = 2
@@ -999,6 +1006,7 @@ RISK_EVENT_TYPE_EXERCISE: Final = 11
 RISK_EVENT_TYPE_ASSIGNMENT: Final = 12
 RISK_EVENT_TYPE_EXPIRATION: Final = 13
 RISK_EVENT_TYPE_DAILY_SETTLEMENT: Final = 14
+RISK_EVENT_TYPE_SPLIT: Final = 15
 RISK_EVENT_TYPE_NAMES: Final = (
     "ORDER_REJECTED",
     "LIMIT_BREACHED",
@@ -1015,6 +1023,7 @@ RISK_EVENT_TYPE_NAMES: Final = (
     "ASSIGNMENT",
     "EXPIRATION",
     "DAILY_SETTLEMENT",
+    "SPLIT",
 )
 RISK_EVENT_TYPE_CODES: Final[dict[str, int]] = {
     "ORDER_REJECTED": 0,
@@ -1032,6 +1041,7 @@ RISK_EVENT_TYPE_CODES: Final[dict[str, int]] = {
     "ASSIGNMENT": 12,
     "EXPIRATION": 13,
     "DAILY_SETTLEMENT": 14,
+    "SPLIT": 15,
 }
 
 # RoutingAction: EXECUTE_INTERNAL: filled in our own book. ROUTE_AWAY: sent to another venue. POST: left to rest in our

@@ -259,14 +259,23 @@ class OrderOutcomes:
     shard: Account shard, 0 to shards - 1.
     outcomes: One entry for each order that changed.
     timestamp: Time of the last input of the batch, UTC nanoseconds since the epoch.
+    session_open: Opening of the session that the match stage was in, UTC nanoseconds since the epoch: shares of a
+        record before a split are not those after it. Null when no session has begun.
     """
 
-    __slots__ = ("outcomes", "shard", "timestamp")
+    __slots__ = ("outcomes", "session_open", "shard", "timestamp")
 
-    def __init__(self, shard: int, outcomes: list[OrderOutcome], timestamp: int) -> None:
+    def __init__(
+        self,
+        shard: int,
+        outcomes: list[OrderOutcome],
+        timestamp: int,
+        session_open: int | None = None,
+    ) -> None:
         self.shard = shard
         self.outcomes = outcomes
         self.timestamp = timestamp
+        self.session_open = session_open
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, OrderOutcomes):
@@ -281,6 +290,7 @@ class OrderOutcomes:
 
 
 def _read_order_outcomes(data: bytes, pos: i64, end: i64) -> tuple[OrderOutcomes, i64]:
+    branch: i64
     shard, pos = read_int(data, pos, end, "OrderOutcomes.shard")
     outcomes: list[OrderOutcome] = []
     outcomes_total: i64 = 0
@@ -296,7 +306,11 @@ def _read_order_outcomes(data: bytes, pos: i64, end: i64) -> tuple[OrderOutcomes
             count -= 1
         check_block(pos, stop, "OrderOutcomes.outcomes")
     timestamp, pos = read_long(data, pos, end, "OrderOutcomes.timestamp")
-    record = OrderOutcomes(shard, outcomes, timestamp)
+    session_open: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "OrderOutcomes.sessionOpen")
+    if branch == 1:
+        session_open, pos = read_long(data, pos, end, "OrderOutcomes.sessionOpen")
+    record = OrderOutcomes(shard, outcomes, timestamp, session_open)
     return record, pos
 
 
@@ -306,20 +320,23 @@ def to_dict_order_outcomes(message: OrderOutcomes) -> dict[str, Any]:
         "shard": message.shard,
         "outcomes": [to_dict_order_outcome(item) for item in message.outcomes],
         "timestamp": message.timestamp,
+        "sessionOpen": message.session_open,
     }
 
 
 _ORDER_OUTCOMES_REQUIRED: Final = ("shard", "outcomes", "timestamp")
-_ORDER_OUTCOMES_FIELDS: Final = ("shard", "outcomes", "timestamp")
+_ORDER_OUTCOMES_FIELDS: Final = ("shard", "outcomes", "timestamp", "sessionOpen")
 
 
 def from_dict_order_outcomes(mapping: object) -> OrderOutcomes:
     """Return a OrderOutcomes from fastavro's form; EncodeError names the field that is wrong."""
     fields = as_record(mapping, "OrderOutcomes", _ORDER_OUTCOMES_REQUIRED, _ORDER_OUTCOMES_FIELDS)
+    session_open = fields.get("sessionOpen")
     return OrderOutcomes(
         as_int(fields["shard"], "OrderOutcomes.shard"),
         [from_dict_order_outcome(item) for item in as_items(fields["outcomes"], "OrderOutcomes.outcomes", 65536)],
         as_long(fields["timestamp"], "OrderOutcomes.timestamp"),
+        None if session_open is None else as_long(session_open, "OrderOutcomes.sessionOpen"),
     )
 
 
@@ -336,7 +353,13 @@ def decode(data: bytes, schema_id: int = ANY_SCHEMA) -> OrderOutcomes:
     return message
 
 
-def encode_fields(registry_id: int, shard: int, outcomes: list[OrderOutcome], timestamp: int) -> bytes:
+def encode_fields(
+    registry_id: int,
+    shard: int,
+    outcomes: list[OrderOutcome],
+    timestamp: int,
+    session_open: int | None = None,
+) -> bytes:
     """Write a whole frame (registry_id is its schema id) from fields, without a OrderOutcomes."""
     writer = new_frame(registry_id)
     write_int(writer, shard, "OrderOutcomes.shard")
@@ -345,6 +368,11 @@ def encode_fields(registry_id: int, shard: int, outcomes: list[OrderOutcome], ti
         _write_order_outcome(writer, outcomes_item)
     writer.append(u8(0))
     write_long(writer, timestamp, "OrderOutcomes.timestamp")
+    if session_open is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_long(writer, session_open, "OrderOutcomes.sessionOpen")
     return finish(writer, MAX_BYTES, "OrderOutcomes")
 
 
@@ -355,6 +383,7 @@ def encode(message: OrderOutcomes, schema_id: int) -> bytes:
         message.shard,
         message.outcomes,
         message.timestamp,
+        message.session_open,
     )
 
 

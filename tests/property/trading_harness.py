@@ -1,8 +1,9 @@
 """Both trading stages joined without Flink: steps as dictionaries in, decoded records out.
 
 A step is (kind, fields) with fields as fastavro has them: `order` (a record of the orders topic), `nbbo`, `clock` (nanoseconds),
-`reference` (a record of reference-data), `control`, `raw` ((source, payload) as bytes), or `settle`, which
-ends the batch of the match stage and delivers its outcomes to the risk stage, as the feedback topic does.
+`reference` (a record of reference-data), `control`, `action` (a record of corporate-actions), `raw` ((source, payload) as
+bytes), or `settle`, which ends the batch of the match stage and delivers its outcomes to the risk stage, as the feedback
+topic does.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from schemas.messages import (
     controls,
+    corporate_actions,
     dead_letter,
     market_status,
     nbbo,
@@ -44,6 +46,7 @@ TOPICS = (
     "routing-decisions",
     "dead-letter",
     "market-status",
+    "corporate-actions",
 )
 SCHEMA_IDS = {topic: 101 + index for index, topic in enumerate(TOPICS)}
 
@@ -74,6 +77,9 @@ def encode_step(kind: str, fields: Any) -> tuple[int, bytes]:
         return sources.NBBO, nbbo.encode(nbbo.from_dict(fields), SCHEMA_IDS["nbbo"])
     if kind == "reference":
         return sources.REFERENCE, reference_data.encode(reference_data.from_dict(fields), SCHEMA_IDS["reference-data"])
+    if kind == "action":
+        record = corporate_actions.from_dict(fields)
+        return sources.CORPORATE_ACTIONS, corporate_actions.encode(record, SCHEMA_IDS["corporate-actions"])
     if kind == "clock":
         fields = {
             "controlId": f"clock-{fields}",
@@ -131,7 +137,7 @@ class Desk:
             risk.flush()
             self._collect(risk.outbox)
             self._forward(risk.outbox)
-        if source in (sources.NBBO, sources.CONTROLS):
+        if source in (sources.NBBO, sources.CONTROLS, sources.CORPORATE_ACTIONS):
             self._deliver_to_match(source, payload, offset, fields)
 
     def _deliver_to_match(self, source: int, payload: bytes, offset: int, fields: Any) -> None:
@@ -384,5 +390,25 @@ def control(kind: str, target: str | None = None, timestamp: int = OPEN, **field
         "timestamp": timestamp,
         "symbol": None,
         "limit": None,
+        **fields,
+    }
+
+
+def action(action_id: str, kind: str, symbol: str, ex_date: str, **fields: Any) -> Step:
+    """A corporate action; `fields` override."""
+    return "action", {
+        "actionId": action_id,
+        "version": 1,
+        "type": kind,
+        "symbol": symbol,
+        "newSymbol": None,
+        "cashPerShare": None,
+        "ratioNumerator": None,
+        "ratioDenominator": None,
+        "exDate": ex_date,
+        "recordDate": ex_date,
+        "payDate": ex_date,
+        "cancelled": False,
+        "timestamp": OPEN,
         **fields,
     }

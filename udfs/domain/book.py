@@ -37,8 +37,8 @@ class Order:
     worst_price: the limit, or the collar of a market order: no execution goes beyond it. While a stop waits it is what
     risk has reserved for. origin: identity of the command that placed it (ids.order_origin). stp_key: orders of one key
     do not trade with each other when the incoming one asks for it. place: RESTING, WAITING, QUEUED or 0. rank: time
-    priority, the highest is the youngest. terms, kafka_key, sequence, status, decisions belong to the reporter, and
-    outcome is its line in the running batch's report to the risk stage.
+    priority, the highest is the youngest. placed_ns: its owner's time of its terms. terms, kafka_key, sequence, status,
+    decisions belong to the reporter, and outcome is its line in the running batch's report to the risk stage.
     """
 
     __slots__ = (
@@ -59,6 +59,7 @@ class Order:
         "origin",
         "outcome",
         "place",
+        "placed_ns",
         "prev",
         "quantity",
         "rank",
@@ -118,6 +119,7 @@ class Order:
         self.cum_quantity: int = 0
         self.place: int = 0
         self.rank: int = 0
+        self.placed_ns: int = 0
         self.routed: bool = False
         self.triggered: bool = False
         self.terms: bytes = b""
@@ -147,7 +149,7 @@ class Level:
 class BookSide:
     """One side of a book: levels by price, and a heap of the prices with the best on top."""
 
-    __slots__ = ("empty", "heap", "is_bid", "levels", "top")
+    __slots__ = ("blocked", "empty", "heap", "is_bid", "levels", "top")
 
     def __init__(self, is_bid: bool) -> None:
         self.is_bid = is_bid
@@ -155,6 +157,8 @@ class BookSide:
         # Prices of all levels, negated for bids; each level exactly once.
         self.heap: list[int] = []
         self.empty: int = 0
+        # Price at which the last call of `available` met an own order that stops the incoming one; 0 for none.
+        self.blocked: int = 0
         # The best level that holds orders, when it is known; None means "look at the heap".
         self.top: Level | None = None
 
@@ -238,8 +242,9 @@ class BookSide:
         """Shares that an incoming order could get here at `worst_price` or better; stops counting at `need`.
 
         Orders of the same self-trade key do not count, and those behind them only when the mode lets the incoming order
-        go on.
+        go on; `blocked` is the price of the one that does not.
         """
+        self.blocked = 0
         heap = self.heap
         size = len(heap)
         found = 0
@@ -266,6 +271,7 @@ class BookSide:
                 if order.stp_key != stp_key:
                     found += order.quantity - order.cum_quantity
                 elif stp != STP_MODE_EXPIRE_MAKER:
+                    self.blocked = price
                     return found
                 order = order.next
         return found

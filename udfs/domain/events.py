@@ -22,6 +22,8 @@ from schemas.messages.enums import (
     ORDER_STATUS_RISK_APPROVED,
     ORDER_STATUS_ROUTED,
     ORDER_STATUS_VALIDATED,
+    REASON_CODE_CANCEL_CORPORATE_ACTION,
+    REASON_CODE_CORPORATE_ACTION,
     REASON_CODE_EXPIRY_INSTRUMENT,
     REASON_CODE_EXPIRY_SESSION_CLOSE,
     REASON_CODE_MATCH_COLLAR,
@@ -103,7 +105,8 @@ class MatchReporter(Reporter):
 
     def ended(self, order: Order, status: int, reason: int, limit: int, observed: int) -> None:
         """CANCELLED or EXPIRED, with the numbers of the reason."""
-        self._status(order, status, reason, _ending(order, reason, limit, observed), None)
+        text = self.note if reason == REASON_CODE_CANCEL_CORPORATE_ACTION else _ending(order, reason, limit, observed)
+        self._status(order, status, reason, text, None)
         self.ledger.end(order, self.timestamp)
 
     def reduced(self, order: Order, quantity: int) -> None:
@@ -111,6 +114,16 @@ class MatchReporter(Reporter):
         set_terms(order)
         self._event(order, ORDER_EVENT_TYPE_RESTATED, REASON_CODE_MATCH_SELF_TRADE, "taken_off=" + str(quantity), None)
         self.ledger.restate(order, self.timestamp)
+
+    def adjusted(self, order: Order) -> None:
+        """RESTATED: a corporate action gave the order new terms."""
+        set_terms(order)
+        self._event(order, ORDER_EVENT_TYPE_RESTATED, REASON_CODE_CORPORATE_ACTION, self.note, None)
+        self.ledger.restate(order, self.timestamp)
+
+    def session_began(self, open_ns: int) -> None:
+        """Outcomes of different sessions are not in one record."""
+        self.ledger.begin_session(open_ns)
 
     def replaced(self, order: Order) -> None:
         """REPLACED: from here on the order's events carry the new terms."""

@@ -273,6 +273,21 @@ class Filler:
         if order.close_ns < self.next_close_ns:
             self.next_close_ns = order.close_ns
 
+    def put_back(self, market: Market, order: Order, place: int) -> None:
+        """Put a withdrawn order back where it was, behind all others that have its price."""
+        self.rank += 1
+        order.rank = self.rank
+        if place == RESTING:
+            order.place = RESTING
+            side = market.book.bids if order.is_buy else market.book.asks
+            side.add(order, order.worst_price, order.quantity - order.cum_quantity)
+        elif place == WAITING and order.stop_price is not None:
+            market.stops.add(order, order.stop_price)
+        else:
+            order.place = QUEUED
+            market.queue.append(order)
+        self.keep(order)
+
     def cancel_remainder(self, market: Market, order: Order, is_limit: bool) -> None:
         """Cancel what a market or immediate order could not fill, with the price that it stopped at."""
         best = self._best_opposite(market, order.is_buy)

@@ -80,6 +80,7 @@ TOPICS: Final = (
     "routing-decisions",
     "market-status",
     "dead-letter",
+    "corporate-actions",
 )
 _IDS: Final = {topic: index + 1 for index, topic in enumerate(TOPICS)}
 

@@ -19,7 +19,7 @@ After each batch the operator calls `flush()`, takes the lists of `outbox` and c
 from typing import Final
 
 from schemas.errors import DecodeError
-from schemas.messages import controls, nbbo, order_events, reference_data
+from schemas.messages import controls, corporate_actions, nbbo, order_events, reference_data
 from schemas.messages.controls import Control
 from schemas.messages.enums import (
     ASSET_CLASS_INDEX,
@@ -38,20 +38,23 @@ from schemas.messages.enums import (
     ORDER_EVENT_TYPE_CANCEL_REJECTED,
     ORDER_EVENT_TYPE_REPLACE_REJECTED,
     ORDER_STATUS_REJECTED,
+    REASON_CODE_CANCEL_CORPORATE_ACTION,
     REASON_CODE_CANCEL_KILL_SWITCH,
     REASON_CODE_CANCEL_TOO_LATE,
     REASON_CODE_NONE,
+    REASON_CODE_REPLACE_NOT_ALLOWED,
     REASON_CODE_REPLACE_TOO_LATE,
     REFERENCE_KIND_INSTRUMENT,
     REFERENCE_KIND_SESSION,
     REFERENCE_KIND_SNAPSHOT_END,
-    SIDE_BUY,
 )
 from schemas.messages.reference_data import ReferenceData
 from udfs.domain import ids, sources
 from udfs.domain.book import InvariantViolation, Order
 from udfs.domain.dead_letters import DeadLetters
+from udfs.domain.desk_controls import MAX_SEEN
 from udfs.domain.events import MatchReporter
+from udfs.domain.frame_orders import order_of
 from udfs.domain.frames import Frame, decode_frame
 from udfs.domain.match_check import check_matcher
 from udfs.domain.match_state import MATCH_KIND, MATCH_VERSION, read_matcher, write_matcher
@@ -93,6 +96,7 @@ class MatchShard:
         self.held: list[bytes] = []
         # Reference data that is not in force yet, by its time.
         self.pending: list[tuple[int, bytes]] = []
+        self.controls_seen = RecentEnds(MAX_SEEN)
         self.killed_all: bool = False
         self.killed_accounts: dict[str, bool] = {}
         self.killed_symbols: dict[str, bool] = {}
@@ -111,6 +115,7 @@ class MatchShard:
         self._nbbo_schema: int = schema_ids["nbbo"]
         self._control_schema: int = schema_ids["controls"]
         self._reference_schema: int = schema_ids["reference-data"]
+        self._action_schema: int = schema_ids["corporate-actions"]
 
     def apply(self, source: int, payload: bytes, partition: int, offset: int, kafka_timestamp_ms: int) -> None:
         """Apply one record. For FORWARD, partition, offset and timestamp are in the frame and ignored here.
@@ -133,6 +138,8 @@ class MatchShard:
             self._apply_control(payload, partition, offset)
         elif source == sources.REFERENCE:
             self._apply_reference(payload, partition, offset)
+        elif source == sources.CORPORATE_ACTIONS:
+            self._apply_action(payload)
         else:
             raise ValueError(f"the match stage does not read stream {source}")
 
@@ -163,46 +170,37 @@ class MatchShard:
         if frame.command == COMMAND_TYPE_REPLACE:
             reason = REASON_CODE_REPLACE_TOO_LATE
             if key in matcher.live:
-                reason = matcher.replace(
-                    key,
-                    frame.quantity,
-                    frame.limit_price if frame.limit_price else None,
-                    frame.stop_price if frame.stop_price else None,
-                    frame.worst_price,
-                )
+                reason = self._replace(frame, matcher.live[key])
             if reason != REASON_CODE_NONE:
                 self._refuse(frame, key, cause_id, ORDER_EVENT_TYPE_REPLACE_REJECTED, reason)
         else:
             self.placed += 1
-            order = self._order(frame, key, cause_id)
+            order = order_of(frame, key, cause_id)
+            if self.protection.adjuster.is_too_old(frame.symbol, frame.timestamp):
+                self.reporter.note = "the order is of before a corporate action"
+                matcher.refuse(order, frame.reserved_e4, REASON_CODE_CANCEL_CORPORATE_ACTION)
+                return
             if self.killed_all or frame.account_id in self.killed_accounts or frame.symbol in self.killed_symbols:
-                matcher.refuse(order, REASON_CODE_CANCEL_KILL_SWITCH)
+                matcher.refuse(order, frame.reserved_e4, REASON_CODE_CANCEL_KILL_SWITCH)
                 return
             matcher.place(order, frame.reserved_e4, self.clock_ns)
         self.protection.traded(market, self.clock_ns)
 
-    def _order(self, frame: Frame, key: str, origin: str) -> Order:
-        """The order that a frame places."""
-        return Order(
-            key,
-            origin,
-            frame.order_id,
-            frame.account_id,
-            frame.symbol,
-            frame.side,
-            frame.side == SIDE_BUY,
-            frame.order_type,
-            frame.time_in_force,
+    def _replace(self, frame: Frame, order: Order) -> int:
+        """Give a live order new terms; the reason why not, or REASON_CODE_NONE."""
+        if self.protection.adjuster.is_too_old(frame.symbol, frame.timestamp):
+            self.reporter.replace_refused(order)
+            return REASON_CODE_REPLACE_NOT_ALLOWED
+        reason = self.matcher.replace(
+            order.key,
             frame.quantity,
             frame.limit_price if frame.limit_price else None,
-            frame.worst_price,
-            frame.commission_e4,
-            frame.account_shard,
-            frame.close_ns,
             frame.stop_price if frame.stop_price else None,
-            frame.stp,
-            frame.stp_group,
+            frame.worst_price,
         )
+        if reason == REASON_CODE_NONE and frame.timestamp > order.placed_ns:
+            order.placed_ns = frame.timestamp
+        return reason
 
     def _refuse(self, frame: Frame, key: str, cause_id: str, event_type: int, reason: int) -> None:
         """A cancel or replacement that cannot be: the order it names is done already, or may not change now."""
@@ -295,11 +293,18 @@ class MatchShard:
             self._advance(control.timestamp, cause_id)
             return
         self.reporter.begin(cause_id, control.timestamp)
+        if control.kind == CONTROL_KIND_INDEX_LEVEL:
+            if control.value is not None and control.symbol == self.protection.index_symbol:
+                self.protection.index_level(control.value, self.clock_ns)
+            return
+        # As in the risk stage, which audits: an id that comes again changes nothing, nor does an unknown symbol.
+        if self.controls_seen.status_of(control.control_id, 0):
+            return
+        self.controls_seen.remember(control.control_id, 1)
+        if control.scope == CONTROL_SCOPE_SYMBOL and not self.protection.is_listed(control.target or ""):
+            return
         if control.kind in (CONTROL_KIND_HALT, CONTROL_KIND_UNHALT):
             self._halt(control)
-        elif control.kind == CONTROL_KIND_INDEX_LEVEL and control.value is not None:
-            if control.symbol == self.protection.index_symbol or not self.protection.index_symbol:
-                self.protection.index_level(control.value, self.clock_ns)
         elif control.kind == CONTROL_KIND_KILL:
             self._kill(control)
         elif control.kind == CONTROL_KIND_RESUME:
@@ -310,7 +315,7 @@ class MatchShard:
         symbol = control.target
         if control.scope == CONTROL_SCOPE_ALL:
             symbol = None
-        elif control.scope != CONTROL_SCOPE_SYMBOL or symbol is None or shard_of(symbol, self.shards) != self.shard:
+        elif control.scope != CONTROL_SCOPE_SYMBOL:
             return
         if control.kind == CONTROL_KIND_HALT:
             self.protection.halt(symbol)
@@ -365,6 +370,15 @@ class MatchShard:
         else:
             self._put_reference(record)
 
+    def _apply_action(self, payload: bytes) -> None:
+        """A corporate action of one of our symbols; the risk stage answers for bad records, and for late ones."""
+        try:
+            record = corporate_actions.decode(payload, self._action_schema)
+        except DecodeError:
+            return
+        if shard_of(record.symbol, self.shards) == self.shard:
+            self.protection.adjuster.take(record, self.protection.session)
+
     def _put_reference(self, record: ReferenceData) -> None:
         """Take a record over that is in force."""
         session = record.session
@@ -416,6 +430,10 @@ class MatchShard:
         for effective_ns, payload in self.pending:
             writer.put(effective_ns)
             writer.put_bytes(payload)
+        controls_seen = self.controls_seen.in_order()
+        writer.put(len(controls_seen))
+        for control_id in controls_seen:
+            writer.put_text(control_id)
         writer.put_flag(self.killed_all)
         for killed in (self.killed_accounts, self.killed_symbols):
             writer.put(len(killed))
@@ -456,11 +474,16 @@ class MatchShard:
         for _ in range(reader.take()):
             effective_ns = reader.take()
             self.pending.append((effective_ns, reader.take_bytes()))
+        for _ in range(reader.take()):
+            self.controls_seen.remember(reader.take_text(), 1)
         self.killed_all = reader.take_flag()
         for killed in (self.killed_accounts, self.killed_symbols):
             for _ in range(reader.take()):
                 killed[reader.take_text()] = True
         read_protection(reader, self.protection)
+        session = self.protection.session
+        if session is not None:
+            self.ledger.session_ns = session.open_ns
 
     def stats(self) -> dict[str, int]:
         """Counters and sizes for metrics, by name."""
@@ -470,5 +493,6 @@ class MatchShard:
             "markets": len(self.matcher.markets),
             "old_quotes": self.old_quotes,
             "frames_held": len(self.held),
+            "late_actions": self.protection.adjuster.late,
             "dead_letters": self.dead_letters.count,
         }

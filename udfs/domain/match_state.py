@@ -108,6 +108,7 @@ def _write_order(writer: StateWriter, order: Order) -> None:
     writer.put(order.rank)
     writer.put_flag(order.routed)
     writer.put_flag(order.triggered)
+    writer.put(order.placed_ns)
 
 
 def _read_order(reader: StateReader) -> Order:
@@ -155,6 +156,7 @@ def _read_order(reader: StateReader) -> Order:
         order.rank = reader.take()
         order.routed = reader.take_flag()
         order.triggered = reader.take_flag()
+        order.placed_ns = reader.take()
     order.kafka_key = order_id.encode("utf-8")
     set_terms(order)
     return order

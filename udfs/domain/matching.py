@@ -69,9 +69,9 @@ class Matcher(Filler):
         if self.triggered:
             self.work_off(market)
 
-    def refuse(self, order: Order, reason: int) -> None:
+    def refuse(self, order: Order, reserved_e4: int, reason: int) -> None:
         """Take an approved order in only to end it, because trading was stopped since it was approved."""
-        self.reporter.placed(order, 0)
+        self.reporter.placed(order, reserved_e4)
         self.end(order, ORDER_STATUS_CANCELLED, reason, 0, 0)
 
     def cancel(self, key: str, reason: int = REASON_CODE_CANCEL_REQUESTED) -> bool:
@@ -275,7 +275,8 @@ class Matcher(Filler):
         if market.low or market.high or market.short_restricted:
             self._confine(market, order)
         if time_in_force == TIME_IN_FORCE_FOK and not self._can_fill(market, order):
-            self.end(order, ORDER_STATUS_CANCELLED, REASON_CODE_MATCH_FOK_UNFILLED, order.worst_price, 0)
+            best = self._best_opposite(market, order.is_buy)
+            self.end(order, ORDER_STATUS_CANCELLED, REASON_CODE_MATCH_FOK_UNFILLED, order.worst_price, best)
             return
         if not self.take(market, order) or order.cum_quantity == order.quantity:
             return
@@ -313,11 +314,13 @@ class Matcher(Filler):
         found = opposite.available(worst, need, order.stp, order.stp_key)
         if found >= need:
             return True
+        # At an own order that stops it the order would end: only exchanges with a better price are met before.
+        blocked = opposite.blocked
         for venue in market.street.venues:
             if order.is_buy:
-                if 0 < venue.ask_price <= worst:
+                if 0 < venue.ask_price <= worst and (blocked == 0 or venue.ask_price < blocked):
                     found += venue.ask_size
-            elif venue.bid_price >= worst and venue.bid_price > 0:
+            elif venue.bid_price >= worst and venue.bid_price > blocked:
                 found += venue.bid_size
         return found >= need
 

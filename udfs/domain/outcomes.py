@@ -1,7 +1,7 @@
 """What happened to approved orders, collected for the risk stage: one line for each order that a batch touched.
 
 Ordering: lines stand in the order in which the batch first touched their orders; a record holds the lines of one
-account shard.
+account shard and one session.
 Invariants: a line's fills are the sum over the batch; `leaves_quantity` is what is open after it, so that the risk
 stage can see when a record was lost or applied twice.
 Known limits: more than `MAX_LINES` lines for one shard become several records, to stay below a megabyte each.
@@ -20,13 +20,15 @@ MAX_LINES: Final = 2_048
 class OutcomeLedger:
     """The lines of the running batch."""
 
-    __slots__ = ("lane", "schema_id", "timestamp", "touched")
+    __slots__ = ("lane", "schema_id", "session_ns", "timestamp", "touched")
 
     def __init__(self, lane: Lane, schema_id: int) -> None:
         self.lane = lane
         self.schema_id = schema_id
         self.touched: list[Order] = []
         self.timestamp: int = 0
+        # Opening of the session that the lines are of; 0 before the first one.
+        self.session_ns: int = 0
 
     def _line(self, order: Order, timestamp: int) -> OrderOutcome:
         """The order's line in this batch, made when it is the first touch."""
@@ -50,7 +52,7 @@ class OutcomeLedger:
             line.terminal = True
 
     def restate(self, order: Order, timestamp: int) -> None:
-        """Self-trade prevention took shares off the order; it has its new quantity already."""
+        """Self-trade prevention or a corporate action changed the order's quantity; it has the new one already."""
         line = self._line(order, timestamp)
         line.quantity = order.quantity
         line.leaves_quantity = order.quantity - order.cum_quantity
@@ -71,6 +73,11 @@ class OutcomeLedger:
         line.leaves_quantity = 0
         line.terminal = True
 
+    def begin_session(self, open_ns: int) -> None:
+        """A session begins: what happened before is written, because a share may not be the same share after it."""
+        self.flush()
+        self.session_ns = open_ns
+
     def flush(self) -> None:
         """Write the batch's records, by shard, and begin the next batch."""
         if not self.touched:
@@ -85,11 +92,12 @@ class OutcomeLedger:
                     lines = []
                     by_shard[order.account_shard] = lines
                 lines.append(line)
+        session = self.session_ns if self.session_ns else None
         for shard in sorted(by_shard):
             lines = by_shard[shard]
             key = str(shard).encode("ascii")
             for start in range(0, len(lines), MAX_LINES):
-                record = OrderOutcomes(shard, lines[start : start + MAX_LINES], self.timestamp)
+                record = OrderOutcomes(shard, lines[start : start + MAX_LINES], self.timestamp, session)
                 self.lane.put(key, encode(record, self.schema_id))
         self.touched = []
         self.timestamp = 0

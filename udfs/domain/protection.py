@@ -27,7 +27,6 @@ from schemas.messages.enums import (
     MARKET_STATE_OPEN,
     MARKET_STATE_PAUSED,
     MARKET_STATE_PRE_OPEN,
-    MARKET_STATE_UNKNOWN,
     TIME_IN_FORCE_CLS,
     TIME_IN_FORCE_OPG,
 )
@@ -38,13 +37,14 @@ from udfs.domain.auction import AuctionResult
 from udfs.domain.book import Order
 from udfs.domain.circuit_breaker import MarketWideBreaker
 from udfs.domain.filling import NEVER
-from udfs.domain.luld import LIMIT_STATE, PAUSED, PriceBands
+from udfs.domain.guard import Guard
+from udfs.domain.luld import LIMIT_STATE, PAUSED
 from udfs.domain.market import Market
 from udfs.domain.matching import Matcher
+from udfs.domain.order_adjuster import OrderAdjuster
 from udfs.domain.outbox import Lane
 from udfs.domain.rules import auction_clip, round_lot
 from udfs.domain.sessions import SessionTable, SessionTimes
-from udfs.domain.short_sale import ShortSaleTest
 from udfs.domain.uncrossing import CLOSING, OPENING, REOPENING, end_auction_only, hold_auction
 
 ANY_TIME: Final = 0
@@ -54,25 +54,11 @@ CLOSED: Final = 3
 """Phases of the day, the same for all symbols; ANY_TIME until the clock has reached a session."""
 
 
-class Guard:
-    """What protects one symbol. `events` counts its published states, `state` is the last of them."""
-
-    __slots__ = ("bands", "events", "halted", "market", "prior_close_e4", "short_sale", "state")
-
-    def __init__(self, market: Market) -> None:
-        self.market = market
-        self.bands = PriceBands(0, 1, 0)
-        self.short_sale = ShortSaleTest()
-        self.prior_close_e4: int = 0
-        self.halted: bool = False
-        self.state: int = MARKET_STATE_UNKNOWN
-        self.events: int = 0
-
-
 class Protection:
     """Protection of the markets of one shard."""
 
     __slots__ = (
+        "adjuster",
         "breaker",
         "breaker_halted",
         "clock_ns",
@@ -90,6 +76,7 @@ class Protection:
 
     def __init__(self, matcher: Matcher, lane: Lane, schema_id: int) -> None:
         self.matcher = matcher
+        self.adjuster = OrderAdjuster(matcher)
         self.lane = lane
         self.schema_id = schema_id
         self.sessions = SessionTable()
@@ -111,8 +98,7 @@ class Protection:
             self.guards[symbol] = guard
             session = self.session
             if session is not None:
-                guard.bands.begin_session(session.open_ns, session.close_ns)
-                guard.short_sale.begin_session(session.open_ns, session.close_ns)
+                guard.begin_session(session.open_ns, session.close_ns)
             guard.market.trading = self.state_of(guard) in (MARKET_STATE_OPEN, MARKET_STATE_LIMIT_STATE)
             guard.state = self.state_of(guard)
         return guard
@@ -121,8 +107,10 @@ class Protection:
         """Take over an instrument's terms."""
         guard = self.guard(instrument.symbol)
         market = guard.market
+        guard.listed = True
         market.tick_e4 = instrument.tick_size
         guard.prior_close_e4 = instrument.prior_close
+        guard.fresh_close = self.phase == CLOSED
         tier = instrument.luld_tier
         leverage = instrument.leverage
         guard.bands.configure(
@@ -147,8 +135,7 @@ class Protection:
             self.session = session
             self.breaker.begin_session(session.open_ns, session.close_ns)
             for guard in self.guards.values():
-                guard.bands.begin_session(session.open_ns, session.close_ns)
-                guard.short_sale.begin_session(session.open_ns, session.close_ns)
+                guard.begin_session(session.open_ns, session.close_ns)
         self.deadline_ns = self._next_deadline()
 
     def advance(self, time_ns: int) -> None:
@@ -205,26 +192,27 @@ class Protection:
         if guard.bands.changed or guard.short_sale.restricted != market.short_restricted:
             self.refresh(guard, cause)
 
+    def is_listed(self, symbol: str) -> bool:
+        """Whether the symbol is one of this shard whose terms are known."""
+        guard = self.guards.get(symbol)
+        return guard is not None and guard.listed
+
     def halt(self, symbol: str | None) -> None:
         """Halt one symbol, or all of them."""
-        if symbol is None:
-            self.halted_all = True
-            for guard in self.guards.values():
-                self._halted(guard, MARKET_CAUSE_CONTROL)
-        else:
+        if symbol is not None:
             guard = self.guard(symbol)
             guard.halted = True
+            self._halted(guard, MARKET_CAUSE_CONTROL)
+            return
+        self.halted_all = True
+        for guard in self.guards.values():
             self._halted(guard, MARKET_CAUSE_CONTROL)
 
     def unhalt(self, symbol: str | None) -> None:
         """End a halt, and reopen by auction what may trade now."""
         if symbol is None:
             self.halted_all = False
-            for guard in self.guards.values():
-                guard.halted = False
-                self._reopen(guard, MARKET_CAUSE_CONTROL)
-        else:
-            guard = self.guard(symbol)
+        for guard in [self.guard(symbol)] if symbol is not None else list(self.guards.values()):
             guard.halted = False
             self._reopen(guard, MARKET_CAUSE_CONTROL)
 
@@ -357,13 +345,17 @@ class Protection:
 
     def _begin(self, session: SessionTimes) -> None:
         """A session's orders are taken from now on; without a time before the opening it opens at once."""
+        actions = self.adjuster.begin(self.session, session, self.sessions)
         self.session = session
         self.breaker.begin_session(session.open_ns, session.close_ns)
         self.breaker_halted = False
+        for action in actions:
+            if action.is_split() and action.symbol in self.guards:
+                self.guards[action.symbol].split(action, self.clock_ns)
         for guard in self.guards.values():
             guard.market.street.forget()
-            guard.bands.begin_session(session.open_ns, session.close_ns)
-            guard.short_sale.begin_session(session.open_ns, session.close_ns)
+            guard.begin_session(session.open_ns, session.close_ns)
+            guard.fresh_close = False
         self.phase = PRE_OPEN
         if self.clock_ns >= session.open_ns:
             self._open(session)
@@ -392,6 +384,7 @@ class Protection:
             market.trading = False
             result = None if halted else self._auction(guard, CLOSING, True)
             end_auction_only(self.matcher, market, CLOSING)
+            guard.fresh_close = False
             if result is not None and result.quantity:
                 guard.prior_close_e4 = result.price_e4
             elif market.last_price:

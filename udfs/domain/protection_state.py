@@ -30,11 +30,14 @@ def write_protection(writer: StateWriter, protection: Protection) -> None:
     for symbol, guard in protection.guards.items():
         writer.put_text(symbol)
         writer.put(guard.prior_close_e4)
+        writer.put_flag(guard.fresh_close)
         writer.put_flag(guard.halted)
+        writer.put_flag(guard.listed)
         writer.put(guard.state)
         writer.put(guard.events)
         guard.bands.write(writer)
         guard.short_sale.write(writer)
+    protection.adjuster.write(writer)
 
 
 def read_protection(reader: StateReader, protection: Protection) -> None:
@@ -57,9 +60,12 @@ def read_protection(reader: StateReader, protection: Protection) -> None:
         trading = market.trading
         guard = protection.guard(market.symbol)
         guard.prior_close_e4 = reader.take()
+        guard.fresh_close = reader.take_flag()
         guard.halted = reader.take_flag()
+        guard.listed = reader.take_flag()
         guard.state = reader.take()
         guard.events = reader.take()
         guard.bands.read(reader)
         guard.short_sale.read(reader)
         market.trading = trading
+    protection.adjuster.read(reader)

@@ -109,6 +109,8 @@ REASONS: Final[list[Reason]] = [
     Reason("CANCEL_FORCED_REDUCTION", 0, 0, "Cancelled because the account has to reduce."),
     Reason("EXPIRY_INSTRUMENT", 0, 0, "The option or future expired."),
     Reason("EXPIRY_AUCTION", 0, 0, "The auction that the order was for is over."),
+    Reason("CORPORATE_ACTION", 0, 0, "A dividend or split changed the order's terms on its ex-date (FINRA 5330)."),
+    Reason("CANCEL_CORPORATE_ACTION", 0, 0, "A reverse split, or terms that are not possible after an ex-date."),
 ]
 
 NOT_REACHABLE: Final[dict[str, str]] = {

@@ -14,11 +14,13 @@ from udfs.domain.market import Market
 class Reporter:
     """Base of all reporters. Prices in 1/10,000 of the currency, quantities in shares."""
 
-    __slots__ = ("cause_id", "timestamp")
+    __slots__ = ("cause_id", "note", "timestamp")
 
     def __init__(self) -> None:
         self.cause_id: str = ""
         self.timestamp: int = 0
+        # What is said about orders that a corporate action changes or ends.
+        self.note: str = ""
 
     def begin(self, cause_id: str, timestamp: int) -> None:
         """An input is being applied: its identity and its time (UTC ns)."""
@@ -48,6 +50,12 @@ class Reporter:
 
     def reduced(self, order: Order, quantity: int) -> None:
         """Shares were taken off the order without a trade; it goes on."""
+
+    def adjusted(self, order: Order) -> None:
+        """A corporate action has changed the order's terms; `note` says which."""
+
+    def session_began(self, open_ns: int) -> None:
+        """What is reported from here on happens in the session that opens at this time."""
 
     def replaced(self, order: Order) -> None:
         """The order has new terms."""

@@ -9,6 +9,7 @@ NBBO: Final = 4
 OUTCOMES: Final = 5
 FORWARD: Final = 6
 RAW_FEED: Final = 7
+CORPORATE_ACTIONS: Final = 8
 
 TOPICS: Final[dict[int, str]] = {
     ORDERS: "orders",
@@ -18,5 +19,6 @@ TOPICS: Final[dict[int, str]] = {
     OUTCOMES: "order-outcomes",
     FORWARD: "forward",
     RAW_FEED: "raw-feed",
+    CORPORATE_ACTIONS: "corporate-actions",
 }
 """The logical topic of each stream; `forward` is not a topic but the edge from the risk stage to the match stage."""
