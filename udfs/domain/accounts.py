@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from schemas.messages.enums import SIDE_SELL
 from udfs.domain.book import InvariantViolation
-from udfs.domain.holdings import AccountState, OpenOrder, Position, Terms, relock
+from udfs.domain.holdings import AccountState, GroupHold, OpenOrder, Position, Terms, relock
 
 
 class Flows:
@@ -53,8 +53,37 @@ class AccountBook:
         if order.key in self.open:
             raise InvariantViolation(f"order {order.order_id} of {order.account.account_id} is open already")
         self.open[order.key] = order
-        order.account.open_orders += 1
-        self.hold(order)
+        account = order.account
+        account.open_orders += 1
+        if account.margin is not None:
+            account.orders[order.key] = order
+        if order.pending is None:
+            self._hold_plain(order, order.remaining)
+        else:
+            self.hold(order)
+
+    def _hold_plain(self, order: OpenOrder, shares: int) -> None:
+        """`hold` for an order that no replacement waits for."""
+        account = order.account
+        money = shares * order.unit_e4
+        account.reserved_e4 += money - order.held_e4
+        order.held_e4 = money
+        value = shares * order.value_e4
+        self.open_value_e4 += value - order.held_value_e4
+        order.held_value_e4 = value
+        change = shares - order.held_shares
+        order.held_shares = shares
+        position = order.position
+        if order.is_buy:
+            position.open_buys += change
+        elif order.side == SIDE_SELL:
+            position.open_sells += change
+        else:
+            position.open_shorts += change
+        if position.instrument.is_option and account.margin is None:
+            relock(account, position)
+        if position.oversold:
+            position.oversold = max(0, min(position.oversold, position.open_sells - max(position.quantity, 0)))
 
     def replace(self, order: OpenOrder, terms: Terms) -> None:
         """A replacement was approved: from now on the larger need is reserved."""
@@ -67,26 +96,24 @@ class AccountBook:
 
     def hold(self, order: OpenOrder) -> None:
         """Bring the sums of account and position to what the order needs now."""
+        pending = order.pending
+        if pending is None:
+            self._hold_plain(order, order.remaining)
+            return
         shares = order.remaining
         money = shares * order.unit_e4
-        upkeep = shares * order.upkeep_e4
         value = shares * order.value_e4
-        pending = order.pending
-        if pending is not None:
-            for terms in pending:
-                left = terms.total - order.filled
-                if left > 0:
-                    shares = max(shares, left)
-                    money = max(money, left * terms.unit_e4)
-                    upkeep = max(upkeep, left * terms.upkeep_e4)
-                    value = max(value, left * terms.value_e4)
+        for terms in pending:
+            left = terms.total - order.filled
+            if left > 0:
+                shares = max(shares, left)
+                money = max(money, left * terms.unit_e4)
+                value = max(value, left * terms.value_e4)
         account = order.account
         account.reserved_e4 += money - order.held_e4
-        account.reserved_upkeep_e4 += upkeep - order.held_upkeep_e4
         self.open_value_e4 += value - order.held_value_e4
         change = shares - order.held_shares
         order.held_e4 = money
-        order.held_upkeep_e4 = upkeep
         order.held_value_e4 = value
         order.held_shares = shares
         position = order.position
@@ -100,6 +127,22 @@ class AccountBook:
             position.oversold = max(0, min(position.oversold, position.open_sells - max(position.quantity, 0)))
         if position.instrument.is_option and account.margin is None:
             relock(account, position)
+
+    def hold_group(self, account: AccountState, group: str, reserved_e4: int, maintenance_e4: int) -> None:
+        """Set what a group of a margin account's orders reserves; nothing when it is 0."""
+        hold = account.groups.get(group)
+        if hold is not None:
+            account.reserved_e4 -= hold.reserved_e4
+            account.reserved_upkeep_e4 -= hold.maintenance_e4
+        account.reserved_e4 += reserved_e4
+        account.reserved_upkeep_e4 += maintenance_e4
+        if reserved_e4 == 0 and maintenance_e4 == 0:
+            account.groups.pop(group, None)
+        elif hold is None:
+            account.groups[group] = GroupHold(reserved_e4, maintenance_e4)
+        else:
+            hold.reserved_e4 = reserved_e4
+            hold.maintenance_e4 = maintenance_e4
 
     def settle(
         self,
@@ -137,7 +180,7 @@ class AccountBook:
         if terminal:
             order.remaining = 0
             order.pending = None
-            self.hold(order)
+            self._hold_plain(order, 0)
             self._end(order)
         else:
             order.remaining = remaining
@@ -178,17 +221,15 @@ class AccountBook:
             newest = pending[applied - 1] if applied > 0 else None
             # With both in one batch it is not known which ones were refused: the dearest terms are kept.
             unit = order.unit_e4 if newest is None else newest.unit_e4
-            upkeep = order.upkeep_e4 if newest is None else newest.upkeep_e4
             if applied > 0 and refused > 0:
                 for terms in pending[: applied + refused]:
                     unit = max(unit, terms.unit_e4)
-                    upkeep = max(upkeep, terms.upkeep_e4)
             if newest is not None:
                 order.price_e4 = newest.price_e4
                 order.stop_price_e4 = newest.stop_price_e4
+                order.worst_e4 = newest.worst_e4
                 order.value_e4 = newest.value_e4
                 order.unit_e4 = unit
-                order.upkeep_e4 = upkeep
                 if total < 0:
                     total = newest.total
             order.pending = pending[applied + refused :] or None
@@ -205,6 +246,8 @@ class AccountBook:
         del self.open[order.key]
         account = order.account
         account.open_orders -= 1
+        if account.margin is not None:
+            account.orders.pop(order.key, None)
         back = order.located - order.filled
         if back > 0:
             account.locates[order.position.symbol] = account.locates.get(order.position.symbol, 0) + back

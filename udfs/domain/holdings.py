@@ -65,6 +65,16 @@ class Position:
         return self.open_sells + self.open_shorts
 
 
+class GroupHold:
+    """What the open orders of a margin account on one underlying reserve together (margin_groups.py)."""
+
+    __slots__ = ("maintenance_e4", "reserved_e4")
+
+    def __init__(self, reserved_e4: int, maintenance_e4: int) -> None:
+        self.reserved_e4 = reserved_e4
+        self.maintenance_e4 = maintenance_e4
+
+
 class AccountState:
     """An account; money in 1/10,000. `cash_e4` is moved by fills, `reserved_e4` is promised to open orders.
 
@@ -80,6 +90,7 @@ class AccountState:
         "day_notional_e4",
         "desk",
         "duplicate_window_ms",
+        "groups",
         "guarded",
         "locates",
         "margin",
@@ -98,6 +109,7 @@ class AccountState:
         "opening_cash_e4",
         "order_times",
         "order_times_at",
+        "orders",
         "positions",
         "published",
         "recent_terms",
@@ -137,6 +149,9 @@ class AccountState:
         self.guarded: bool = False
         # Set for a margin account.
         self.margin: MarginState | None = None
+        # Open orders of a margin account, and what the groups of them reserve.
+        self.orders: dict[str, OpenOrder] = {}
+        self.groups: dict[str, GroupHold] = {}
         self.positions: dict[str, Position] = {}
         self.open_orders: int = 0
         self.day_notional_e4: int = 0
@@ -176,24 +191,31 @@ class AccountState:
 class Terms:
     """What a replacement asks for, and what each of its shares reserves; it waits for the answer of matching."""
 
-    __slots__ = ("price_e4", "stop_price_e4", "total", "unit_e4", "upkeep_e4", "value_e4")
+    __slots__ = ("price_e4", "stop_price_e4", "total", "unit_e4", "value_e4", "worst_e4")
 
     def __init__(
-        self, total: int, price_e4: int, stop_price_e4: int, unit_e4: int, upkeep_e4: int, value_e4: int
+        self,
+        total: int,
+        price_e4: int,
+        stop_price_e4: int,
+        worst_e4: int,
+        unit_e4: int,
+        value_e4: int,
     ) -> None:
         self.total = total
+        self.worst_e4 = worst_e4
         self.price_e4 = price_e4
         self.stop_price_e4 = stop_price_e4
         self.unit_e4 = unit_e4
-        self.upkeep_e4 = upkeep_e4
         self.value_e4 = value_e4
 
 
 class OpenOrder:
     """An approved order that has not ended.
 
-    `remaining` shares are open, each reserving `unit_e4` of money (`upkeep_e4` of maintenance margin) and valued at
-    `value_e4`. `held_*` is what stands in the sums of its account and position for it. Prices of 0: none.
+    `remaining` shares are open, each reserving `unit_e4` of money (of a margin account only the commission: the rest is
+    reserved by its group) and valued at `value_e4`; it never executes beyond `worst_e4`. `held_*` is what stands in the
+    sums of its account and position for it. Prices of 0: none.
     """
 
     __slots__ = (
@@ -202,7 +224,6 @@ class OpenOrder:
         "filled",
         "held_e4",
         "held_shares",
-        "held_upkeep_e4",
         "held_value_e4",
         "is_buy",
         "key",
@@ -218,8 +239,8 @@ class OpenOrder:
         "time_in_force",
         "total",
         "unit_e4",
-        "upkeep_e4",
         "value_e4",
+        "worst_e4",
     )
 
     def __init__(
@@ -234,11 +255,12 @@ class OpenOrder:
         total: int,
         price_e4: int,
         stop_price_e4: int,
+        worst_e4: int,
         unit_e4: int,
-        upkeep_e4: int,
         value_e4: int,
         entry: int,
     ) -> None:
+        self.worst_e4 = worst_e4
         self.key = key
         self.order_id = order_id
         self.account = account
@@ -253,13 +275,11 @@ class OpenOrder:
         self.price_e4 = price_e4
         self.stop_price_e4 = stop_price_e4
         self.unit_e4 = unit_e4
-        self.upkeep_e4 = upkeep_e4
         self.value_e4 = value_e4
         self.entry = entry
         self.located: int = 0
         self.held_shares: int = 0
         self.held_e4: int = 0
-        self.held_upkeep_e4: int = 0
         self.held_value_e4: int = 0
         self.pending: list[Terms] | None = None
 

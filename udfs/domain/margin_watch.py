@@ -34,7 +34,8 @@ from schemas.messages.enums import (
 from udfs.domain.accounts import AccountBook
 from udfs.domain.day_trading import begin_day, is_pattern, record_fill, window_counts
 from udfs.domain.holdings import AccountState, Position
-from udfs.domain.margin_check import Worth, margin_power, order_cost, worth_of
+from udfs.domain.margin_check import Worth, margin_power, worth_of
+from udfs.domain.margin_groups import Work, change_cost, group_of, group_reservation
 from udfs.domain.margin_rules import call_terms, day_trader_terms, intraday_terms
 from udfs.domain.margin_state import CALL_INITIAL, CALL_MAINTENANCE, CALL_NONE, Deficit, MarginState
 from udfs.domain.money import money_text
@@ -79,6 +80,15 @@ class MarginWatch:
             margin = account.margin
             if margin is not None:
                 self._check(account, margin, self.worth(account, now_ns), now_ns)
+
+    def rehold(self, account: AccountState, position: Position, now_ns: int) -> None:
+        """An outcome has changed what a group of orders can still take: reserve that."""
+        group = group_of(position.instrument)
+        if not account.orders and group not in account.groups:
+            return
+        need = group_reservation(account, self.reference.instruments, group, None, None, now_ns)
+        if need is not None:
+            self.book.hold_group(account, group, need.initial_e4, need.maintenance_e4)
 
     def after_fill(
         self,
@@ -212,10 +222,8 @@ class MarginWatch:
             instrument = position.instrument
             is_buy = quantity < 0
             mark = instrument.short_mark() if is_buy else instrument.long_mark()
-            held = position.open_buys if is_buy else position.offered()
-            cost = order_cost(
-                account, self.reference.instruments, instrument, is_buy, abs(quantity), mark, held, now_ns
-            )
+            work = Work(instrument, is_buy, abs(quantity), mark)
+            cost = change_cost(account, self.reference.instruments, work, now_ns)
             if cost.maintenance_e4 < 0:
                 releases.append(_Release(position, -cost.maintenance_e4))
         releases.sort(key=_largest_first)

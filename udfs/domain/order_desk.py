@@ -44,6 +44,7 @@ from udfs.domain.frames import encode_frame
 from udfs.domain.holdings import OpenOrder, Terms
 from udfs.domain.limits import record_order
 from udfs.domain.margin_check import power_of
+from udfs.domain.margin_groups import group_of
 from udfs.domain.order_ids import REJECTED_HERE, OrderIds, entry_of, fingerprint_of, shard_of_entry
 from udfs.domain.outbox import Outbox
 from udfs.domain.reference import ReferenceBook, is_visible_ascii
@@ -137,15 +138,6 @@ class OrderDesk:
             sources.ORDERS, partition, offset, kafka_timestamp_ms, reason, text, payload, command.timestamp
         )
 
-    def _entry(self, key: str) -> int:
-        """What is remembered of an order: of this session and the one before, and of every open order; else -1."""
-        entry = self.order_ids.find(key)
-        if entry < 0:
-            order = self.book.open.get(key)
-            if order is not None:
-                return order.entry
-        return entry
-
     def _new(
         self,
         command: OrderCommand,
@@ -166,7 +158,12 @@ class OrderDesk:
             return
         key = ids.order_key(command.account_id, order_id)
         fingerprint = zlib.crc32(payload)
-        entry = self._entry(key)
+        entry = self.order_ids.find(key)
+        if entry < 0:
+            # An order of a session long ago may still be open.
+            known = self.book.open.get(key)
+            if known is not None:
+                entry = known.entry
         if entry >= 0:
             replayed = fingerprint_of(entry) == fingerprint
             self.dead_letters.put(
@@ -198,8 +195,9 @@ class OrderDesk:
             power = power_of(account, self.reference.instruments, clock_ns)
             self.reporter.reject_risk(command, refusal, power, ids.order_origin(partition, offset))
             return
-        self.order_ids.remember(key, fingerprint, instrument.shard)
-        self._approve(ask, key, entry_of(fingerprint, instrument.shard), session, partition, offset)
+        entry = entry_of(fingerprint, instrument.shard)
+        self.order_ids.put(key, entry)
+        self._approve(ask, key, entry, session, partition, offset)
 
     def _assess(self, ask: Ask, clock_ns: int) -> Refusal | None:
         """The first limit that a command breaks."""
@@ -223,14 +221,16 @@ class OrderDesk:
             quantity,
             command.price or 0,
             command.stop_price or 0,
+            ask.worst_e4,
             ask.unit_e4,
-            ask.upkeep_e4,
             ask.value_e4,
             entry,
         )
         if command.side > SIDE_SELL:
             self._take_locates(order, quantity)
         self.book.reserve(order)
+        if account.margin is not None:
+            self.book.hold_group(account, group_of(ask.instrument), ask.group_e4, ask.group_upkeep_e4)
         account.day_notional_e4 += quantity * ask.value_e4
         if account.duplicate_window_ms >= 0:
             record_order(command, account)
@@ -245,7 +245,7 @@ class OrderDesk:
                 ask.worst_e4,
                 account.commission_e4,
                 close_ns,
-                quantity * ask.unit_e4,
+                ask.reserved_e4(),
                 account.stp_group,
             )
         )
@@ -324,11 +324,13 @@ class OrderDesk:
                 command.quantity,
                 command.price or 0,
                 command.stop_price or 0,
+                ask.worst_e4,
                 ask.unit_e4,
-                ask.upkeep_e4,
                 ask.value_e4,
             ),
         )
+        if account.margin is not None:
+            self.book.hold_group(account, group_of(ask.instrument), ask.group_e4, ask.group_upkeep_e4)
         close_ns = NEVER_NS if command.time_in_force == TIME_IN_FORCE_GTC else session.close_ns
         self.outbox.forward[ask.instrument.shard].append(
             encode_frame(
@@ -339,7 +341,7 @@ class OrderDesk:
                 ask.worst_e4,
                 account.commission_e4,
                 close_ns,
-                order.held_e4,
+                order.held_e4 + ask.required_e4,
                 account.stp_group,
             )
         )

@@ -28,7 +28,11 @@ class OrderIds:
 
     def remember(self, key: str, fingerprint: int, symbol_shard: int) -> None:
         """Remember a command that was judged. The fingerprint has 32 bits, the shard 16."""
-        self.current[key] = entry_of(fingerprint, symbol_shard)
+        self.put(key, entry_of(fingerprint, symbol_shard))
+
+    def put(self, key: str, entry: int) -> None:
+        """Remember what `entry_of` gave."""
+        self.current[key] = entry
         if self.retired:
             self._free_some()
 

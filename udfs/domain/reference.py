@@ -223,6 +223,9 @@ class ReferenceBook:
             state.secured_e4 = 0
             for position in state.positions.values():
                 position.locked = 0
+            for order in self.accounts.open.values():
+                if order.account is state:
+                    state.orders[order.key] = order
         rule = account.intraday_rule
         margin.intraday_rule = INTRADAY_RULE_INTRADAY_MARGIN if rule is None else rule
 

@@ -13,7 +13,6 @@ Complexity: constant for cash accounts; see margin_check.py for margin accounts.
 """
 
 from schemas.messages.enums import (
-    ORDER_TYPE_MARKET,
     ORDER_TYPE_STOP,
     REASON_CODE_RISK_LOCATE_REQUIRED,
     REASON_CODE_RISK_NO_REFERENCE_PRICE,
@@ -58,12 +57,14 @@ class Ask:
         "account",
         "command",
         "extra",
+        "group_e4",
+        "group_upkeep_e4",
         "instrument",
         "is_buy",
         "order",
         "quantity",
+        "required_e4",
         "unit_e4",
-        "upkeep_e4",
         "value_e4",
         "worst_e4",
     )
@@ -88,15 +89,26 @@ class Ask:
         else:
             self.quantity = max(command.quantity - order.filled, 0)
             self.extra = self.quantity - order.held_shares
-        reference = reference_price(command, instrument, before_open)
-        self.worst_e4: int = worst_price(command, instrument, reference)
-        # A market sale is worth what the market bids; the collar is only the least that it may bring.
-        valued_at = self.worst_e4
-        if not self.is_buy and command.price is None and reference != 0:
-            valued_at = reference
-        self.value_e4: int = valued_at * instrument.multiplier
+        price = command.price
+        if price is not None:
+            self.worst_e4: int = price
+            self.value_e4: int = price * instrument.multiplier
+        else:
+            reference = reference_price(command, instrument, before_open)
+            self.worst_e4 = 0
+            if reference != 0:
+                self.worst_e4 = collar_price(self.is_buy, reference, instrument.tick_e4, command.timestamp)
+            # A market sale is worth what the market bids; the collar is only the least that it may bring.
+            self.value_e4 = (self.worst_e4 if self.is_buy else reference) * instrument.multiplier
         self.unit_e4: int = 0
-        self.upkeep_e4: int = 0
+        # Of a margin account: what the order takes, and what its group of orders reserves with it.
+        self.required_e4: int = 0
+        self.group_e4: int = 0
+        self.group_upkeep_e4: int = 0
+
+    def reserved_e4(self) -> int:
+        """Money that approving a new order reserves."""
+        return self.quantity * self.unit_e4 + self.required_e4
 
     def added_value(self) -> int:
         """Value that the command adds to what is approved."""
@@ -111,22 +123,10 @@ def reference_price(command: OrderCommand, instrument: InstrumentState, before_o
     """What the worst price of an order without a limit starts from; 0 when there is nothing."""
     if command.order_type == ORDER_TYPE_STOP:
         return command.stop_price or 0
-    if command.order_type != ORDER_TYPE_MARKET:
-        return 0
     if before_open or command.time_in_force >= TIME_IN_FORCE_OPG:
         # An auction needs no quote: the last price is what there is.
         return instrument.short_mark() if command.side == SIDE_BUY else instrument.long_mark()
     return instrument.ask_e4 if command.side == SIDE_BUY else instrument.bid_e4
-
-
-def worst_price(command: OrderCommand, instrument: InstrumentState, reference_e4: int) -> int:
-    """The price that an order never executes beyond: its limit, or the collar around its reference; 0: none."""
-    price = command.price
-    if price is not None:
-        return price
-    if reference_e4 == 0:
-        return 0
-    return collar_price(command.side == SIDE_BUY, reference_e4, instrument.tick_e4, command.timestamp)
 
 
 def assess(
@@ -165,29 +165,25 @@ def assess(
         if refusal is not None:
             return refusal
     order = ask.order
-    held_e4 = 0 if order is None else order.held_e4
-    held_upkeep_e4 = 0 if order is None else order.held_upkeep_e4
     if account.margin is None:
-        unit, refusal = check_cash(account, ask.instrument, ask.is_buy, ask.quantity, ask.extra, ask.worst_e4, held_e4)
+        unit, refusal = check_cash(
+            account,
+            ask.instrument,
+            ask.is_buy,
+            ask.quantity,
+            ask.extra,
+            ask.worst_e4,
+            0 if order is None else order.held_e4,
+        )
         ask.unit_e4 = unit
         return refusal
-    if ask.quantity == 0:
-        return None
     need = check_margin(
-        account,
-        instruments,
-        ask.instrument,
-        command,
-        ask.quantity,
-        ask.worst_e4,
-        ask.quantity * ask.value_e4,
-        0 if order is None else order.held_shares,
-        held_e4,
-        held_upkeep_e4,
-        clock_ns,
+        account, instruments, ask.instrument, command, ask.quantity, ask.worst_e4, ask.value_e4, order, clock_ns
     )
-    ask.unit_e4 = need.unit_e4
-    ask.upkeep_e4 = need.upkeep_e4
+    ask.unit_e4 = account.commission_e4
+    ask.required_e4 = need.required_e4
+    ask.group_e4 = need.group_e4
+    ask.group_upkeep_e4 = need.group_upkeep_e4
     return need.refusal
 
 

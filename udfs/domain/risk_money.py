@@ -7,11 +7,11 @@ Cash accounts: a purchase reserves its worst price and the commission; a sale br
 reserves only what the commission may take beyond that, and with it no fill can make the free cash negative. A call is
 written against shares that are held and not offered, a put against its strike in cash. Futures need a margin account.
 Margin accounts: the excess over the initial requirement, less what is reserved, has to cover what the order takes of it
-(margin_check.py). Money that lies in the account can always buy: the minimum equity does not keep a customer from a
+(margin_groups.py). Money that lies in the account can always buy: the minimum equity does not keep a customer from a
 purchase that is paid in full. A pattern day trader under the legacy rule is limited by day-trading buying power in
 place of the initial requirement.
 Sources: 12 CFR 220.12, FINRA Rule 4210; see margin_rules.py.
-Complexity: constant for cash accounts; see margin_check.py for margin accounts.
+Complexity: constant for cash accounts; see margin_groups.py for margin accounts.
 """
 
 from schemas.messages.enums import (
@@ -27,9 +27,10 @@ from schemas.messages.enums import (
     SIDE_BUY,
 )
 from schemas.messages.orders import OrderCommand
-from udfs.domain.holdings import AccountState
+from udfs.domain.holdings import AccountState, OpenOrder
 from udfs.domain.instruments import InstrumentState
-from udfs.domain.margin_check import Worth, order_cost, worth_of
+from udfs.domain.margin_check import Worth, worth_of
+from udfs.domain.margin_groups import MAX_AXES, Work, group_of, group_reservation, work_of
 from udfs.domain.margin_rules import DayTraderTerms, day_trader_terms, stock_margin
 from udfs.domain.margin_state import UNKNOWN_E4, MarginState
 from udfs.domain.money import money_text
@@ -37,13 +38,14 @@ from udfs.domain.refusal import Refusal
 
 
 class Need:
-    """What each unit of a margin account's order reserves, or why it is refused."""
+    """What a margin account's order takes, what its group of orders reserves with it, or why it is refused."""
 
-    __slots__ = ("refusal", "unit_e4", "upkeep_e4")
+    __slots__ = ("group_e4", "group_upkeep_e4", "refusal", "required_e4")
 
-    def __init__(self, unit_e4: int, upkeep_e4: int) -> None:
-        self.unit_e4 = unit_e4
-        self.upkeep_e4 = upkeep_e4
+    def __init__(self) -> None:
+        self.required_e4: int = 0
+        self.group_e4: int = 0
+        self.group_upkeep_e4: int = 0
         self.refusal: Refusal | None = None
 
 
@@ -127,23 +129,44 @@ def check_margin(
     command: OrderCommand,
     quantity: int,
     worst_e4: int,
-    value_e4: int,
-    held_shares: int,
-    held_e4: int,
-    held_upkeep_e4: int,
+    unit_value_e4: int,
+    order: OpenOrder | None,
     clock_ns: int,
 ) -> Need:
-    """What each unit reserves, or why the order is refused, of a margin account; `held_*`: for a replaced order now."""
+    """What an order for `quantity` open units takes, or why it is refused, of a margin account.
+
+    order: the one that it replaces; until matching has answered, the larger need of both counts.
+    """
+    need = Need()
+    margin = account.margin
     is_buy = command.side == SIDE_BUY
     time_ns = max(clock_ns, command.timestamp)
-    cost = order_cost(account, instruments, instrument, is_buy, quantity, worst_e4, held_shares, time_ns)
-    need = Need(-(-max(cost.initial_e4, 0) // quantity), -(-max(cost.maintenance_e4, 0) // quantity))
-    margin = account.margin
-    required = quantity * need.unit_e4 - held_e4
-    if margin is None or cost.initial_e4 <= 0 or required <= 0:
+    group = group_of(instrument)
+    work = Work(instrument, is_buy, quantity, worst_e4)
+    fees = quantity * account.commission_e4
+    if order is not None:
+        now = work_of(order)
+        work.quantity = max(quantity, now.quantity)
+        work.worst_e4 = max(worst_e4, now.worst_e4) if is_buy else min(worst_e4, now.worst_e4)
+        fees = max(fees - order.held_e4, 0)
+    found = group_reservation(account, instruments, group, work, order, time_ns)
+    current = group_reservation(account, instruments, group, None, None, time_ns)
+    if found is None or current is None:
+        need.refusal = Refusal(REASON_CODE_RISK_INITIAL_MARGIN, f"underlying={group} max_sides_with_orders={MAX_AXES}")
         return need
-    full_e4 = quantity * (worst_e4 * instrument.multiplier + account.commission_e4)
-    paid = is_buy and not instrument.is_future and full_e4 <= _uncommitted_cash(account, instrument, held_shares)
+    need.group_e4 = found.initial_e4
+    need.group_upkeep_e4 = found.maintenance_e4
+    added = found.initial_e4 - current.initial_e4
+    if margin is None or added <= 0:
+        return need
+    held = account.groups.get(group)
+    held_e4 = 0 if held is None else held.reserved_e4
+    held_upkeep_e4 = 0 if held is None else held.maintenance_e4
+    need.required_e4 = found.initial_e4 - held_e4
+    required = need.required_e4 + fees
+    full_e4 = work.quantity * (work.worst_e4 * instrument.multiplier + account.commission_e4)
+    own = 0 if order is None else order.held_shares
+    paid = is_buy and not instrument.is_future and full_e4 <= _uncommitted_cash(account, instrument, own)
     if margin.frozen_until_ns > time_ns and not paid:
         need.refusal = Refusal(
             REASON_CODE_RISK_ACCOUNT_FROZEN,
@@ -162,11 +185,15 @@ def check_margin(
         return need
     terms = day_trader_terms(time_ns)
     if terms is not None and margin.day_trader and margin.intraday_rule == INTRADAY_RULE_LEGACY_DAY_TRADER:
-        need.refusal = _check_day_trader(account, margin, terms, worth, value_e4, held_upkeep_e4)
+        value = quantity * unit_value_e4
+        in_use = worth.maintenance_e4 + account.reserved_upkeep_e4
+        if order is not None:
+            value = max(value - order.held_value_e4, 0)
+        need.refusal = _check_day_trader(margin, terms, worth, value, in_use)
         return need
     if margin.intraday_rule == INTRADAY_RULE_BLOCK:
         free = worth.maintenance_excess() - account.reserved_upkeep_e4
-        upkeep = quantity * need.upkeep_e4 - held_upkeep_e4
+        upkeep = found.maintenance_e4 - held_upkeep_e4 + fees
         if upkeep > free:
             need.refusal = Refusal(
                 REASON_CODE_RISK_INTRADAY_MARGIN,
@@ -205,12 +232,7 @@ def _uncommitted_cash(account: AccountState, instrument: InstrumentState, held_s
 
 
 def _check_day_trader(
-    account: AccountState,
-    margin: MarginState,
-    terms: DayTraderTerms,
-    worth: Worth,
-    value_e4: int,
-    held_upkeep_e4: int,
+    margin: MarginState, terms: DayTraderTerms, worth: Worth, value_e4: int, in_use_e4: int
 ) -> Refusal | None:
     """Legacy rule: $25,000, and four times the maintenance excess of the last close less what is in use."""
     equity = worth.equity_e4 if margin.prior_equity_e4 == UNKNOWN_E4 else margin.prior_equity_e4
@@ -221,13 +243,12 @@ def _check_day_trader(
             terms.minimum_equity_e4,
             equity,
         )
-    in_use = worth.maintenance_e4 + account.reserved_upkeep_e4 - held_upkeep_e4
-    power = terms.multiple * (equity - in_use)
+    power = terms.multiple * (equity - in_use_e4)
     if value_e4 > power:
         return Refusal(
             REASON_CODE_RISK_DAY_TRADING,
             f"value={money_text(value_e4)} day_trading_buying_power={money_text(power)} "
-            f"equity_at_close={money_text(equity)} maintenance_in_use={money_text(in_use)}",
+            f"equity_at_close={money_text(equity)} maintenance_in_use={money_text(in_use_e4)}",
             power,
             value_e4,
         )

@@ -223,11 +223,15 @@ class RiskShard:
         margin = account.margin
         held = position.quantity
         is_first = order.filled == 0
-        if margin is None or line.filled_quantity == 0:
+        if margin is None:
             self._settle(order, line)
+        elif line.filled_quantity == 0:
+            self._settle(order, line)
+            self.watch.rehold(account, position, now_ns)
         else:
             before = self.watch.worth(account, now_ns)
             self._settle(order, line)
+            self.watch.rehold(account, position, now_ns)
             self.watch.after_fill(account, margin, position, held, is_first, before, now_ns)
         if position.instrument.expired and line.filled_quantity:
             self.contracts.end_position(account, position, now_ns)

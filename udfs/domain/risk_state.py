@@ -9,7 +9,7 @@ Complexity: linear.
 from typing import Final
 
 from udfs.domain.accounts import AccountBook
-from udfs.domain.holdings import AccountState, OpenOrder, Position, Terms, relock
+from udfs.domain.holdings import AccountState, GroupHold, OpenOrder, Position, Terms, relock
 from udfs.domain.instruments import InstrumentState
 from udfs.domain.margin_state import Deficit, MarginState, TradingDay
 from udfs.domain.order_ids import OrderIds
@@ -278,6 +278,11 @@ def _write_account(writer: StateWriter, account: AccountState) -> None:
     margin = account.margin
     if margin is not None:
         _write_margin(writer, margin)
+        writer.put(len(account.groups))
+        for name, hold in account.groups.items():
+            writer.put_text(name)
+            writer.put(hold.reserved_e4)
+            writer.put(hold.maintenance_e4)
     writer.put(len(account.positions))
     for position in account.positions.values():
         writer.put_text(position.symbol)
@@ -391,6 +396,13 @@ def _read_account(reader: StateReader, reference: ReferenceBook) -> AccountState
     account.recent_terms = read_numbers(reader)
     if is_margin:
         account.margin = _read_margin(reader)
+        for _ in range(reader.take()):
+            name = reader.take_text()
+            reserved = reader.take()
+            hold = GroupHold(reserved, reader.take())
+            account.groups[name] = hold
+            account.reserved_e4 += hold.reserved_e4
+            account.reserved_upkeep_e4 += hold.maintenance_e4
     for _ in range(reader.take()):
         position = Position(reference.instrument(reader.take_text()))
         position.quantity = reader.take()
@@ -420,8 +432,8 @@ def _write_order(writer: StateWriter, order: OpenOrder) -> None:
         order.remaining,
         order.price_e4,
         order.stop_price_e4,
+        order.worst_e4,
         order.unit_e4,
-        order.upkeep_e4,
         order.value_e4,
         order.entry,
         order.located,
@@ -433,8 +445,8 @@ def _write_order(writer: StateWriter, order: OpenOrder) -> None:
         writer.put(terms.total)
         writer.put(terms.price_e4)
         writer.put(terms.stop_price_e4)
+        writer.put(terms.worst_e4)
         writer.put(terms.unit_e4)
-        writer.put(terms.upkeep_e4)
         writer.put(terms.value_e4)
 
 
@@ -452,8 +464,8 @@ def _read_order(reader: StateReader, book: AccountBook) -> OpenOrder:
     remaining = reader.take()
     price = reader.take()
     stop_price = reader.take()
+    worst = reader.take()
     unit = reader.take()
-    upkeep = reader.take()
     value = reader.take()
     entry = reader.take()
     order = OpenOrder(
@@ -467,8 +479,8 @@ def _read_order(reader: StateReader, book: AccountBook) -> OpenOrder:
         total,
         price,
         stop_price,
+        worst,
         unit,
-        upkeep,
         value,
         entry,
     )
@@ -480,9 +492,9 @@ def _read_order(reader: StateReader, book: AccountBook) -> OpenOrder:
         new_total = reader.take()
         new_price = reader.take()
         new_stop = reader.take()
+        new_worst = reader.take()
         new_unit = reader.take()
-        new_upkeep = reader.take()
-        pending.append(Terms(new_total, new_price, new_stop, new_unit, new_upkeep, reader.take()))
+        pending.append(Terms(new_total, new_price, new_stop, new_worst, new_unit, reader.take()))
     order.pending = pending if pending else None
     return order
 

@@ -83,7 +83,7 @@ def _read_order(reader: StateReader, book: AccountBook) -> OpenOrder:
     remaining = reader.take()
     unit = reader.take()
     order = OpenOrder(
-        key, order_id, account, position, side, ORDER_TYPE_LIMIT, TIME_IN_FORCE_DAY, -1, 0, 0, unit, 0, 0, 0
+        key, order_id, account, position, side, ORDER_TYPE_LIMIT, TIME_IN_FORCE_DAY, -1, 0, 0, 0, unit, 0, 0
     )
     order.remaining = remaining
     return order
