@@ -22,6 +22,8 @@ from udfs.domain.reasons import NOT_REACHABLE, REASONS
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 FILES = sorted(GOLDEN.glob("trading_*.txt"))
+DAY_1 = "2023-11-14"
+DAY_2 = "2023-11-15"
 
 
 def e4(text: str) -> int:
@@ -66,8 +68,8 @@ class Scenario:
         self.desk = h.Desk(check_every_step=True)
         self.desk.run(
             [
-                h.session("day-1", at("09:30"), at("16:00")),
-                h.session("day-2", at("next-09:30"), at("next-16:00")),
+                h.session(DAY_1, at("09:30"), at("16:00")),
+                h.session(DAY_2, at("next-09:30"), at("next-16:00")),
                 h.instrument("IBM"),
             ]
         )
@@ -120,8 +122,8 @@ class Scenario:
 
     def do_preopen(self, plain: list[str], options: dict[str, str]) -> None:
         self.now = at(plain[0])
-        self.desk.run([h.session("day-1", at("09:30"), at("16:00"), self.now)])
-        self.desk.run([h.session("day-2", at("next-09:30"), at("next-16:00"), at("next-" + plain[0]))])
+        self.desk.run([h.session(DAY_1, at("09:30"), at("16:00"), self.now)])
+        self.desk.run([h.session(DAY_2, at("next-09:30"), at("next-16:00"), at("next-" + plain[0]))])
 
     def do_session(self, plain: list[str], options: dict[str, str]) -> None:
         """NAME OPEN CLOSE: one more session; hours above 24 are of later days."""
@@ -220,6 +222,15 @@ class Scenario:
         if "scope" in options:
             fields["scope"] = options["scope"]
         self.desk.run([h.control(plain[0], options.get("account", symbol), **fields)])
+
+    def do_action(self, plain: list[str], options: dict[str, str]) -> None:
+        """ID TYPE SYMBOL [cash=MONEY] [ratio=N:M] [ex=DATE] [version=N] [cancelled]: a corporate action, of the next day."""
+        fields: dict[str, Any] = {"version": int(options.get("version", "1")), "cancelled": "cancelled" in plain}
+        if "cash" in options:
+            fields["cashPerShare"] = e4(options["cash"])
+        if "ratio" in options:
+            fields["ratioNumerator"], fields["ratioDenominator"] = map(int, options["ratio"].split(":"))
+        self.desk.run([h.action(plain[0], plain[1], plain[2], options.get("ex", DAY_2), **fields)])
 
     def do_show(self, plain: list[str], options: dict[str, str]) -> list[str]:
         account = self.desk.risk[0].book.accounts[plain[0]]
