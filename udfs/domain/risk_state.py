@@ -10,14 +10,22 @@ from typing import Final
 
 from udfs.domain.accounts import AccountBook
 from udfs.domain.holdings import AccountState, GroupHold, OpenOrder, Position, Terms, relock
-from udfs.domain.instruments import InstrumentState
 from udfs.domain.margin_state import Deficit, MarginState, TradingDay
 from udfs.domain.order_ids import OrderIds
 from udfs.domain.recent import RecentEnds
-from udfs.domain.reference import ReferenceBook, WaitingRecord
+from udfs.domain.reference import ReferenceBook
 from udfs.domain.risk_clock import RiskClock
+from udfs.domain.risk_state_reference import (
+    read_list,
+    read_names,
+    read_numbers,
+    read_reference,
+    write_list,
+    write_names,
+    write_numbers,
+    write_reference,
+)
 from udfs.domain.risk_state_v1 import read_risk_v1
-from udfs.domain.sessions import SessionTimes
 from udfs.domain.state_codec import StateReader, StateWriter
 from udfs.domain.switches import Switches
 
@@ -53,7 +61,7 @@ def write_risk(writer: StateWriter, state: RiskState) -> None:
     writer.put(clock.now_ns)
     writer.put(clock.closed_ns)
     writer.put(clock.minute_ns)
-    _write_reference(writer, state.reference)
+    write_reference(writer, state.reference)
     _write_book(writer, state.book)
     writer.put(state.ids.session_open_ns)
     write_numbers(writer, state.ids.current)
@@ -62,7 +70,7 @@ def write_risk(writer: StateWriter, state: RiskState) -> None:
     writer.put(switches.firm)
     writer.put(switches.firm_capital_e4)
     write_numbers(writer, switches.symbols)
-    _write_names(writer, switches.restricted)
+    write_names(writer, switches.restricted)
     seen = state.seen.in_order()
     writer.put(len(seen))
     for control_id in seen:
@@ -80,7 +88,7 @@ def read_risk(reader: StateReader, state: RiskState) -> None:
     clock.now_ns = reader.take()
     clock.closed_ns = reader.take()
     clock.minute_ns = reader.take()
-    _read_reference(reader, state.reference)
+    read_reference(reader, state.reference)
     _read_book(reader, state.book, state.reference)
     state.ids.session_open_ns = reader.take()
     state.ids.current = read_numbers(reader)
@@ -89,139 +97,10 @@ def read_risk(reader: StateReader, state: RiskState) -> None:
     switches.firm = reader.take()
     switches.firm_capital_e4 = reader.take()
     switches.symbols = read_numbers(reader)
-    switches.restricted = _read_names(reader)
+    switches.restricted = read_names(reader)
     switches.refresh()
     for _ in range(reader.take()):
         state.seen.remember(reader.take_text(), 1)
-
-
-def write_numbers(writer: StateWriter, entries: dict[str, int]) -> None:
-    """Put numbers by name."""
-    writer.put(len(entries))
-    for key, entry in entries.items():
-        writer.put_text(key)
-        writer.put(entry)
-
-
-def read_numbers(reader: StateReader) -> dict[str, int]:
-    """Take numbers by name."""
-    entries: dict[str, int] = {}
-    for _ in range(reader.take()):
-        key = reader.take_text()
-        entries[key] = reader.take()
-    return entries
-
-
-def _write_names(writer: StateWriter, names: dict[str, bool]) -> None:
-    writer.put(len(names))
-    for name in names:
-        writer.put_text(name)
-
-
-def _read_names(reader: StateReader) -> dict[str, bool]:
-    names: dict[str, bool] = {}
-    for _ in range(reader.take()):
-        names[reader.take_text()] = True
-    return names
-
-
-def _write_reference(writer: StateWriter, reference: ReferenceBook) -> None:
-    """Put instruments with their prices, sessions, what waits, and whether the first snapshot has ended."""
-    writer.put_flag(reference.complete)
-    writer.put(reference.arrivals)
-    writer.put(len(reference.instruments))
-    for instrument in reference.instruments.values():
-        writer.put_text(instrument.symbol)
-        writer.put_text(instrument.sector)
-        writer.put_text(instrument.underlying)
-        for value in _instrument_numbers(instrument):
-            writer.put(value)
-    sessions = reference.sessions.by_date
-    writer.put(len(sessions))
-    for session in sessions.values():
-        writer.put_text(session.date)
-        writer.put(session.open_ns)
-        writer.put(session.close_ns)
-        writer.put(session.pre_open_ns)
-    writer.put(len(reference.waiting))
-    for record in reference.waiting:
-        writer.put(record.effective_ns)
-        writer.put(record.arrival)
-        writer.put_bytes(record.payload)
-
-
-def _instrument_numbers(instrument: InstrumentState) -> list[int]:
-    """The numbers of an instrument, in the order in which they are read."""
-    return [
-        int(instrument.listed),
-        int(instrument.active),
-        instrument.tick_e4,
-        instrument.asset_class,
-        instrument.prior_close_e4,
-        instrument.average_volume,
-        int(instrument.easy_to_borrow),
-        int(instrument.is_option),
-        int(instrument.is_future),
-        int(instrument.is_call),
-        instrument.multiplier,
-        instrument.expiry_ns,
-        instrument.strike_e4,
-        int(instrument.broad_index),
-        instrument.maintenance_e4,
-        instrument.settlement_e4,
-        instrument.settlement_ns,
-        int(instrument.expired),
-        instrument.final_e4,
-        instrument.bid_e4,
-        instrument.ask_e4,
-        instrument.last_e4,
-        instrument.quote_sequence,
-    ]
-
-
-def _read_reference(reader: StateReader, reference: ReferenceBook) -> None:
-    """Take what `_write_reference` put."""
-    reference.complete = reader.take_flag()
-    reference.arrivals = reader.take()
-    for _ in range(reader.take()):
-        instrument = reference.instrument(reader.take_text())
-        instrument.sector = reader.take_text()
-        instrument.underlying = reader.take_text()
-        instrument.listed = reader.take_flag()
-        instrument.active = reader.take_flag()
-        instrument.tick_e4 = reader.take()
-        instrument.asset_class = reader.take()
-        instrument.prior_close_e4 = reader.take()
-        instrument.average_volume = reader.take()
-        instrument.easy_to_borrow = reader.take_flag()
-        instrument.is_option = reader.take_flag()
-        instrument.is_future = reader.take_flag()
-        instrument.is_call = reader.take_flag()
-        instrument.multiplier = reader.take()
-        instrument.expiry_ns = reader.take()
-        instrument.strike_e4 = reader.take()
-        instrument.broad_index = reader.take_flag()
-        instrument.maintenance_e4 = reader.take()
-        instrument.settlement_e4 = reader.take()
-        instrument.settlement_ns = reader.take()
-        instrument.expired = reader.take_flag()
-        instrument.final_e4 = reader.take()
-        instrument.bid_e4 = reader.take()
-        instrument.ask_e4 = reader.take()
-        instrument.last_e4 = reader.take()
-        instrument.quote_sequence = reader.take()
-        if (instrument.is_option or instrument.is_future) and not instrument.expired:
-            reference.contracts[instrument.symbol] = instrument
-    reference.find_next_expiry()
-    for _ in range(reader.take()):
-        date = reader.take_text()
-        open_ns = reader.take()
-        close_ns = reader.take()
-        reference.sessions.put(SessionTimes(date, open_ns, close_ns, reader.take()))
-    for _ in range(reader.take()):
-        effective_ns = reader.take()
-        arrival = reader.take()
-        reference.waiting.append(WaitingRecord(effective_ns, arrival, reader.take_bytes()))
 
 
 def _write_book(writer: StateWriter, book: AccountBook) -> None:
@@ -272,7 +151,7 @@ def _write_account(writer: StateWriter, account: AccountState) -> None:
         writer.put(value)
     write_list(writer, account.published)
     write_list(writer, account.order_times)
-    _write_names(writer, account.restricted)
+    write_names(writer, account.restricted)
     write_numbers(writer, account.locates)
     write_numbers(writer, account.recent_terms)
     margin = account.margin
@@ -293,19 +172,6 @@ def _write_account(writer: StateWriter, account: AccountState) -> None:
         writer.put(position.unpriced)
         writer.put(position.opened_today)
         writer.put_flag(position.closing)
-
-
-def write_list(writer: StateWriter, values: list[int]) -> None:
-    """Put a list of numbers."""
-    writer.put(len(values))
-    for value in values:
-        writer.put(value)
-
-
-def read_list(reader: StateReader) -> list[int]:
-    """Take a list of numbers."""
-    count = reader.take()
-    return [reader.take() for _ in range(count)]
 
 
 def _write_margin(writer: StateWriter, margin: MarginState) -> None:
@@ -391,7 +257,7 @@ def _read_account(reader: StateReader, reference: ReferenceBook) -> AccountState
     is_margin = reader.take_flag()
     account.published = read_list(reader)
     account.order_times = read_list(reader)
-    account.restricted = _read_names(reader)
+    account.restricted = read_names(reader)
     account.locates = read_numbers(reader)
     account.recent_terms = read_numbers(reader)
     if is_margin:
