@@ -91,10 +91,13 @@ def price_text(price_e4: int) -> str:
 
 
 def parse_price(text: str) -> int:
-    """Decimal text to 1/10,000; negative prices are -1 less than none. Raises ValueError for anything else."""
+    """Decimal text to 1/10,000, with four decimals that are not zero at most. Raises ValueError for anything else."""
     point = text.find(".")
     if point < 0:
-        return parse_integer(text) * 10_000
+        value = parse_integer(text) * 10_000
+        if value > _MOST or value < -_MOST:
+            raise ValueError("too large")
+        return value
     whole = text[:point]
     decimals = text[point + 1 :]
     places = len(decimals)
