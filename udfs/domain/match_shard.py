@@ -184,7 +184,7 @@ class MatchShard:
                 matcher.refuse(order, frame.reserved_e4, REASON_CODE_CANCEL_KILL_SWITCH)
                 return
             matcher.place(order, frame.reserved_e4, self.clock_ns)
-        self.protection.traded(market, self.clock_ns)
+        self.protection.traded(market)
 
     def _replace(self, frame: Frame, order: Order) -> int:
         """Give a live order new terms; the reason why not, or REASON_CODE_NONE."""
@@ -279,7 +279,7 @@ class MatchShard:
                 market.print_low = low
             self.matcher.street_printed(market, low, high)
         self.matcher.quotes_changed(market)
-        self.protection.traded(market, self.clock_ns)
+        self.protection.traded(market)
 
     def _apply_control(self, payload: bytes, partition: int, offset: int) -> None:
         """What concerns markets; the risk stage answers for everything else, for bad records, and for the audit."""
@@ -295,7 +295,7 @@ class MatchShard:
         self.reporter.begin(cause_id, control.timestamp)
         if control.kind == CONTROL_KIND_INDEX_LEVEL:
             if control.value is not None and control.symbol == self.protection.index_symbol:
-                self.protection.index_level(control.value, self.clock_ns)
+                self.protection.index_level(control.value)
             return
         # As in the risk stage, which audits: an id that comes again changes nothing, nor does an unknown symbol.
         if self.controls_seen.status_of(control.control_id, 0):

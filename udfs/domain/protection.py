@@ -162,11 +162,12 @@ class Protection:
         if session.pre_open_ns == session.open_ns and session.open_ns <= time_ns < session.close_ns:
             self.advance(session.open_ns)
 
-    def traded(self, market: Market, time_ns: int) -> None:
+    def traded(self, market: Market) -> None:
         """An input has been applied to a market: look at what was printed and quoted."""
         guard = self.guards.get(market.symbol)
         if guard is None:
             return
+        time_ns = self.clock_ns
         cause = MARKET_CAUSE_PRICE_BAND
         if market.print_count:
             guard.bands.on_trades(market.print_sum, market.print_count, time_ns)
@@ -216,9 +217,9 @@ class Protection:
             guard.halted = False
             self._reopen(guard, MARKET_CAUSE_CONTROL)
 
-    def index_level(self, level_e4: int, time_ns: int) -> None:
+    def index_level(self, level_e4: int) -> None:
         """The index that circuit breakers watch stands at a level."""
-        if self.breaker.on_level(level_e4, time_ns):
+        if self.breaker.on_level(level_e4, self.clock_ns):
             self.breaker_halted = True
             for guard in self.guards.values():
                 self._halted(guard, MARKET_CAUSE_CIRCUIT_BREAKER)
@@ -411,7 +412,10 @@ class Protection:
         """A halt has ended for a symbol; another may still be in force."""
         if guard.state != MARKET_STATE_HALTED:
             return
-        if self.state_of(guard) not in (MARKET_STATE_OPEN, MARKET_STATE_LIMIT_STATE, MARKET_STATE_PAUSED):
+        state = self.state_of(guard)
+        if state not in (MARKET_STATE_OPEN, MARKET_STATE_LIMIT_STATE, MARKET_STATE_PAUSED):
+            if state != MARKET_STATE_HALTED:
+                guard.bands.reopened(0, self.clock_ns)
             self.refresh(guard, cause)
             return
         result = self._auction(guard, REOPENING, True)
