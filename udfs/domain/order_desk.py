@@ -235,7 +235,7 @@ class OrderDesk:
         if account.duplicate_window_ms >= 0:
             record_order(command, account)
         self.approved += 1
-        close_ns = NEVER_NS if command.time_in_force == TIME_IN_FORCE_GTC else session.close_ns
+        close_ns = _last_moment(command, session, ask.instrument)
         self.outbox.forward[ask.instrument.shard].append(
             encode_frame(
                 command,
@@ -331,7 +331,7 @@ class OrderDesk:
         )
         if account.margin is not None:
             self.book.hold_group(account, group_of(ask.instrument), ask.group_e4, ask.group_upkeep_e4)
-        close_ns = NEVER_NS if command.time_in_force == TIME_IN_FORCE_GTC else session.close_ns
+        close_ns = _last_moment(command, session, ask.instrument)
         self.outbox.forward[ask.instrument.shard].append(
             encode_frame(
                 command,
@@ -385,3 +385,9 @@ class OrderDesk:
                 order.account, order.position, command.quantity - order.filled - order.held_shares
             )
         return refusal
+
+
+def _last_moment(command: OrderCommand, session: SessionTimes, instrument: InstrumentState) -> int:
+    """When an order ends if nothing ends it before: with its session or its contract, whichever is first."""
+    end_ns = NEVER_NS if command.time_in_force == TIME_IN_FORCE_GTC else session.close_ns
+    return instrument.expiry_ns if instrument.expiry_ns < end_ns else end_ns

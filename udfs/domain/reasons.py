@@ -123,6 +123,7 @@ NOT_REACHABLE: Final[dict[str, str]] = {
     "VALIDATION_UNSUPPORTED_COMMAND": "an unknown command is a dead letter; all known ones are offered",
     "VALIDATION_DUPLICATE_ORDER_ID": "a second order with an id is a dead letter; only the tool `match` answers so",
     "VALIDATION_MALFORMED": "what cannot be read is a dead letter; only the tool `match` answers so",
+    "EXPIRY_AUCTION": "what an auction leaves of its orders is cancelled (MATCH_AUCTION_UNFILLED)",
     "CANCEL_FORCED_REDUCTION": "a forced reduction is proposed to people, and cancels nothing by itself",
 }
 """Reasons that this release never gives, and why; every other one has a golden scenario."""
