@@ -42,6 +42,7 @@ from udfs.domain.accounts import AccountBook
 from udfs.domain.dead_letters import DeadLetters
 from udfs.domain.frames import encode_frame
 from udfs.domain.holdings import OpenOrder, Terms
+from udfs.domain.instruments import InstrumentState
 from udfs.domain.limits import record_order
 from udfs.domain.margin_check import power_of
 from udfs.domain.margin_groups import group_of
