@@ -43,7 +43,7 @@ class ReferenceEngine:
             self.market.advance(fields, position)
         elif kind == "control":
             position = self.position("controls")
-            if self.risk.control(fields, position):
+            if fields["kind"] == "INDEX_LEVEL" or self.risk.control(fields, position):
                 self.market.control(fields, position)
         elif kind == "nbbo":
             self.risk.nbbo(fields)

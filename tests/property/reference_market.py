@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from reference_bands import ReferenceBands, ReferenceBreaker
 from reference_rules import auction_range, collar, round_lot, text, uncross, venue_fee
 
 FINAL = ("EXECUTED", "REJECTED", "CANCELLED", "EXPIRED")
 NEVER = 2**63 - 1
-B3 = True
 BOUNDED = ("MATCH_COLLAR", "MATCH_NO_LIQUIDITY", "MATCH_PRICE_BAND", "MATCH_SHORT_SALE_PRICE")
 Record = tuple[str, dict[str, Any]]
 
@@ -43,6 +43,9 @@ class ReferenceMarket:
         self.taken: list[dict[str, Any]] = []
         self.killed: set[tuple[str, str | None]] = set()
         self.halted_all = False
+        self.breaker = ReferenceBreaker()
+        self.breaker_halted = False
+        self.index = ""
         self.ranks = 0
         self.batches: list[list[dict[str, Any]]] = [[]]
         self.cause = ""
@@ -66,9 +69,16 @@ class ReferenceMarket:
             self.sessions[f["session"]["date"]] = f["session"]
         elif f["kind"] == "INSTRUMENT":
             terms = f["instrument"]
+            if terms["assetClass"] == "INDEX":
+                self.index, self.breaker.prior = terms["symbol"], terms["priorClose"]
+                return
             s = self.symbol(terms["symbol"])
             s["tick"] = terms["tickSize"]
             s["prior"] = terms["priorClose"]
+            bands = s["bands"]
+            bands.configure(terms.get("luldTier") or 0, terms.get("leverage") or 1, s["prior"])
+            if self.phase == "OPEN" and not bands.reference:
+                bands.open_price(0, self.day)
             if s["prior"] > 0:
                 s["lot"] = round_lot(s["prior"], self.day)
             self.refresh(s, "REFERENCE")
@@ -81,6 +91,14 @@ class ReferenceMarket:
         """What operators say to markets; only controls that risk has not refused come here."""
         self.begin(position, f["timestamp"])
         scope, target = f["scope"], f["target"]
+        if f["kind"] == "INDEX_LEVEL":
+            if f["symbol"] == self.index and self.breaker.on_level(f["value"], self.day):
+                self.seen.add(f"breaker level {self.breaker.level}")
+                self.breaker_halted = True
+                for s in self.symbols.values():
+                    s["bands"].suspend(self.day)
+                    self.refresh(s, "CIRCUIT_BREAKER")
+            return
         if f["kind"] == "KILL":
             self.killed.add((scope, target))
             for order in self.live():
@@ -95,6 +113,7 @@ class ReferenceMarket:
             for s in chosen:
                 if f["kind"] == "HALT":
                     s["halted"] = s["halted"] or scope == "SYMBOL"
+                    s["bands"].suspend(self.day)
                     self.refresh(s, "CONTROL")
                 else:
                     s["halted"] = False
@@ -117,7 +136,7 @@ class ReferenceMarket:
         low, high, last = f["tradeLow"], f["tradeHigh"], f["lastPrice"]
         if s["trading"] and low is not None and high is not None:
             s["last"] = last if last is not None and low <= last <= high else high
-            s["lows"].append(low)
+            s["prints"].append((low, f["tradePriceSum"], f["tradeCount"]))
             self.trigger(s, high)
             self.trigger(s, low)
             self.work_off(s)
@@ -171,7 +190,7 @@ class ReferenceMarket:
         }
         self.orders.append(order)
         self.event(order, "VALIDATED")
-        approval = f"reserved={text(0 if self.is_killed(order) else f['reserved'])}"  # B2
+        approval = f"reserved={text(f['reserved'])}"
         if order["side"] != "BUY":
             approval = f"reserved_shares={order['quantity']}"
         self.event(order, "RISK_APPROVED", "NONE", approval)
@@ -222,7 +241,7 @@ class ReferenceMarket:
             self.seen.add("odd lot")
             return
         s["last"] = price
-        s["lows"].append(price)
+        s["prints"].append((price, price, 1))
         self.trigger(s, price)
 
     def work_off(self, s: dict[str, Any]) -> None:
@@ -256,8 +275,7 @@ class ReferenceMarket:
         if s["trading"]:
             self.confine(s, order)
             if order["timeInForce"] == "FOK" and not self.can_fill(s, order):
-                detail = f"unfilled={left(order)} worst_price={text(order['worst'])} best_opposite=none"
-                self.finish(order, "CANCELLED", "MATCH_FOK_UNFILLED", detail)
+                self.stop_at(order, "MATCH_FOK_UNFILLED", self.best_opposite(s, order))
                 return
             self.take(s, order)
         if order["status"] in FINAL:
@@ -296,8 +314,6 @@ class ReferenceMarket:
             assert maker is not None
             makers.pop(0)
             if self.is_own(order, maker):
-                if order["stp"] != "EXPIRE_MAKER" and B3:
-                    found += sum(v["left"] for v in venues if self.reaches(side, order["worst"], v["price"]))
                 if order["stp"] != "EXPIRE_MAKER":
                     self.seen.add("fill-or-kill scan met its own order")
                     break
@@ -392,14 +408,22 @@ class ReferenceMarket:
 
     def cancel_rest(self, s: dict[str, Any], order: dict[str, Any]) -> None:
         """What a market or immediate order could not fill."""
-        prices = [m["worst"] for m in self.best_first(s, self.other(order["side"]))[:1]]
-        prices += [v["price"] for v in self.venues(s, order["side"])[:1]]
-        best = (min if order["side"] == "BUY" else max)(prices) if prices else None
+        best = self.best_opposite(s, order)
         reason = "MATCH_IOC_REMAINDER"
         if not has_limit(order):
             reason = "MATCH_NO_LIQUIDITY" if best is None else "MATCH_COLLAR"
         if best is not None and order["worst"] == (s["high"] if order["side"] == "BUY" else s["low"]):
             reason = "MATCH_PRICE_BAND"
+        self.stop_at(order, reason, best)
+
+    def best_opposite(self, s: dict[str, Any], order: dict[str, Any]) -> int | None:
+        """The best price, here or away, that an order could meet."""
+        prices = [m["worst"] for m in self.best_first(s, self.other(order["side"]))[:1]]
+        prices += [v["price"] for v in self.venues(s, order["side"])[:1]]
+        return (min if order["side"] == "BUY" else max)(prices, default=None)
+
+    def stop_at(self, order: dict[str, Any], reason: str, best: int | None) -> None:
+        """An order ends with the numbers of what it stopped at."""
         shown = "none" if best is None else text(best)
         detail = f"unfilled={left(order)} worst_price={text(order['worst'])} best_opposite={shown}"
         self.finish(order, "CANCELLED", reason, detail)
@@ -445,7 +469,7 @@ class ReferenceMarket:
         self.clock = now
         self.expire_all(now)
 
-    def due(self) -> int:
+    def next_phase(self) -> int:
         """When the next phase of the day begins."""
         if self.phase == "PRE_OPEN" and self.session is not None:
             return int(self.session["openTime"])
@@ -453,6 +477,11 @@ class ReferenceMarket:
             return int(self.session["closeTime"])
         following = self.next_session()
         return NEVER if following is None else self.entry(following)
+
+    def due(self) -> int:
+        """When something happens by itself."""
+        halt_ends = [self.breaker.ends] if self.breaker_halted else []
+        return min([self.next_phase(), *halt_ends, *(s["bands"].next_event() for s in self.symbols.values())])
 
     def next_session(self) -> dict[str, Any] | None:
         """The first session after the one that is or was."""
@@ -469,12 +498,18 @@ class ReferenceMarket:
         """Phases begin, one after the other, each at its own time."""
         while self.due() <= now:
             self.day = max(self.day, self.due())
-            if self.phase == "PRE_OPEN":
-                self.open_market()
-            elif self.phase == "OPEN":
-                self.close_market()
-            else:
-                self.begin_session()
+            while self.next_phase() <= self.day:
+                {"PRE_OPEN": self.open_market, "OPEN": self.close_market}.get(self.phase, self.begin_session)()
+            if self.breaker_halted and self.breaker.ends <= self.day:
+                self.breaker_halted = False
+                for s in self.symbols.values():
+                    self.reopen(s, "CIRCUIT_BREAKER")
+            for s in self.symbols.values():
+                if s["bands"].next_event() <= self.day:
+                    s["bands"].advance(self.day)
+                    if s["bands"].reopening_due(self.day):
+                        self.end_pause(s)
+                    self.refresh(s, "PRICE_BAND")
         self.day = max(self.day, now)
 
     def session_by_order(self, now: int) -> None:
@@ -491,11 +526,15 @@ class ReferenceMarket:
         self.session = self.next_session()
         self.phase = "PRE_OPEN"
         self.taken = []
+        assert self.session is not None
+        times = self.session["openTime"], self.session["closeTime"]
+        self.breaker.begin_session(*times)
+        self.breaker_halted = False
         for s in self.symbols.values():
+            s["bands"].begin_session(*times)
             s["quote"] = None
             s["restricted"] = s["fallen"]
             s["fallen"] = False
-        assert self.session is not None
         if self.session["openTime"] <= self.day:
             self.open_market()
             return
@@ -510,7 +549,10 @@ class ReferenceMarket:
                 self.refresh(s, "SESSION")
             else:
                 s["trading"] = False
-                self.resume(s, "OPENING", "SESSION", self.auction(s, "OPENING"))
+                result = self.auction(s, "OPENING")
+                assert self.session is not None
+                s["bands"].open_price(result[0] if result[1] else self.middle(s), self.session["openTime"])
+                self.resume(s, "OPENING", "SESSION", result)
 
     def close_market(self) -> None:
         """Closing auctions; what is left of the day's orders expires."""
@@ -523,8 +565,13 @@ class ReferenceMarket:
                 s["prior"] = result[0]
             elif s["last"]:
                 s["prior"] = s["last"]
+            bands = s["bands"]
+            bands.configure(bands.tier, bands.leverage, s["prior"])
             self.work_off(s)
             self.test_short_sales(s, self.day)
+            bands.advance(self.day)
+            bands.changed = False
+            s["low"] = s["high"] = 0
             s["state"] = "CLOSED"
             self.publish(s, "SESSION", result)
         self.phase = "CLOSED"
@@ -554,7 +601,8 @@ class ReferenceMarket:
                 "sequence": None,
                 "last": 0,
                 "lot": 1,
-                "lows": [],
+                "prints": [],
+                "bands": ReferenceBands(),
                 "halted": False,
                 "restricted": False,
                 "fallen": False,
@@ -564,6 +612,8 @@ class ReferenceMarket:
                 "events": 0,
             }
             self.symbols[name] = s
+            if self.session is not None:
+                s["bands"].begin_session(self.session["openTime"], self.session["closeTime"])
             s["state"] = self.state(s)
             s["trading"] = s["state"] == "OPEN"
         return self.symbols[name]
@@ -572,21 +622,32 @@ class ReferenceMarket:
         """The state of trading."""
         if self.phase == "CLOSED":
             return "CLOSED"
-        if s["halted"] or self.halted_all:
+        if s["halted"] or self.halted_all or self.breaker_halted:
             return "HALTED"
-        return "PRE_OPEN" if self.phase == "PRE_OPEN" else "OPEN"
+        if self.phase == "PRE_OPEN":
+            return "PRE_OPEN"
+        return str(s["bands"].state) if s["bands"].state in ("PAUSED", "LIMIT_STATE") else "OPEN"
 
     def look(self, s: dict[str, Any]) -> None:
-        """After each input: do the prints restrict short sales? The round lot follows the price."""
-        if s["lows"]:
+        """After each input: what prints and quotes do to price bands and short sales; the round lot follows the price."""
+        bands = s["bands"]
+        if s["prints"]:
             s["lot"] = round_lot(s["prior"] or s["last"], self.day)
+            bands.on_trades(sum(p[1] for p in s["prints"]), sum(p[2] for p in s["prints"]), self.day)
         fell = self.test_short_sales(s, self.day)
-        if s["restricted"] != s["shown_restricted"]:
+        if bands.tier:
+            quote = s["quote"] or {}
+            bids = [o["worst"] for o in self.best_first(s, "BUY")[:1]]
+            asks = [o["worst"] for o in self.best_first(s, "SELL")[:1]]
+            bids += [quote["bidPrice"]] if quote.get("bidPrice") else []
+            asks += [quote["askPrice"]] if quote.get("askPrice") else []
+            bands.on_quote(max(bids, default=0), min(asks, default=0), self.day)
+        if bands.changed or s["restricted"] != s["shown_restricted"]:
             self.refresh(s, "SHORT_SALE" if fell else "PRICE_BAND")
 
     def test_short_sales(self, s: dict[str, Any], now: int) -> bool:
         """Rule 201: a print in the session at 90% of the prior close, or below."""
-        lows, s["lows"] = s["lows"], []
+        lows, s["prints"] = [p[0] for p in s["prints"]], []
         session = self.session
         if not lows:
             return False
@@ -600,17 +661,25 @@ class ReferenceMarket:
     def refresh(self, s: dict[str, Any], cause: str, result: tuple[int, int, int] | None = None) -> None:
         """Follow the state, and publish what has changed."""
         state = self.state(s)
-        s["trading"] = state == "OPEN"
-        if state == s["state"] and not (result is not None and result[1]):
+        bands = s["bands"]
+        s["trading"] = state in ("OPEN", "LIMIT_STATE")
+        if state == s["state"] and not bands.changed and not (result is not None and result[1]):
             if s["restricted"] == s["shown_restricted"]:
                 return
             cause = "SHORT_SALE"
         s["state"] = state
+        bands.changed = False
+        s["low"], s["high"] = bands.lower, bands.upper
         self.publish(s, cause, result)
 
     def publish(self, s: dict[str, Any], cause: str, result: tuple[int, int, int] | None) -> None:
         """A market-status record."""
         price, quantity, imbalance = result or (0, 0, 0)
+        bands, resume = s["bands"], 0
+        if s["state"] == "PAUSED":
+            resume = bands.pause_ends
+        elif s["state"] == "HALTED" and self.breaker_halted:
+            resume = self.breaker.ends
         s["events"] += 1
         if s["state"] != "CLOSED":
             s["shown_restricted"] = s["restricted"]
@@ -622,14 +691,14 @@ class ReferenceMarket:
                     "symbol": s["symbol"],
                     "state": s["state"],
                     "cause": cause,
-                    "referencePrice": None,
-                    "lowerBand": None,
-                    "upperBand": None,
+                    "referencePrice": bands.reference or None,
+                    "lowerBand": bands.lower or None,
+                    "upperBand": bands.upper or None,
                     "auctionPrice": price or None,
                     "auctionQuantity": quantity,
                     "imbalance": imbalance,
                     "shortSaleRestricted": s["restricted"],
-                    "resumeTime": None,
+                    "resumeTime": resume or None,
                     "detail": None,
                     "causeId": self.cause,
                     "timestamp": self.now,
@@ -641,10 +710,37 @@ class ReferenceMarket:
         """A halt has ended."""
         if s["state"] != "HALTED":
             return
-        if self.state(s) != "OPEN":
+        if self.state(s) not in ("OPEN", "LIMIT_STATE", "PAUSED"):
+            # Nothing trades yet, but nothing is halted any more either.
+            s["bands"].suspended = s["bands"].suspended and self.state(s) == "HALTED"
             self.refresh(s, cause)
             return
-        self.resume(s, "REOPENING", cause, self.auction(s, "REOPENING"))
+        result = self.auction(s, "REOPENING")
+        s["bands"].reopened(result[0] if result[1] else self.middle(s), self.day)
+        self.resume(s, "REOPENING", cause, result)
+
+    def end_pause(self, s: dict[str, Any]) -> None:
+        """The auction after a pause; while it cannot uncross the book near the reference the pause goes on."""
+        result = self.auction(s, "REOPENING", must_uncross=False)
+        if self.is_crossed(s):
+            self.seen.add("pause extended")
+            s["bands"].extend(self.day)
+            return
+        self.seen.add("pause ended")
+        s["bands"].reopened(result[0] if result[1] else self.middle(s), self.day)
+        self.resume(s, "REOPENING", "AUCTION", result)
+
+    def is_crossed(self, s: dict[str, Any]) -> bool:
+        """Whether a resting bid meets a resting ask."""
+        bids, asks = self.best_first(s, "BUY"), self.best_first(s, "SELL")
+        return bool(bids and asks and bids[0]["worst"] >= asks[0]["worst"])
+
+    @staticmethod
+    def middle(s: dict[str, Any]) -> int:
+        """The middle of the national best, 0 without both sides or when they are crossed."""
+        quote = s["quote"] or {}
+        bid, ask = quote.get("bidPrice"), quote.get("askPrice")
+        return int((bid + ask) // 2) if bid is not None and ask is not None and ask >= bid > 0 else 0
 
     def resume(self, s: dict[str, Any], kind: str, cause: str, result: tuple[int, int, int]) -> None:
         """Continuous trading begins; what the auction left acts in the order in which it came."""
@@ -676,16 +772,11 @@ class ReferenceMarket:
             if order["timeInForce"] in ("OPG", "CLS") and self.takes_part(order, kind):
                 self.finish(order, "CANCELLED", "MATCH_AUCTION_UNFILLED", None)
 
-    def auction(self, s: dict[str, Any], kind: str) -> tuple[int, int, int]:
+    def auction(self, s: dict[str, Any], kind: str, must_uncross: bool = True) -> tuple[int, int, int]:
         """Hold an auction near the reference; what is still crossed then trades at any price."""
-        quote = s["quote"] or {}
-        bid, ask = quote.get("bidPrice"), quote.get("askPrice")
-        reference = s["last"] or s["prior"]
-        if bid is not None and ask is not None and ask >= bid > 0:
-            reference = (bid + ask) // 2
+        reference = self.middle(s) or s["last"] or s["prior"]
         result = self.uncross(s, kind, reference, auction_range(reference, s["tick"]))
-        bids, asks = self.best_first(s, "BUY"), self.best_first(s, "SELL")
-        if bids and asks and bids[0]["worst"] >= asks[0]["worst"]:
+        if must_uncross and self.is_crossed(s):
             self.seen.add("auction beyond its range")
             rest = self.uncross(s, kind, reference, (0, 0))
             result = (rest[0], result[1] + rest[1], rest[2])
@@ -745,13 +836,16 @@ class ReferenceMarket:
         liquidity: str,
     ) -> None:
         """One side of a trade."""
+        s = self.symbols[order["symbol"]]
+        if liquidity != "AUCTION" and not s["low"] <= price <= (s["high"] or NEVER):
+            self.seen.add("trade beyond the price bands")
         order["cum"] += quantity
         self.fees += quantity * order["rate"]
         self.tell(order, "fill", quantity, price)
         done = left(order) == 0
         self.event(order, "EXECUTED" if done else "PARTIALLY_FILLED")
         self.records[-1][1].update(lastQuantity=quantity, lastPrice=price, tradeId=trade, venue=venue)
-        quote = self.symbols[order["symbol"]]["quote"] or {}
+        quote = s["quote"] or {}
         self.records.append(
             (
                 "trade-events",

@@ -18,11 +18,13 @@ from trading_harness import Desk, Record
 from trading_streams import Stream
 
 from udfs.domain.outbox import Outbox
+from udfs.domain.reasons import NOT_REACHABLE, REASONS
 
 STEPS = 300
 LONG = 1_000
-SEEDS_COMPILED = 60
-SEEDS_INTERPRETED = 14
+SEEDS_COMPILED = 90
+SEEDS_INTERPRETED = 45
+SEEDS_COVERAGE = 120
 HASH_EVERY = 50
 
 
@@ -216,3 +218,102 @@ def test_stages_many_streams_on_demand(pytestconfig: pytest.Config, capsys: pyte
                 with capsys.disabled():
                     passed = time.monotonic() - begin
                     print(f"{number} of {seeds} streams, {records} records equal, {passed:.0f} s", flush=True)
+
+
+TYPES = {"STATUS", "CANCEL_REJECTED", "REPLACE_REJECTED", "TRIGGERED", "RESTATED"}
+STATUSES = {
+    "VALIDATED",
+    "RISK_APPROVED",
+    "ROUTED",
+    "PARTIALLY_FILLED",
+    "EXECUTED",
+    "REPLACED",
+    "CANCELLED",
+    "EXPIRED",
+    "REJECTED",
+}
+NOT_IN_STREAMS = {
+    "CANCEL_CORPORATE_ACTION": "corporate actions have their own tests",
+    "CANCEL_FORCED_REDUCTION": "margin",
+    "CORPORATE_ACTION": "corporate actions have their own tests",
+    "EXPIRY_AUCTION": "contracts",
+    "EXPIRY_INSTRUMENT": "contracts",
+    "MATCH_SHORT_SALE_PRICE": "a cash account does not sell short",
+    "RISK_ACCOUNT_FROZEN": "margin",
+    "RISK_DAY_TRADING": "margin",
+    "RISK_INITIAL_MARGIN": "margin",
+    "RISK_INTRADAY_MARGIN": "margin",
+    "RISK_LOCATE_REQUIRED": "a cash account does not sell short",
+    "RISK_MINIMUM_EQUITY": "margin",
+    "VALIDATION_INSTRUMENT_EXPIRED": "contracts",
+    "VALIDATION_SHORT_MARKING": "a cash account does not sell short",
+}
+SITUATIONS = {
+    "breaker level 1",
+    "breaker level 2",
+    "breaker level 3",
+    "closing auction",
+    "fill-or-kill scan met its own order",
+    "kill switch met an order on its way",
+    "market order out of its auction",
+    "odd lot",
+    "opening auction",
+    "pause ended",
+    "place kept",
+    "place lost",
+    "queued order acts",
+    "reopening auction",
+    "replacement of a queued order",
+    "self-trade DECREMENT",
+    "self-trade EXPIRE_BOTH",
+    "self-trade EXPIRE_MAKER",
+    "self-trade EXPIRE_TAKER",
+    "session opened by an order",
+    "several replacements on their way",
+    "several stops at once",
+    "short sales restricted",
+    "stop replaced, place kept",
+    "stop replaced, place lost",
+    "stop triggered by a triggered stop",
+    "stop triggered on arrival",
+}
+"""Rare meetings of rules, which the sample has to hold; also: an auction beyond its range, a pause that is extended."""
+
+
+def test_streams_reach_every_event_status_reason_and_rare_situation() -> None:
+    found: dict[str, set[str]] = {}
+    situations: set[str] = set()
+    for seed in range(SEEDS_COVERAGE):
+        reference = ReferenceEngine()
+        for kind, fields in Stream(seed, in_flight=True).steps(STEPS):
+            reference.step(kind, fields)
+        situations |= reference.market.seen | reference.risk.seen
+        for topic, record in reference.records:
+            for name in ("eventType", "status", "reason", "action", "liquidity", "state", "cause", "type"):
+                if name in record:
+                    found.setdefault(f"{topic} {name}", set()).add(record[name])
+    assert found["order-events eventType"] == TYPES
+    assert found["order-events status"] == STATUSES
+    missing = [
+        reason.name
+        for reason in REASONS
+        if reason.name not in found["order-events reason"] | set(NOT_REACHABLE) | set(NOT_IN_STREAMS)
+    ]
+    assert not missing
+    assert found["routing-decisions action"] == {"EXECUTE_INTERNAL", "ROUTE_AWAY", "POST", "QUEUE_AUCTION", "HOLD_STOP"}
+    assert found["trade-events liquidity"] == {"ADDED", "REMOVED", "ROUTED", "AUCTION"}
+    assert found["market-status state"] == {"PRE_OPEN", "OPEN", "LIMIT_STATE", "PAUSED", "HALTED", "CLOSED"}
+    assert found["market-status cause"] >= {
+        "SESSION",
+        "PRICE_BAND",
+        "CIRCUIT_BREAKER",
+        "CONTROL",
+        "AUCTION",
+        "SHORT_SALE",
+    }
+    assert found["risk-events type"] == {"ORDER_REJECTED", "CONTROL_APPLIED", "CONTROL_REJECTED"}
+    assert situations >= SITUATIONS, SITUATIONS - situations
+
+
+def test_streams_same_seed_same_steps() -> None:
+    assert Stream(3).steps(200) == Stream(3).steps(200) != Stream(4).steps(200)

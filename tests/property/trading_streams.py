@@ -63,8 +63,13 @@ class Stream:
         self.crossing = self.random.random() < 0.2
         self.next_day = self.random.random() < 0.7
         self.pre_open = self.random.random() < 0.6
-        self.eager = self.random.random() < 0.5
+        # In quiet streams exchanges show little, so that orders meet each other.
+        self.quiet = self.random.random() < 0.4
         self.holding = False
+        # In wild streams prices run away, and what protects markets is in force.
+        self.wild = self.next_day and self.random.random() < 0.5
+        self.prices = dict(PRICES)
+        self.tiers = {"IBM": 1, "PENNY": 2, "DEAR": self.random.choice((0, 2))} if self.wild else {}
         self.open = OPEN + self.random.choice(ERAS) * DAY
         self.now = self.open
 
@@ -76,12 +81,14 @@ class Stream:
         result += self.boundaries()
         jumps = self._jumps(count) if self.next_day else {}
         for number in range(count):
-            if number in jumps:
-                self.now = max(self.now, jumps[number])
+            if number in jumps and jumps[number] > self.now:
+                self.now = jumps[number]
                 if self.random.random() < 0.8:
                     result.append(("clock", self.now))
                     result.append(self._new())
-            self.now += self.random.choice((0, 1_000, 1_000_000, SECOND))
+            self.now += self.random.choice(
+                (0, 1_000, 1_000_000, self.random.choice((6, 14, 90)) * SECOND if self.wild else SECOND)
+            )
             result.append(self._step())
         if self.in_flight:
             result.append(("release", None))
@@ -93,11 +100,9 @@ class Stream:
 
     def opening(self) -> list[Step]:
         """Reference data: accounts of several means, one inactive instrument, three sessions."""
-        steps = [
-            instrument(s, TICKS[s], priorClose=CLOSES[s], sector="tech" if s != "PENNY" else None) for s in SYMBOLS
-        ]
-        steps[1][1]["instrument"]["averageVolume"] = 1_000
+        steps = [self._instrument(symbol) for symbol in SYMBOLS]
         steps.append(instrument("DEAD", active=False))
+        steps.append(instrument("SPX", assetClass="INDEX", priorClose=5_000_0000))
         for number, name in enumerate(ACCOUNTS[:4]):
             shares = dict.fromkeys(SYMBOLS[: number + 1], 3_000)
             group = "G" if number < 2 else None
@@ -115,6 +120,18 @@ class Stream:
             early = begin - 3_600 * SECOND if self.pre_open and self.next_day else None
             steps.append(session(f"day-{day + 1}", begin, begin + LENGTH, early))
         return [*steps, snapshot_end()]
+
+    def _instrument(self, symbol: str, close: int = 0, active: bool = True) -> Step:
+        return instrument(
+            symbol,
+            TICKS[symbol],
+            active,
+            priorClose=close or CLOSES[symbol],
+            sector="tech" if symbol != "PENNY" else None,
+            averageVolume=1_000 if symbol == "PENNY" else None,
+            luldTier=self.tiers.get(symbol),
+            leverage=-2 if symbol == "DEAR" else None,
+        )
 
     def _guard(self) -> Step:
         """An account with all the limits that an account need not have."""
@@ -161,8 +178,8 @@ class Stream:
         for day in range(3):
             begin = first + day * DAY
             if self.pre_open:
-                times += [begin - 3_600 * SECOND, begin - 90 * SECOND]
-            times += [begin, begin + LENGTH - 11 * MINUTE, begin + LENGTH - 5 * MINUTE, begin + LENGTH]
+                times += [begin - 3_600 * SECOND] * 2 + [begin - 90 * SECOND]
+            times += [begin] * 3 + [begin + LENGTH - 11 * MINUTE] * 2 + [begin + LENGTH - 5 * MINUTE, begin + LENGTH]
         if self.random.random() < 0.5:
             # A day that nobody hears of.
             times = [t for t in times if not first + DAY - 3_600 * SECOND <= t <= first + DAY + LENGTH]
@@ -171,9 +188,11 @@ class Stream:
 
     def _step(self) -> Step:
         rnd = self.random
-        if self.holding and rnd.random() < 0.25:
+        if self.holding and rnd.random() < 0.2:
             self.holding = False
             return "release", None
+        if self.holding and rnd.random() < 0.1:
+            return self._operate()
         if self.undo and rnd.random() < 0.12:
             kind, fields = self.undo.pop(rnd.randrange(len(self.undo)))
             return self._control(kind, **fields)
@@ -185,7 +204,7 @@ class Stream:
         if roll < 0.67:
             return self._replace()
         if roll < 0.82:
-            return self._quote()
+            return self._new() if self.quiet and rnd.random() < 0.8 else self._quote()
         if roll < 0.92:
             return "settle", None
         if roll < 0.94:
@@ -202,8 +221,8 @@ class Stream:
     def _price(self, symbol: str) -> int:
         rnd = self.random
         tick = TICKS[symbol]
-        price = PRICES[symbol] + rnd.randint(-6, 6) * tick
-        if rnd.random() < 0.05:
+        price = self.prices[symbol] + rnd.randint(-6, 6) * tick
+        if rnd.random() < (0.12 if self.wild else 0.05):
             # Far away: such an order rests where only a collar can keep a market order from it.
             price = price * rnd.choice((8, 12)) // 10
         step = 1 if price < 1_0000 else max(tick, 100)
@@ -291,11 +310,20 @@ class Stream:
         rnd = self.random
         if not self.sent or rnd.random() < 0.05:
             return order("unknown", "A1", "IBM", "BUY", 1, 1_0000, timestamp=self.now, command="CANCEL")
-        target = rnd.choice(self.sent[-40:] if rnd.random() < 0.8 else self.sent)
+        target = self.sent[self._some_order()]
         fields = {**target, "command": "CANCEL", "timestamp": self.now, "price": None, "stopPrice": None}
         if rnd.random() < 0.1:
             fields["accountId"] = rnd.choice(ACCOUNTS)
         return "order", fields
+
+    def _some_order(self) -> int:
+        """One of the last orders, most of the time one that may still be open."""
+        rnd = self.random
+        last = range(max(0, len(self.sent) - rnd.choice((10, 30, 100))), len(self.sent))
+        waits = [
+            n for n in last if self.sent[n]["timeInForce"] in ("DAY", "GTC") and self.sent[n]["orderType"] != "MARKET"
+        ]
+        return rnd.choice(waits if waits and rnd.random() < 0.85 else last)
 
     def _cancel_again(self, fields: dict[str, Any]) -> Step:
         return "order", {**fields, "command": "CANCEL", "timestamp": self.now}
@@ -304,16 +332,16 @@ class Stream:
         rnd = self.random
         if not self.sent or rnd.random() < 0.03:
             return order("unknown", "A1", "IBM", "BUY", 7, 24_0000, timestamp=self.now, command="REPLACE")
-        number = rnd.randrange(max(0, len(self.sent) - 25), len(self.sent))
-        if rnd.random() < 0.15:
-            number = rnd.randrange(len(self.sent))
+        number = self._some_order()
         old = self.sent[number]
         quantity = old["quantity"]
         fields = {
             **old,
             "command": "REPLACE",
             "timestamp": self.now,
-            "quantity": rnd.choice((quantity, quantity, quantity - 1, quantity // 2, quantity + 100, 1, quantity * 2)),
+            "quantity": rnd.choice(
+                (quantity, quantity, quantity - 1, quantity // 2, quantity // 10, quantity + 100, 1, quantity * 2)
+            ),
         }
         if fields["price"] is not None and rnd.random() < 0.5 and fields["symbol"] in PRICES:
             fields["price"] = self._price(fields["symbol"])
@@ -344,10 +372,14 @@ class Stream:
         rnd = self.random
         symbol = rnd.choice(SYMBOLS)
         tick = TICKS[symbol]
+        if self.wild and rnd.random() < 0.35:
+            moved = self.prices[symbol] * rnd.choice((91, 94, 97, 103, 107, 110)) // 100
+            if PRICES[symbol] * 7 < moved * 10 < PRICES[symbol] * 14:
+                self.prices[symbol] = moved - moved % tick
         shown = dict(self.last_quotes.get(symbol, {}))
         if not shown or rnd.random() < 0.8:
             for exchange in rnd.sample(EXCHANGES, rnd.randint(1, 3)):
-                middle = PRICES[symbol] + rnd.randint(-3, 3) * tick
+                middle = self.prices[symbol] + rnd.randint(-3, 3) * tick
                 half = rnd.choice((-1, 0) if self.crossing and rnd.random() < 0.3 else (1, 1, 2, 3)) * tick
                 bid = None if rnd.random() < 0.08 else middle - half
                 ask = None if rnd.random() < 0.08 else middle + half
@@ -358,9 +390,9 @@ class Stream:
                 shown.pop(rnd.choice(list(shown)))
         prints = []
         if rnd.random() < 0.4:
-            prints = [PRICES[symbol] + rnd.randint(-5, 5) * tick for _ in range(rnd.choice((1, 1, 2, 3)))]
+            prints = [self.prices[symbol] + rnd.randint(-5, 5) * tick for _ in range(rnd.choice((1, 1, 2, 3)))]
             if rnd.random() < 0.04:
-                prints.append(PRICES[symbol] * rnd.choice((8, 11)) // 10)
+                prints.append(self.prices[symbol] * rnd.choice((8, 11)) // 10)
         if rnd.random() < 0.95:
             self.sequences[symbol] += 1
         venues = [(exchange, *values[:4]) for exchange, values in shown.items()]
@@ -381,11 +413,8 @@ class Stream:
             name = rnd.choice(("A3", "SHUT"))
             return account(name, active=rnd.random() < 0.7, commission=rnd.choice((0, 70)))
         symbol = rnd.choice(SYMBOLS)
-        active = symbol != "DEAR" or rnd.random() < 0.5
         close = CLOSES[symbol] * rnd.choice((8, 10, 10, 11)) // 10
-        volume = 1_000 if symbol == "PENNY" else None
-        sector = "tech" if symbol != "PENNY" else None
-        return instrument(symbol, TICKS[symbol], active, priorClose=close, sector=sector, averageVolume=volume)
+        return self._instrument(symbol, close, symbol != "DEAR" or rnd.random() < 0.5)
 
     def _operate(self) -> Step:
         """A control, most of them with one that ends it later."""
@@ -397,6 +426,9 @@ class Stream:
             {"scope": "SYMBOL", "target": symbol},
         ]
         where = rnd.choice(scopes[1:] * 2 + scopes[:1])
+        if self.wild and rnd.random() < 0.3:
+            level = 5_000_0000 * rnd.choice((94, 93, 93, 90, 87, 85, 80)) // 100
+            return self._control("INDEX_LEVEL", scope="ALL", symbol=rnd.choice(("SPX", "SPX", "DJI")), value=level)
         roll = rnd.random()
         if roll < 0.3:
             self.undo.append(("RESUME", where))
@@ -431,7 +463,7 @@ class Stream:
     def _control(self, kind: str, target: str | None = None, **fields: Any) -> Step:
         rnd = self.random
         control_id = f"c{len(self.controls)}"
-        if self.controls and rnd.random() < 0.04 and kind not in ("KILL", "RESUME", "HALT", "UNHALT"):  # B1
+        if self.controls and rnd.random() < 0.04:
             control_id = rnd.choice(self.controls)
         self.controls.append(control_id)
         return control(kind, target, self.now, **{"controlId": control_id, **fields})
