@@ -7,6 +7,8 @@ bench orders
 4. Report both rates over the middle of each run (from 20% to 90% of the output), and their ratio.
 
 The broker, the jobs and nothing else share the machine; other load disturbs both runs, and a changed load one of them.
+
+bench engine: the matching engine alone, in jobs/bench_engine.py.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from infra.feeds.sessions import DEFAULT_DAY, trading_day
 from infra.feeds.workloads import MID_E4, BenchFlow
 from infra.stack import Stack, terminate_as_interrupt
 from jobs import topics
+from jobs.bench_engine import engine
 from jobs.cli_common import META_OVERRIDES, load_config, status
 from jobs.cli_schemas import open_registry
 from jobs.config import Config
@@ -62,12 +65,15 @@ class Measured:
 
 @click.group()
 def bench() -> None:
-    """Measure the jobs against what the machine could do at best.
+    """Measure the jobs against what the machine could do at best, and the matching engine alone.
 
-    Each benchmark starts a stack of its own and ends it. Nothing else should run on the machine meanwhile.
+    `orders` starts a stack of its own and ends it. Nothing else should run on the machine meanwhile.
 
     Example: tradestream bench orders --quick
     """
+
+
+bench.add_command(engine)
 
 
 @bench.command()
