@@ -246,17 +246,17 @@ def _validate_marking(command: OrderCommand, account: AccountState, instrument: 
     position = account.positions.get(command.symbol)
     if side == SIDE_SELL:
         return validate_long_sale(account, position or Position(instrument), command.quantity)
-    if position is not None and position.quantity > position.open_sells:
+    if position is not None and position.quantity > 0:
         return _wrong_mark(side, position, command.quantity)
     return None
 
 
 def validate_long_sale(account: AccountState, position: Position, quantity: int) -> Refusal | None:
-    """A margin account's sale of stock is long only as far as it holds shares that it has not offered."""
+    """A margin account's sale of stock is long only as far as it holds shares that no open sale may take first."""
     instrument = position.instrument
     if account.margin is None or instrument.is_option or instrument.is_future or quantity <= 0:
         return None
-    if position.quantity - position.open_sells < quantity:
+    if position.quantity - position.offered() < quantity:
         return _wrong_mark(SIDE_SELL, position, quantity)
     return None
 
@@ -265,5 +265,5 @@ def _wrong_mark(side: int, position: Position, quantity: int) -> Refusal:
     """The refusal of a mark."""
     return Refusal(
         REASON_CODE_VALIDATION_SHORT_MARKING,
-        f"side={SIDE_NAMES[side]} position={position.quantity} open_sells={position.open_sells} quantity={quantity}",
+        f"side={SIDE_NAMES[side]} position={position.quantity} offered={position.offered()} quantity={quantity}",
     )
