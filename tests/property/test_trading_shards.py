@@ -217,7 +217,7 @@ def test_order_that_reaches_matching_after_the_close_expires_at_once() -> None:
 
 
 def test_batches_cut_differently_give_the_same_outputs() -> None:
-    steps = Stream(77).steps(250)
+    steps = Stream(77).steps(350)
     inputs: list[tuple[int, bytes]] = []
     for kind, fields in steps:
         if kind != "settle":

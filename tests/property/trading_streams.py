@@ -75,6 +75,8 @@ class Stream:
 
     def steps(self, count: int) -> list[Step]:
         """Reference data, orders at the edges of limits, and then `count` random steps."""
+        if not self.next_day:
+            self.wild, self.tiers = False, {}
         result = self.opening()
         if not self.next_day:
             result.append(("clock", self.open))
@@ -326,7 +328,7 @@ class Stream:
         return rnd.choice(waits if waits and rnd.random() < 0.85 else last)
 
     def _cancel_again(self, fields: dict[str, Any]) -> Step:
-        return "order", {**fields, "command": "CANCEL", "timestamp": self.now}
+        return "order", {**fields, "command": "CANCEL", "timestamp": self.now, "price": None, "stopPrice": None}
 
     def _replace(self) -> Step:
         rnd = self.random

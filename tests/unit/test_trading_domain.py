@@ -101,7 +101,11 @@ def test_lifecycle_table_matches_the_enum_and_fix() -> None:
                 with pytest.raises(InvariantViolation, match=ORDER_STATUS_NAMES[before]):
                     transition(before, after)
     finals = {ORDER_STATUS_NAMES[code] for code in known if is_final(code)}
-    assert finals == {"EXECUTED", "REJECTED", "CANCELLED", "REPLACED", "EXPIRED"}
+    assert finals == {"EXECUTED", "REJECTED", "CANCELLED", "EXPIRED"}
+    # A replaced order goes on as it was: whatever may follow a fill may follow new terms.
+    codes = {name: code for code, name in enumerate(ORDER_STATUS_NAMES)}
+    assert sorted(TRANSITIONS[codes["REPLACED"]]) == sorted(TRANSITIONS[codes["PARTIALLY_FILLED"]])
+    assert FIX_ORD_STATUS[codes["REPLACED"]] == "5"
 
 
 def test_reasons_are_those_of_the_enum_in_its_order() -> None:
@@ -111,7 +115,7 @@ def test_reasons_are_those_of_the_enum_in_its_order() -> None:
         stage = reason.name.split("_")[0]
         assert reason.meaning.endswith(".")
         assert (reason.fix_tag, stage) in {
-            (0, "NONE"), (0, "UNKNOWN"), (0, "MATCH"), (0, "EXPIRY"), (0, "CANCEL"),
+            (0, "NONE"), (0, "UNKNOWN"), (0, "MATCH"), (0, "EXPIRY"), (0, "CANCEL"), (0, "CORPORATE"),
             (0, "REPLACE"), (0, "STOP"), (102, "CANCEL"), (102, "REPLACE"), (102, "VALIDATION"),
             (103, "VALIDATION"), (103, "RISK"),
         }  # fmt: skip
@@ -251,6 +255,7 @@ def test_book_keeps_price_time_order_under_random_adds_and_removes() -> None:
             order = make_order(
                 number, is_buy, rnd.randint(1, 300) if is_buy else rnd.randint(301, 600), rnd.randint(1, 9)
             )
+            order.rank = number + 1
             (book.bids if is_buy else book.asks).add(order, order.worst_price, order.quantity)
             expected.append(order)
         if number % 50 == 0:
