@@ -15,7 +15,16 @@ import numpy.typing as npt
 from jobs.config import Config
 from jobs.demo_watch import ARCHIVED
 from jobs.migrate import endpoint
-from jobs.reconcile import SHOWN_PROBLEMS, CommandRow, DeadLetterRow, EventRow, TopicCount, TradeRow
+from jobs.reconcile import (
+    SHOWN_PROBLEMS,
+    AuctionRow,
+    CommandRow,
+    ControlRow,
+    DeadLetterRow,
+    EventRow,
+    TopicCount,
+    TradeRow,
+)
 from udfs.operators.clickhouse_client import Endpoint
 
 TABLES: Final[Mapping[str, str]] = {
@@ -25,8 +34,8 @@ TABLES: Final[Mapping[str, str]] = {
 Offsets = npt.NDArray[np.int64]
 
 _EVENTS: Final = """
-SELECT event_id, event_type, order_id, account_id, symbol, side, quantity, status, reason, cum_quantity, leaves_quantity,
-    last_quantity, toNullable(toInt64(last_price * 10000)), trade_id, sequence, cause_id
+SELECT event_id, event_type, order_id, account_id, symbol, side, order_type, time_in_force, quantity, status, reason,
+    cum_quantity, leaves_quantity, last_quantity, toNullable(toInt64(last_price * 10000)), trade_id, sequence, cause_id
 FROM order_events
 ORDER BY order_id, sequence, _partition, _offset
 """
@@ -42,6 +51,15 @@ SELECT _partition, _offset, command, order_id, account_id, quantity FROM orders 
 _LETTERS: Final = """
 SELECT _topic, job, source_topic, source_partition, source_offset, reason
 FROM dead_letters ORDER BY source_topic, source_partition, source_offset
+"""
+_AUCTIONS: Final = """
+SELECT event_id, symbol, state, cause, toInt64(auction_price * 10000), auction_quantity
+FROM market_status WHERE auction_quantity > 0 ORDER BY symbol, timestamp, _partition, _offset
+"""
+_HALTS: Final = "SELECT countIf(state = 'HALTED' AND cause = 'CONTROL'), countIf(state IN ('PAUSED', 'LIMIT_STATE')) FROM market_status"
+_CONTROLS: Final = """
+SELECT assumeNotNull(control_id), type, ifNull(detail, '')
+FROM risk_events WHERE control_id IS NOT NULL ORDER BY control_id, _partition, _offset
 """
 _LATENCY: Final = """
 WITH answers AS
@@ -100,6 +118,11 @@ _SUGGESTIONS: Final = (
         "GROUP BY status, reason ORDER BY orders DESC LIMIT 5",
     ),
     (
+        "The largest auctions",
+        "SELECT symbol, state, auction_price AS price, auction_quantity AS shares, imbalance\n"
+        "FROM market_status WHERE auction_quantity > 0 ORDER BY shares DESC LIMIT 5",
+    ),
+    (
         "The life of the order with the most fills",
         "SELECT sequence, status, last_quantity AS filled, last_price AS price,\n"
         "    leaves_quantity AS leaves, venue\n"
@@ -144,6 +167,19 @@ class Archive:
     def trades(self) -> Iterator[TradeRow]:
         """Rows of trade_events, the two sides of a trade together."""
         return (TradeRow(*row) for row in self._rows(_TRADES))
+
+    def auctions(self) -> Iterator[AuctionRow]:
+        """Auctions in which something traded."""
+        return (AuctionRow(*row) for row in self._rows(_AUCTIONS))
+
+    def halts(self) -> tuple[int, int]:
+        """How often symbols were halted; and how often their price bands stopped or slowed them."""
+        halted, limited = self.client.query(_HALTS).result_rows[0]
+        return int(halted), int(limited)
+
+    def controls(self) -> Iterator[ControlRow]:
+        """Answers to controls."""
+        return (ControlRow(*row) for row in self._rows(_CONTROLS))
 
     def letters(self) -> Iterator[DeadLetterRow]:
         """Rows of dead_letters."""

@@ -130,12 +130,15 @@ STAGES: Final = (
     "VALIDATED",
     "RISK_APPROVED",
     "ROUTED",
+    "TRIGGERED",
+    "REPLACED",
     "PARTIALLY_FILLED",
     "EXECUTED",
     "CANCELLED",
     "EXPIRED",
     "REJECTED",
     "CANCEL_REJECTED",
+    "REPLACE_REJECTED",
 )
 
 

@@ -11,7 +11,8 @@ from typing import Final
 
 from infra.feeds.items import Item, Tick
 from infra.feeds.lean import LeanError, LeanFile, find_lean_files, read_lean
-from infra.feeds.order_flow import OrderFlow
+from infra.feeds.order_flow import FROM_THE_MARKET, OrderFlow
+from infra.feeds.phases import Phase
 from infra.feeds.sessions import DEFAULT_DAY, NS_PER_SECOND, TradingDay, trading_day
 from infra.feeds.simulator import MarketSimulator
 from schemas.messages.enums import FEED_FORMAT_LEAN_QUOTE, FEED_FORMAT_LEAN_TRADE
@@ -20,12 +21,12 @@ BAD_SHARE: Final = 0.03
 """Share of commands that are bad on purpose."""
 BAD_TICK_SHARE: Final = 0.002
 TICKS_PER_SYMBOL: Final = 4_000
-PLAY_S: Final = 90.0
+PLAY_S: Final = 80.0
 """How long the session takes when no speed is asked for."""
 LONGEST_WAIT_S: Final = 1.0
-"""Hours without events, as before the open, are cut to this."""
-ALSO_FROM_THE_MARKET: Final = ("order-events RISK_NO_REFERENCE_PRICE", "order-events CANCEL_TOO_LATE")
-"""Refusals that good commands may meet too: a market order before its symbol has a price, a cancel after the fill."""
+"""Hours without events are cut to this."""
+ALSO_FROM_THE_MARKET: Final = frozenset(f"order-events {reason}" for reason in FROM_THE_MARKET)
+"""Refusals that good commands may meet too."""
 _PEEK: Final = 2_000
 
 
@@ -75,7 +76,7 @@ class Plan:
             raise PlanError(str(error)) from error
         self._ticks = ticks
         self._orders = options.orders
-        self.speed = self._default_speed(options) if options.speed is None else options.speed
+        self.speed = self._default_speed() if options.speed is None else options.speed
 
     def _simulate(self, options: DemoOptions) -> tuple[list[TradingDay], dict[str, int], Iterator[Tick]]:
         day = trading_day(DEFAULT_DAY)
@@ -83,16 +84,14 @@ class Plan:
         self.simulator = MarketSimulator(day, options.seed, options.symbols, events, bad_share=BAD_TICK_SHARE)
         return [day], self.simulator.prior_closes(), self.simulator.ticks()
 
-    def _default_speed(self, options: DemoOptions) -> float:
+    def _default_speed(self) -> float:
         hours_ns = sum(day.close_ns - day.open_ns for day in self.days)
-        # Real files begin hours before the open.
-        share = 1.0 if options.ticks is None else 1.8
-        return round(share * hours_ns / NS_PER_SECOND / PLAY_S)
+        return round(hours_ns / NS_PER_SECOND / PLAY_S)
 
-    def phases(self) -> Iterator[tuple[str, Iterator[Item]]]:
-        """(name, records) of each phase; what was sent must be processed before the next phase is played."""
-        for name, items in self.flow.phases(self._ticks):
-            yield name, self._counted(items)
+    def phases(self) -> Iterator[Phase]:
+        """The phases; what one of them awaits must be taken by the jobs before the next phase is played."""
+        for phase in self.flow.phases(self._ticks):
+            yield phase._replace(items=self._counted(phase.items))
 
     def _counted(self, items: Iterator[Item]) -> Iterator[Item]:
         made = self.made

@@ -23,7 +23,9 @@ _FLOW: Final = (
     ("PARTIALLY_FILLED", "partial fills"),
 )
 _PERCENTILES: Final = ("P50", "P95", "P99")
-_FINALS: Final = ("EXECUTED", "CANCELLED", "EXPIRED", "REJECTED", "REPLACED", "LIVE")
+_FINALS: Final = ("EXECUTED", "CANCELLED", "EXPIRED", "REJECTED", "LIVE")
+_TYPES: Final = ("MARKET", "LIMIT", "STOP", "STOP_LIMIT")
+_TIMES: Final = ("DAY", "GTC", "IOC", "FOK", "OPG", "CLS")
 
 
 def print_report(console: Console, result: Result, *, kept: bool) -> None:
@@ -31,6 +33,8 @@ def print_report(console: Console, result: Result, *, kept: bool) -> None:
     console.print()
     console.print(Rule(Text(f"tradestream demo: {result.title}", style="bold")))
     _print_counts(console, result)
+    _print_types(console, result)
+    _print_market(console, result)
     _print_refusals(console, result)
     _print_checks(console, result)
     _print_speed(console, result)
@@ -65,6 +69,7 @@ def _print_counts(console: Console, result: Result) -> None:
         ("commands sent", sent.get("orders", 0)),
         ("  new orders", tally.orders),
         ("  cancels", tally.cancel),
+        ("  replacements", tally.replace),
         ("  to dead letters", tally.dead_letters),
         *((label, result.stages.get(status, 0)) for status, label in _FLOW),
         ("trades", result.totals.trades),
@@ -81,7 +86,8 @@ def _print_counts(console: Console, result: Result) -> None:
         ("orders in all", f"{sum(result.finals.values()):,}", ""),
         ("", "", ""),
         ("cancels done", f"{tally.cancelled:,}", ""),
-        ("cancels refused", f"{tally.refused:,}", ""),
+        ("replacements done", f"{tally.replaced:,}", ""),
+        ("either refused", f"{tally.refused:,}", ""),
         ("inside our book", f"{result.totals.internal:,}", "trades"),
         ("with the street", f"{result.totals.trades - result.totals.internal:,}", "trades"),
     ]
@@ -95,6 +101,50 @@ def _print_counts(console: Console, result: Result) -> None:
         f"  traded for {money(result.totals.notional_e4)}, commissions {money(result.totals.commission_e4)}",
         style="dim",
     )
+
+
+def _print_types(console: Console, result: Result) -> None:
+    """Orders by type and time in force, those that were refused among them."""
+    _heading(console, "Orders by type")
+    types = [*(name for name in _TYPES if name in result.types), *sorted(result.types.keys() - set(_TYPES))]
+    found = {time for counts in result.types.values() for time in counts}
+    times = [*(time for time in _TIMES if time in found), *sorted(found - set(_TIMES))]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("")
+    for heading in (*times, "in all"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name in types:
+        counts = result.types[name]
+        cells = (f"{counts[time]:,}" if counts.get(time) else "" for time in times)
+        table.add_row(name.lower().replace("_", "-"), *cells, f"{sum(counts.values()):,}")
+    console.print(Padding(table, (0, 0, 0, 2)))
+
+
+def _print_market(console: Console, result: Result) -> None:
+    """Auctions, halts, and what the rules did to orders."""
+    _heading(console, "What the market's rules did")
+    market, endings = result.market, result.market.endings
+    kinds = ", ".join(
+        f"{market.auctions[kind]:,} {kind} ({market.auction_shares[kind]:,} shares)"
+        for kind in ("opening", "closing", "reopening")
+        if market.auctions.get(kind)
+    )
+    rows = (
+        ("auctions", kinds or "none"),
+        ("halts", f"{market.halts:,} by operators, {market.band_stops:,} by price bands"),
+        ("stops triggered", f"{result.stages.get('TRIGGERED', 0):,}"),
+        ("sold short", f"{market.short_shares:,} shares"),
+        (
+            "self-trades",
+            f"{endings.get('MATCH_SELF_TRADE', 0):,} orders cancelled, {result.stages.get('RESTATED', 0):,} reduced",
+        ),
+        ("fill or kill", f"{endings.get('MATCH_FOK_UNFILLED', 0):,} killed"),
+        ("kill switch", f"{endings.get('CANCEL_KILL_SWITCH', 0):,} open orders cancelled"),
+    )
+    table = _grid("left", "wrap")
+    for row in rows:
+        table.add_row(*row)
+    console.print(Padding(table, (0, 0, 0, 2)))
 
 
 def _print_refusals(console: Console, result: Result) -> None:

@@ -14,16 +14,18 @@ from jobs.demo_plan import ALSO_FROM_THE_MARKET
 from jobs.demo_setup import Played
 from jobs.demo_watch import KafkaWatch
 from jobs.reconcile import (
+    AuctionRow,
     Check,
     DeadLetterRow,
     OpeningAccount,
     Problems,
     TopicCount,
     check_archived,
+    check_controls,
     check_expected,
     check_sent,
 )
-from jobs.reconcile_money import TradeTotals, check_conservation, check_fills, check_pairs
+from jobs.reconcile_money import TradeTotals, check_auctions, check_conservation, check_fills, check_pairs
 from jobs.reconcile_orders import (
     CommandTally,
     OrderFindings,
@@ -31,7 +33,9 @@ from jobs.reconcile_orders import (
     check_lives,
     final_states,
     follow_orders,
+    orders_by_type,
 )
+from schemas.messages.enums import ACCOUNT_TYPE_MARGIN
 from schemas.messages.reference_data import Account
 
 FEED: Final = "raw-feed"
@@ -48,6 +52,19 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Market:
+    """What the market protection did: auctions with trades and their shares by kind, halts, and what happened to orders."""
+
+    auctions: Mapping[str, int]
+    auction_shares: Mapping[str, int]
+    halts: int
+    band_stops: int
+    short_shares: int
+    endings: Mapping[str, int]
+    """Cancelled and expired orders by reason."""
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """Everything that the report shows."""
 
@@ -56,6 +73,9 @@ class Result:
     tally: CommandTally
     stages: Mapping[str, int]
     finals: Mapping[str, int]
+    types: Mapping[str, Mapping[str, int]]
+    """Orders by type, and of each type by time in force."""
+    market: Market
     topics: tuple[TopicCount, ...]
     totals: TradeTotals
     checks: tuple[Check, ...]
@@ -79,6 +99,8 @@ class Result:
         """The report as a JSON object; money in 1/10,000, times in the units that the names say."""
         values = dataclasses.asdict(self)
         values["ok"] = self.ok
+        # Its keys are pairs, which JSON does not have; the check has looked at them.
+        del values["totals"]["auction_shares"]
         values["checks"] = [{**dataclasses.asdict(check), "ok": check.ok} for check in self.checks]
         return values
 
@@ -91,9 +113,10 @@ def judge(
     findings = follow_orders(archive.events())
     answered, tally = check_commands(archive.commands(), letters, findings)
     trades = list(archive.trades())
-    paired, totals = check_pairs(trades)
+    paired, totals = check_pairs(trades, watch.multipliers)
     openings = {key: _opening(account) for key, account in watch.accounts.items()}
-    shares, cash = check_conservation(openings, findings.fills.values(), totals)
+    shares, cash = check_conservation(openings, findings.fills.values(), totals, watch.multipliers)
+    auctions = list(archive.auctions())
     topics = archive.compare(watch.positions)
     refusals = list_refusals(findings, letters, played)
     checks = (
@@ -104,8 +127,10 @@ def judge(
         check_archived(topics),
         check_fills(findings.fills, trades),
         paired,
+        check_auctions(auctions, totals),
         shares,
         cash,
+        check_controls(played.controls, archive.controls()),
         _check_refusals(refusals, played),
     )
     return Result(
@@ -114,6 +139,8 @@ def judge(
         tally=tally,
         stages=dict(findings.stages),
         finals=dict(final_states(findings)),
+        types={name: dict(counts) for name, counts in orders_by_type(findings).items()},
+        market=describe_market(auctions, archive.halts(), totals, findings),
         topics=tuple(topics),
         totals=totals,
         checks=checks,
@@ -128,6 +155,21 @@ def judge(
         state_dir=str(config.state_dir),
         log_dir=str(config.log_dir),
     )
+
+
+def describe_market(
+    auctions: Iterable[AuctionRow], halts: tuple[int, int], totals: TradeTotals, findings: OrderFindings
+) -> Market:
+    """Count what market-status and the endings of orders say."""
+    counts: Counter[str] = Counter()
+    shares: Counter[str] = Counter()
+    for row in auctions:
+        kind = "reopening"
+        if row.cause == "SESSION":
+            kind = "closing" if row.state == "CLOSED" else "opening"
+        counts[kind] += 1
+        shares[kind] += row.quantity
+    return Market(dict(counts), dict(shares), *halts, totals.short_shares, dict(findings.endings))
 
 
 def check_feed(raw: int, normalised: int, letters: Iterable[DeadLetterRow]) -> Check:
@@ -186,4 +228,5 @@ def _opening(account: Account) -> OpeningAccount:
         account.commission_per_share,
         account.max_position,
         {position.symbol: position.quantity for position in account.positions},
+        account.account_type == ACCOUNT_TYPE_MARGIN,
     )

@@ -168,7 +168,7 @@ class DemoRun:
         plan, played = _there(self._plan), self.played
         played.title, played.symbols, played.speed = plan.title(), plan.symbols, plan.speed
         sent: dict[str, int] = {}
-        for name, items in plan.phases():
+        for name, items, awaits in plan.phases():
             pace = f"{plan.speed:,.0f}x real time" if plan.speed else "as fast as possible"
             playing = name.endswith("session")
             self.display.begin(f"Playing {name}, {pace}" if playing else f"Playing {name}", "playing")
@@ -178,11 +178,12 @@ class DemoRun:
                 played.play_s += time.monotonic() - began
             for topic, count in delivered.items():
                 sent[topic] = sent.get(topic, 0) + count
+            # Topics race: the clock must not overtake orders, nor orders the opening.
             if playing:
-                # Ticks after the close move the clock, and must not overtake orders of the session.
                 self.display.begin("Waiting until every order of the session is processed", "draining")
-                self._wait_for_inputs(("raw-feed", "nbbo", "orders"))
+            self._wait_for_inputs(awaits, checkpoints=2 if playing else 1)
         played.sent = sent
+        played.controls = plan.flow.control_ids
         played.expected_refusals = plan.expected_refusals()
         played.expected_bad_ticks = plan.expected_bad_ticks()
         played.orders_per_s = sent.get("orders", 0) / played.play_s if played.play_s else 0.0
@@ -224,12 +225,16 @@ class DemoRun:
         self.played.save(self.config.state_dir / RECORD)
         self.display.end()
 
-    def _wait_for_inputs(self, inputs: tuple[str, ...]) -> None:
-        """Wait until the jobs have taken all of these topics, and two more checkpoints have made the effects final."""
+    def _wait_for_inputs(self, inputs: tuple[str, ...], checkpoints: int = 2) -> None:
+        """Wait until the jobs have taken all of these topics, and two more checkpoints have made the effects final.
+
+        One checkpoint is enough where the next phase need only come after this one, because a topic that is read twice
+        counts as taken when one of its readers has taken it.
+        """
         for topic in inputs:
             self._wait(f"records of {topic} are not taken by the jobs", partial(self.probe.input_lag, topic))
         # The first checkpoint may have begun before the last record was taken; the second one commits what it caused.
-        after = {name: self.probe.health(name).checkpoints + 2 for name in ("market_data", "trading")}
+        after = {name: self.probe.health(name).checkpoints + checkpoints for name in ("market_data", "trading")}
         self._wait(
             "checkpoints are missing",
             lambda: sum(max(0, wanted - self.probe.health(name).checkpoints) for name, wanted in after.items()),

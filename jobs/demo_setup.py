@@ -38,6 +38,8 @@ class Played:
     speed: float = 0.0
     jobs: dict[str, str] = field(default_factory=dict)
     orders_per_s: float = 0.0
+    controls: list[str] = field(default_factory=list)
+    """Ids of the controls that the trading job has to answer."""
 
     def save(self, file: Path) -> None:
         """Write it as JSON."""

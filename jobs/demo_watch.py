@@ -34,7 +34,6 @@ from schemas.messages.enums import (
     ORDER_EVENT_TYPE_NAMES,
     ORDER_EVENT_TYPE_STATUS,
     ORDER_STATUS_NAMES,
-    REFERENCE_KIND_ACCOUNT,
 )
 from schemas.messages.reference_data import Account
 
@@ -74,11 +73,13 @@ class KafkaWatch:
         self.positions: dict[tuple[str, int], array[int]] = {}
         """Offsets of the committed records of each topic and partition, as they were read."""
         self.stages: Counter[str] = Counter()
-        """Order events by status; refused cancels by their type."""
+        """Order events by status; those that are no step of an order by their type."""
         self.letters: Counter[str] = Counter()
         """Dead letters by reason."""
         self.accounts: dict[str, Account] = {}
         """Accounts as reference data has them."""
+        self.multipliers: dict[str, int] = {}
+        """Units in one contract, by symbol; a symbol that is no contract has none."""
         self.filled_shares = 0
         self._ends: dict[tuple[str, int], int] = {}
         self._config = config
@@ -174,8 +175,11 @@ class KafkaWatch:
             self.letters[DEAD_LETTER_REASON_NAMES[dead_letter.decode(value).reason]] += 1
         elif topic == "reference-data":
             record = reference_data.decode(value)
-            if record.kind == REFERENCE_KIND_ACCOUNT and record.account is not None:
+            if record.account is not None:
                 self.accounts[record.account.account_id] = record.account
+            instrument = record.instrument
+            if instrument is not None and instrument.contract is not None:
+                self.multipliers[instrument.symbol] = instrument.contract.multiplier
 
 
 _COORDINATOR_AWAY: Final = (
@@ -233,7 +237,7 @@ class Probe:
 
     def input_lag(self, topic: str) -> int:
         """Records of one input that its job has not yet taken, as of the last checkpoint."""
-        group = "trading" if topic == "controls" else next(g for g, topics in GROUPS.values() if topic in topics)
+        group = next((group for group, topics in GROUPS.values() if topic in topics), "trading")
         return self.group_lag(group, (topic,))
 
     def group_lag(self, group: str, topics: Sequence[str]) -> int:

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 
 SHOWN_PROBLEMS: Final = 8
 """Problems of one check that are kept as text; all are counted."""
-TERMINAL: Final = frozenset({"EXECUTED", "CANCELLED", "EXPIRED", "REJECTED", "REPLACED"})
+TERMINAL: Final = frozenset({"EXECUTED", "CANCELLED", "EXPIRED", "REJECTED"})
+"""REPLACED is none of them: an order goes on with its new terms."""
 OWN_VENUE: Final = "TRDS"
 
 
@@ -36,6 +37,8 @@ class EventRow(NamedTuple):
     account_id: str
     symbol: str
     side: str
+    order_type: str
+    time_in_force: str
     quantity: int
     status: str
     reason: str
@@ -77,15 +80,35 @@ class DeadLetterRow(NamedTuple):
     reason: str
 
 
+class AuctionRow(NamedTuple):
+    """A row of table market_status that tells of an auction in which something traded. The price in 1/10,000."""
+
+    event_id: str
+    symbol: str
+    state: str
+    cause: str
+    price_e4: int
+    quantity: int
+
+
+class ControlRow(NamedTuple):
+    """A row of table risk_events that answers a control."""
+
+    control_id: str
+    type: str
+    detail: str
+
+
 @dataclass(frozen=True, slots=True)
 class OpeningAccount:
-    """What reference data says of an account. Money in 1/10,000."""
+    """What reference data says of an account. Money in 1/10,000; a margin account may owe money and shares."""
 
     account_id: str
     cash_e4: int
     commission_e4: int
     max_position: int
     positions: Mapping[str, int]
+    margin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +187,23 @@ def check_archived(counts: Sequence[TopicCount]) -> Check:
         problems.add("; ".join(parts))
     total = sum(count.clickhouse for count in counts)
     return problems.check("Kafka = ClickHouse", f"{total:,} rows of {len(counts)} topics, by position, without FINAL")
+
+
+def check_controls(sent: Sequence[str], answers: Iterable[ControlRow]) -> Check:
+    """Each control that was sent is answered once, as applied: controls are never lost, doubled or refused here."""
+    problems = Problems()
+    found: dict[str, list[str]] = {}
+    for answer in answers:
+        found.setdefault(answer.control_id, []).append(answer.type)
+        problems.expect(
+            answer.type == "CONTROL_APPLIED", f"control {answer.control_id}: {answer.type} ({answer.detail})"
+        )
+    for control_id in sent:
+        count = len(found.pop(control_id, []))
+        problems.expect(count == 1, f"control {control_id} has {count} answers instead of one")
+    for control_id in found:
+        problems.add(f"control {control_id} is answered, but was not sent")
+    return problems.check("Controls audited", f"{len(sent):,} controls, each applied once, with who and why")
 
 
 def check_expected(expected: Mapping[str, int], found: Mapping[str, int], also: Iterable[str] = ()) -> Check:

@@ -1,7 +1,8 @@
 """Shares and money are conserved: checks over archived trades, against order events and the opening balances.
 
 The two tables are used against each other: closing balances come from order events (what orders were told), movements from
-trade events (what was executed), opening balances, commissions and limits from reference data.
+trade events (what was executed), opening balances, commissions and limits from reference data. Prices are of one unit: a
+contract's money is its price times its multiplier.
 """
 
 from __future__ import annotations
@@ -9,8 +10,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
-from jobs.reconcile import OWN_VENUE, Check, EventRow, OpeningAccount, Problems, TradeRow
+from jobs.reconcile import OWN_VENUE, AuctionRow, Check, EventRow, OpeningAccount, Problems, TradeRow
+
+_IN_THE_BOOK: Final = ({"ADDED", "REMOVED"}, {"AUCTION"})
+"""What the two sides of a trade inside say: one rested and one came, or both were in an auction."""
 
 
 @dataclass(slots=True)
@@ -29,14 +34,18 @@ class TradeTotals:
     """What accounts paid to the street, net."""
     street_shares: dict[str, int] = field(default_factory=dict)
     """Shares that accounts bought from the street, net, by symbol."""
+    auction_shares: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Shares that changed hands in auctions, by symbol and price."""
+    short_shares: int = 0
+    """Shares that were sold short."""
 
 
-def check_fills(fills: Mapping[tuple[str, str], EventRow], trades: Iterable[TradeRow]) -> Check:
+def check_fills(fills: Mapping[tuple[str, bool], EventRow], trades: Iterable[TradeRow]) -> Check:
     """Each fill that an order event reports is a trade event of the same order, shares and price, and the reverse."""
     problems = Problems()
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str, bool]] = set()
     for trade in trades:
-        key = (trade.trade_id, trade.side)
+        key = (trade.trade_id, trade.side == "BUY")
         name = f"trade event {trade.event_id}"
         problems.expect(key not in seen, f"{name}: trade {trade.trade_id} has two sides {trade.side}")
         seen.add(key)
@@ -44,11 +53,20 @@ def check_fills(fills: Mapping[tuple[str, str], EventRow], trades: Iterable[Trad
         if fill is None:
             problems.add(f"{name}: no order event reports this fill of order {trade.order_id}")
             continue
-        ordered = (fill.order_id, fill.account_id, fill.symbol, fill.last_quantity, fill.price_e4, fill.sequence)
+        ordered = (
+            fill.order_id,
+            fill.account_id,
+            fill.symbol,
+            fill.side,
+            fill.last_quantity,
+            fill.price_e4,
+            fill.sequence,
+        )
         executed = (
             trade.order_id,
             trade.account_id,
             trade.symbol,
+            trade.side,
             trade.quantity,
             trade.price_e4,
             trade.order_sequence,
@@ -56,19 +74,26 @@ def check_fills(fills: Mapping[tuple[str, str], EventRow], trades: Iterable[Trad
         problems.expect(ordered == executed, f"{name}: executed {executed}, reported to the order as {ordered}")
     for key in fills.keys() - seen:
         fill = fills[key]
-        problems.add(f"order event {fill.event_id}: its fill, trade {key[0]} {key[1]}, has no trade event")
+        problems.add(f"order event {fill.event_id}: its fill, trade {key[0]} {fill.side}, has no trade event")
     return problems.check("Fills = trades", f"{len(seen):,} fills in order events and in trade events")
 
 
-def check_pairs(trades: Iterable[TradeRow]) -> tuple[Check, TradeTotals]:
-    """A trade in our book has a buyer and a seller with the same shares and price; one with the street has one side."""
+def check_pairs(trades: Iterable[TradeRow], multipliers: Mapping[str, int] | None = None) -> tuple[Check, TradeTotals]:
+    """A trade in our book has a buyer and a seller with the same shares and price; one with the street has one side.
+
+    multipliers: units of the underlying in one contract, by symbol; 1 where a symbol has none.
+    """
     problems = Problems()
+    units = multipliers or {}
     totals = TradeTotals()
     waiting: dict[str, TradeRow] = {}
     for trade in trades:
         totals.rows += 1
         totals.commission_e4 += trade.commission_e4
         sign = 1 if trade.side == "BUY" else -1
+        value_e4 = trade.quantity * trade.price_e4 * units.get(trade.symbol, 1)
+        if trade.side not in ("BUY", "SELL"):
+            totals.short_shares += trade.quantity
         name = f"trade {trade.trade_id}"
         problems.expect(
             trade.quantity > 0 and trade.price_e4 > 0, f"{name}: {trade.quantity} shares at {money(trade.price_e4)}"
@@ -76,7 +101,7 @@ def check_pairs(trades: Iterable[TradeRow]) -> tuple[Check, TradeTotals]:
         if trade.venue != OWN_VENUE:
             bought = totals.street_shares.get(trade.symbol, 0)
             totals.street_shares[trade.symbol] = bought + sign * trade.quantity
-            totals.street_cash_e4 += sign * trade.quantity * trade.price_e4
+            totals.street_cash_e4 += sign * value_e4
             problems.expect(
                 trade.contra_order_id is None and trade.liquidity == "ROUTED",
                 f"{name} at {trade.venue}: contra order {trade.contra_order_id}, liquidity {trade.liquidity}",
@@ -88,21 +113,41 @@ def check_pairs(trades: Iterable[TradeRow]) -> tuple[Check, TradeTotals]:
                 continue
             totals.internal += 1
             if (
-                {trade.side, other.side} != {"BUY", "SELL"}
-                or {trade.liquidity, other.liquidity} != {"ADDED", "REMOVED"}
+                (trade.side == "BUY") == (other.side == "BUY")
+                or {trade.liquidity, other.liquidity} not in _IN_THE_BOOK
                 or (trade.symbol, trade.quantity, trade.price_e4) != (other.symbol, other.quantity, other.price_e4)
                 or (trade.contra_order_id, other.contra_order_id) != (other.order_id, trade.order_id)
             ):
                 problems.add(f"{name}: its two sides do not match: {_side(trade)} against {_side(other)}")
+            if trade.liquidity == "AUCTION":
+                auction = trade.symbol, trade.price_e4
+                totals.auction_shares[auction] = totals.auction_shares.get(auction, 0) + trade.quantity
         totals.trades += 1
         totals.shares += trade.quantity
-        totals.notional_e4 += trade.quantity * trade.price_e4
+        totals.notional_e4 += value_e4
     for trade in waiting.values():
         problems.add(f"trade {trade.trade_id}: {_side(trade)} has no other side")
     street = totals.trades - totals.internal
     return problems.check(
         "Buyers = sellers", f"{totals.internal:,} trades inside in pairs, {street:,} with the street"
     ), totals
+
+
+def check_auctions(auctions: Iterable[AuctionRow], totals: TradeTotals) -> Check:
+    """What market-status says of the auctions is what was traded in them, by symbol and price."""
+    problems = Problems()
+    said: dict[tuple[str, int], int] = {}
+    count = 0
+    for row in auctions:
+        count += 1
+        key = row.symbol, row.price_e4
+        said[key] = said.get(key, 0) + row.quantity
+    for key in sorted(said.keys() | totals.auction_shares.keys()):
+        told, traded = said.get(key, 0), totals.auction_shares.get(key, 0)
+        problems.expect(
+            told == traded, f"{key[0]} at {money(key[1])}: auctions over {told:,} shares, {traded:,} traded in them"
+        )
+    return problems.check("Auctions add up", f"{count:,} auctions, {sum(said.values()):,} shares, as their trades say")
 
 
 def _side(trade: TradeRow) -> str:
@@ -118,13 +163,17 @@ class Balance:
 
 
 def check_conservation(
-    openings: Mapping[str, OpeningAccount], fills: Iterable[EventRow], totals: TradeTotals
+    openings: Mapping[str, OpeningAccount],
+    fills: Iterable[EventRow],
+    totals: TradeTotals,
+    multipliers: Mapping[str, int] | None = None,
 ) -> tuple[Check, Check]:
     """Shares and money: closing balances of all accounts, recomputed, equal the opening ones plus what the street gave.
 
-    Also no account may end with negative cash or shares, or beyond its position limit, unless it began so.
+    Also no account may end beyond its position limit, and no cash account with negative cash or shares, unless it began so.
     """
     shares, cash = Problems(), Problems()
+    units = multipliers or {}
     balances = {key: Balance(account.cash_e4, dict(account.positions)) for key, account in openings.items()}
     commission_e4 = 0
     for fill in fills:
@@ -135,7 +184,7 @@ def check_conservation(
         sign = 1 if fill.side == "BUY" else -1
         fee_e4 = fill.last_quantity * account.commission_e4
         commission_e4 += fee_e4
-        balance.cash_e4 -= sign * fill.last_quantity * fill.price_e4 + fee_e4
+        balance.cash_e4 -= sign * fill.last_quantity * fill.price_e4 * units.get(fill.symbol, 1) + fee_e4
         balance.positions[fill.symbol] = balance.positions.get(fill.symbol, 0) + sign * fill.last_quantity
     _check_limits(openings, balances, shares, cash)
 
@@ -172,17 +221,17 @@ def _check_limits(
     for key, balance in balances.items():
         account = openings[key]
         cash.expect(
-            balance.cash_e4 >= 0 or balance.cash_e4 >= account.cash_e4,
+            account.margin or balance.cash_e4 >= 0 or balance.cash_e4 >= account.cash_e4,
             f"account {key} ends with {money(balance.cash_e4)} in cash",
         )
         for symbol, quantity in balance.positions.items():
             before = account.positions.get(symbol, 0)
             shares.expect(
-                quantity >= min(0, before),
+                account.margin or quantity >= min(0, before),
                 f"account {key} ends with {quantity:,} shares of {symbol}: it sold more than it had",
             )
             shares.expect(
-                quantity <= max(account.max_position, before),
+                abs(quantity) <= max(account.max_position, abs(before)),
                 f"account {key} ends with {quantity:,} shares of {symbol}, its limit is {account.max_position:,}",
             )
 

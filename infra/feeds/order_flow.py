@@ -1,55 +1,78 @@
 """Order commands of a few hundred accounts against a market that is being played, with a known share of bad input.
 
 Everything is drawn from a seed and from the ticks themselves, so the same seed and ticks give the same bytes. A day
-has three phases, and each may be waited out before the next begins:
+has these phases, and each may be waited out before the next begins:
 
-1. reference: instruments, accounts, sessions, the end of the snapshot;
-2. session: ticks and orders up to the close, merged in time order; orders stop `QUIET_NS` before the close, because
-   ticks move the clock of the trading job and could overtake orders that wait in Kafka;
-3. close: ticks after the close, orders that come too late, and the CLOCK control that ends the day.
+1. reference, once: instruments, accounts, sessions, the end of the snapshot;
+2. pre-open: orders that come too early, the CLOCK that begins the session, shares located for short sales, a restriction;
+3. early orders: orders for the opening auction and others that wait for it, the ticks of the morning;
+4. quotes: ticks up to the opening; 5. opening: the CLOCK that opens every symbol at once;
+6. session: ticks and orders merged in time order; one symbol is halted and reopened, one account killed and resumed;
+7. close: ticks after the close, orders that come too late, and the CLOCK control that ends the day.
 
-Good orders are good for certain: what an account has promised to pay or deliver is added up here and never exceeds
-what it opened with. So every reject and every dead letter comes from an intended fault, and `counts` says how many
-of each were made. Two things are left to the market: whether a cancel comes too late, and whether a market order
-finds a price.
+Orders stop `QUIET_NS` before the close, because ticks move the clock of the trading job and could overtake orders that wait
+in Kafka; those for an auction end long before their cut-off for the same reason.
+
+Good orders are good for certain (order_mix.py). So every reject and every dead letter comes from an intended fault, and
+`counts` says how many of each were made. `FROM_THE_MARKET` names what is left to the market and to the operator's hand.
 """
 
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from infra.feeds.items import Item, Tick
 from infra.feeds.order_faults import FAULTS, FaultMaker
-from infra.feeds.reference import COMMISSION_E4, TICK_SIZE_E4, limit_accounts, ordinary_accounts, reference_items
-from infra.feeds.sessions import NS_PER_SECOND, TradingDay, session_times
-from schemas.messages import controls, orders, raw_feed
+from infra.feeds.order_mix import DAY_KINDS, EARLY_KINDS, LOCATED_SHARES, PLAIN_KINDS, LiveOrder, OrderMix
+from infra.feeds.phases import Phase, clock_item, control_item
+from infra.feeds.reference import LISTED_ACCOUNT, limit_accounts, ordinary_accounts, reference_items
+from infra.feeds.sessions import NS_PER_SECOND, PRE_OPEN_NS, TradingDay, session_times
+from schemas.messages import orders, raw_feed
 from schemas.messages.enums import (
     COMMAND_TYPE_CANCEL,
-    COMMAND_TYPE_NEW,
-    CONTROL_KIND_CLOCK,
-    CONTROL_SCOPE_ALL,
+    CONTROL_KIND_HALT,
+    CONTROL_KIND_KILL,
+    CONTROL_KIND_LOCATE,
+    CONTROL_KIND_RESTRICT,
+    CONTROL_KIND_RESUME,
+    CONTROL_KIND_UNHALT,
+    CONTROL_SCOPE_ACCOUNT,
+    CONTROL_SCOPE_SYMBOL,
     FEED_FORMAT_LEAN_QUOTE,
-    ORDER_TYPE_LIMIT,
-    ORDER_TYPE_MARKET,
-    SIDE_BUY,
-    SIDE_SELL,
-    STP_MODE_NONE,
-    TIME_IN_FORCE_DAY,
-    TIME_IN_FORCE_IOC,
 )
 from schemas.messages.orders import OrderCommand
 
 QUIET_NS: Final = 300 * NS_PER_SECOND
-MARKET_ORDERS_FROM_NS: Final = 600 * NS_PER_SECOND
-"""Market orders begin this long after the open, when every symbol has a price."""
 CLOSE_CLOCK_NS: Final = 300 * NS_PER_SECOND
 """The CLOCK that ends the day reads the close plus this."""
+EARLY_SHARE: Final = 0.04
+"""Share of the commands that come between one hour and a quarter of an hour before the opening."""
+EARLY_FROM_NS: Final = 3_600 * NS_PER_SECOND
+EARLY_UNTIL_NS: Final = 900 * NS_PER_SECOND
+HALTED: Final = (0.30, 0.36)
+KILLED: Final = (0.50, 0.58)
+"""Between these shares of the session a symbol is halted and an account killed."""
+FROM_THE_MARKET: Final = (
+    "RISK_NO_REFERENCE_PRICE",
+    "RISK_KILL_SWITCH",
+    "CANCEL_TOO_LATE",
+    "REPLACE_TOO_LATE",
+    "REPLACE_NOT_ALLOWED",
+    "VALIDATION_AUCTION_CUTOFF",
+)
+"""Reasons that good commands may be refused for too: a market order before its symbol has a price, an order of the killed
+account, a cancel or replacement after the fill, of a stop that was triggered in a halt, an order that waited too long."""
 _PLAUSIBLE: Final = 5
-_DRAWS: Final = 200
 _LIVE_CANDIDATES: Final = 4_000
+_KILLED_SHARE: Final = 0.04
+"""While it is killed the account goes on sending: so many of the orders are its own."""
+_HALTED_SHARE: Final = 0.1
+"""While a symbol is halted, with news pending, more orders than usual are in it."""
+_CHASED_SHARE: Final = 0.3
+"""Of the orders that should trade at once so many are cancelled or replaced later; of those that wait, all may be."""
 
 
 class OrderFlow:
@@ -64,8 +87,9 @@ class OrderFlow:
         orders: int = 20_000,
         accounts: int = 300,
         bad_share: float = 0.03,
-        cancel_share: float = 0.15,
+        cancel_share: float = 0.12,
         run_id: str = "",
+        replace_share: float = 0.08,
     ) -> None:
         """`prior_closes`: price e4 of each symbol that is traded. `orders`: commands in all, over all days.
 
@@ -76,31 +100,32 @@ class OrderFlow:
             raise ValueError("order flow needs at least one trading day and one symbol")
         if accounts < 1 or orders < 0:
             raise ValueError(f"accounts must be positive ({accounts}), orders not negative ({orders})")
-        if not (bad_share >= 0 and cancel_share >= 0 and bad_share + cancel_share <= 0.9):
-            raise ValueError(f"bad_share ({bad_share}) and cancel_share ({cancel_share}) must leave room for orders")
+        shares = bad_share, cancel_share, replace_share
+        if min(shares) < 0 or sum(shares) > 0.9:
+            raise ValueError(
+                f"the shares of bad commands, cancels and replacements {shares} must leave room for orders"
+            )
         self.days = list(days)
         self.counts: Counter[str] = Counter()
-        """Commands made so far: `new`, `cancel`, and the names of FAULTS."""
+        """Commands made so far: `new`, `cancel`, `replace`, and the names of FAULTS."""
+        self.control_ids: list[str] = []
+        """Controls made so far that the trading job answers: all but the clock's."""
         self._schema_ids = schema_ids
         self._orders = orders
         self._bad_share = bad_share
         self._cancel_share = cancel_share
+        self._replace_share = replace_share
         self._rng = random.Random(f"orders-{seed}")
         self._prior_closes = dict(prior_closes)
-        self._symbols = list(prior_closes)
         self._bids = dict(prior_closes)
         self._asks = dict(prior_closes)
         self._prefix = run_id or f"S{seed}"
-        self._number = 0
-        self._accounts = ordinary_accounts(seed, accounts, self._symbols, orders)
-        self._cash = {account.account_id: account.cash for account in self._accounts}
-        self._shares = {
-            (account.account_id, opening.symbol): opening.quantity
-            for account in self._accounts
-            for opening in account.positions
-        }
-        self._live: list[OrderCommand] = []
-        self._faults = FaultMaker(self._rng, schema_ids["orders"])
+        self._accounts = ordinary_accounts(seed, accounts, list(prior_closes), orders)
+        self._mix = OrderMix(self._rng, self._accounts, self._bids, self._asks, self._prefix)
+        self._killed = self._accounts[0]
+        self._halted = next(iter(prior_closes))
+        self._live: list[LiveOrder] = []
+        self._faults = FaultMaker(self._rng, schema_ids["orders"], list(prior_closes))
 
     @property
     def expected_outcomes(self) -> dict[tuple[str, str], int]:
@@ -116,45 +141,111 @@ class OrderFlow:
         """Records written to the orders topic so far."""
         return sum(self.counts.values())
 
-    def phases(self, ticks: Iterator[Tick]) -> Iterator[tuple[str, Iterator[Item]]]:
-        """(name, items) of each phase: `reference`, then `DATE session` and `DATE close` of each day.
+    def phases(self, ticks: Iterator[Tick]) -> Iterator[Phase]:
+        """The phases, `reference` first; those of a day are named `DATE session` and so on.
 
         Play a phase to its end before you ask for the next. `ticks` must be in time order.
         """
-        yield "reference", self.reference()
+        yield Phase("reference", self.reference(), ("reference-data",))
         source = _Pushback(ticks)
         for index, day in enumerate(self.days):
             is_last = index == len(self.days) - 1
             count = self._orders // len(self.days) + (self._orders % len(self.days) if is_last else 0)
-            late = int(count * self._bad_share / len(FAULTS) / 2)
-            yield f"{day.day} session", self._session(day, source, count - late, late)
+            wrong = min(count // 4, self._wrong_sessions(count))
+            early = int((count - 2 * wrong) * EARLY_SHARE)
             until_ns = None if is_last else self.days[index + 1].midnight_ns
-            yield f"{day.day} close", self._close(day, source, late, until_ns)
+            yield Phase(f"{day.day} pre-open", self._pre_open(day, source, wrong), ("raw-feed", "orders", "controls"))
+            yield Phase(f"{day.day} early orders", self._early(day, source, early), ("orders",))
+            yield Phase(f"{day.day} quotes", self._ticks_until(source, day.open_ns - 1), ("raw-feed", "nbbo"))
+            yield Phase(f"{day.day} opening", self._opening(day), ("controls",))
+            yield Phase(
+                f"{day.day} session",
+                self._session(day, source, count - 2 * wrong - early),
+                ("raw-feed", "nbbo", "orders", "controls"),
+            )
+            yield Phase(
+                f"{day.day} close",
+                self._close(day, source, wrong, until_ns),
+                ("raw-feed", "nbbo", "orders", "controls"),
+            )
 
     def items(self, ticks: Iterator[Tick]) -> Iterator[Item]:
         """All phases one after the other, without waiting between them."""
-        for _, phase in self.phases(ticks):
-            yield from phase
+        for phase in self.phases(ticks):
+            yield from phase.items
 
     def reference(self) -> Iterator[Item]:
         """Reference data: what `phases` begins with."""
-        accounts = [*self._accounts, *limit_accounts(self._symbols)]
+        accounts = [*self._accounts, *limit_accounts(self._prior_closes)]
         return reference_items(self.days, self._prior_closes, accounts, self._schema_ids)
 
-    def _session(self, day: TradingDay, source: _Pushback, count: int, early: int) -> Iterator[Item]:
-        """Ticks before the close and `count` commands, the first `early` of them before the open."""
-        early = min(early, count)
-        rng = self._rng
-        active = TradingDay(day.day, day.midnight_ns, day.open_ns, day.close_ns - QUIET_NS, day.half_day)
-        before = sorted(day.open_ns - rng.randint(1, 120) * NS_PER_SECOND for _ in range(early))
-        self._live.clear()
-        for time_ns in before:
+    def _wrong_sessions(self, count: int) -> int:
+        """Orders before the pre-open, and as many after the close: a fair part of the bad ones."""
+        share = count * self._bad_share / len(FAULTS) / 2
+        return max(1, int(share)) if share else 0
+
+    def _pre_open(self, day: TradingDay, source: _Pushback, too_early: int) -> Iterator[Item]:
+        """Orders before the session takes any, the clock at its pre-open, and what operations prepare for the day."""
+        pre_open_ns = day.midnight_ns + PRE_OPEN_NS
+        for time_ns in sorted(pre_open_ns - self._rng.randint(1, 600) * NS_PER_SECOND for _ in range(too_early)):
             yield from self._ticks_until(source, time_ns)
             yield self._wrong_session(time_ns)
-        for time_ns in session_times(random.Random(rng.random()), active, count - early, burst_share=0.01):
+        yield from self._ticks_until(source, pre_open_ns)
+        yield clock_item(self._schema_ids, f"{self._prefix}-{day.day}-pre-open", pre_open_ns, "orders are taken")
+        symbol = next(iter(self._prior_closes))
+        yield self._control(
+            day, CONTROL_KIND_RESTRICT, pre_open_ns, "knows too much", CONTROL_SCOPE_ACCOUNT, LISTED_ACCOUNT, symbol
+        )
+        for account_id, located in self._mix.purse.locates:
+            yield self._control(
+                day,
+                CONTROL_KIND_LOCATE,
+                pre_open_ns,
+                "shares located for short sales",
+                CONTROL_SCOPE_ACCOUNT,
+                account_id,
+                located,
+                LOCATED_SHARES,
+            )
+
+    def _early(self, day: TradingDay, source: _Pushback, count: int) -> Iterator[Item]:
+        """Orders before the opening, evenly over their time, with the ticks up to its end."""
+        self._keep_good_till_cancelled()
+        length = EARLY_FROM_NS - EARLY_UNTIL_NS
+        for number in range(count):
+            time_ns = day.open_ns - EARLY_FROM_NS + length * number // count
+            yield from self._ticks_until(source, time_ns)
+            yield self._new_order(self._mix.draw(time_ns, EARLY_KINDS))
+        yield from self._ticks_until(source, day.open_ns - EARLY_UNTIL_NS)
+
+    def _opening(self, day: TradingDay) -> Iterator[Item]:
+        yield clock_item(self._schema_ids, f"{self._prefix}-{day.day}-open", day.open_ns, "the opening")
+
+    def _session(self, day: TradingDay, source: _Pushback, count: int) -> Iterator[Item]:
+        """Ticks before the close, `count` commands, and the operator's controls."""
+        active = TradingDay(day.day, day.midnight_ns, day.open_ns, day.close_ns - QUIET_NS, day.half_day)
+        planned = deque(self._operations(day))
+        for time_ns in session_times(random.Random(self._rng.random()), active, count, burst_share=0.01):
+            while planned and planned[0][3] <= time_ns:
+                yield from self._ticks_until(source, planned[0][3])
+                yield planned.popleft()
             yield from self._ticks_until(source, time_ns)
             yield self._command(time_ns, day)
+        for control in planned:
+            yield from self._ticks_until(source, control[3])
+            yield control
         yield from self._ticks_until(source, day.close_ns - 1)
+
+    def _operations(self, day: TradingDay) -> Iterator[Item]:
+        """One symbol is halted and reopened, one account killed and resumed."""
+        symbol, account_id = self._halted, self._killed.account_id
+        for kind, share, reason, scope, target in (
+            (CONTROL_KIND_HALT, HALTED[0], "news pending", CONTROL_SCOPE_SYMBOL, symbol),
+            (CONTROL_KIND_UNHALT, HALTED[1], "news is out", CONTROL_SCOPE_SYMBOL, symbol),
+            (CONTROL_KIND_KILL, KILLED[0], "runaway algorithm", CONTROL_SCOPE_ACCOUNT, account_id),
+            (CONTROL_KIND_RESUME, KILLED[1], "algorithm repaired", CONTROL_SCOPE_ACCOUNT, account_id),
+        ):
+            yield self._control(day, kind, _at(day, share), reason, scope, target)
 
     def _close(self, day: TradingDay, source: _Pushback, late: int, until_ns: int | None) -> Iterator[Item]:
         clock_ns = day.close_ns + CLOSE_CLOCK_NS
@@ -163,8 +254,24 @@ class OrderFlow:
             yield from self._ticks_until(source, time_ns)
             yield self._wrong_session(time_ns)
         yield from self._ticks_until(source, clock_ns)
-        yield clock_item(clock_ns, f"{self._prefix}-{day.day}-close", "end of the trading day", self._schema_ids)
+        yield clock_item(self._schema_ids, f"{self._prefix}-{day.day}-close", clock_ns, "end of the trading day")
         yield from self._ticks_until(source, until_ns)
+
+    def _control(
+        self,
+        day: TradingDay,
+        kind: int,
+        time_ns: int,
+        reason: str,
+        scope: int,
+        target: str,
+        symbol: str | None = None,
+        value: int | None = None,
+    ) -> Item:
+        """A control that the trading job answers."""
+        control_id = f"{self._prefix}-{day.day}-{len(self.control_ids) + 1}"
+        self.control_ids.append(control_id)
+        return control_item(self._schema_ids, kind, control_id, time_ns, reason, scope, target, symbol, value)
 
     def _ticks_until(self, source: _Pushback, time_ns: int | None) -> Iterator[Item]:
         """Ticks up to a time, included; all that are left when it is None."""
@@ -187,30 +294,43 @@ class OrderFlow:
                 side[record.symbol] = int(field)
 
     def _command(self, time_ns: int, day: TradingDay) -> Item:
-        """One command: a fault, a cancel or a new order."""
-        draw = self._rng.random()
+        """One command: a fault, a cancel, a replacement or a new order."""
+        rng = self._rng
+        draw = rng.random()
         if draw < self._bad_share:
             name = self._faults.choose()
             self.counts[name] += 1
-            account_id, value = self._faults.make(name, self._good_order(time_ns, day))
+            plain = self._mix.draw(time_ns, PLAIN_KINDS, day)
+            account_id, value = self._faults.make(name, plain)
             return "orders", account_id.encode(), value, time_ns
-        if draw < self._bad_share + self._cancel_share and self._live:
+        draw -= self._bad_share
+        if draw < self._cancel_share and self._live:
             return self._cancel(time_ns)
-        order = self._good_order(time_ns, day)
-        self._spend(order)
+        if draw < self._cancel_share + self._replace_share and self._live:
+            return self._replace(time_ns)
+        account, symbol = None, None
+        if _at(day, KILLED[0]) <= time_ns < _at(day, KILLED[1]) and rng.random() < _KILLED_SHARE:
+            account = self._killed
+        elif _at(day, HALTED[0]) <= time_ns < _at(day, HALTED[1]) and rng.random() < _HALTED_SHARE:
+            symbol = self._halted
+        return self._new_order(self._mix.draw(time_ns, DAY_KINDS, day, account, symbol=symbol))
+
+    def _new_order(self, order: OrderCommand) -> Item:
+        """Send a good order, and remember it when it may rest or wait."""
+        live = self._mix.spend(order)
         value = orders.encode(order, self._schema_ids["orders"])
         self.counts["new"] += 1
         self._faults.remember(order, value)
-        if order.order_type == ORDER_TYPE_LIMIT and order.time_in_force == TIME_IN_FORCE_DAY:
-            self._live.append(order)
+        if self._mix.may_live(order) and (self._mix.waits(order) or self._rng.random() < _CHASED_SHARE):
+            self._live.append(live)
             if len(self._live) > _LIVE_CANDIDATES:
                 self._live[self._rng.randrange(_LIVE_CANDIDATES)] = self._live.pop()
-        return "orders", order.account_id.encode(), value, time_ns
+        return "orders", order.account_id.encode(), value, order.timestamp
 
     def _cancel(self, time_ns: int) -> Item:
         at = self._rng.randrange(len(self._live))
         self._live[at], self._live[-1] = self._live[-1], self._live[at]
-        order = self._live.pop()
+        order = self._live.pop().order
         self.counts["cancel"] += 1
         value = orders.encode_fields(
             self._schema_ids["orders"],
@@ -223,78 +343,35 @@ class OrderFlow:
             order.time_in_force,
             order.quantity,
             order.price,
-            None,
-            STP_MODE_NONE,
+            order.stop_price,
+            order.stp,
             None,
             time_ns,
         )
         return "orders", order.account_id.encode(), value, time_ns
 
+    def _replace(self, time_ns: int) -> Item:
+        """Replace one of the orders that came last, which are the likeliest to live."""
+        recent = min(len(self._live), 1 + len(self._live) // 3)
+        live = self._live[-self._rng.randint(1, recent)]
+        order = self._mix.replacement(live, time_ns)
+        self.counts["replace"] += 1
+        return "orders", order.account_id.encode(), orders.encode(order, self._schema_ids["orders"]), time_ns
+
+    def _keep_good_till_cancelled(self) -> None:
+        """Of the orders of the session before only those live on."""
+        self._live = [live for live in self._live if self._mix.outlives_the_day(live.order)]
+
     def _wrong_session(self, time_ns: int) -> Item:
         """An order outside the session; it would be good within."""
-        order = self._good_order(time_ns, None)
+        order = self._mix.draw(time_ns, PLAIN_KINDS)
         self.counts["wrong_session"] += 1
         return "orders", order.account_id.encode(), orders.encode(order, self._schema_ids["orders"]), time_ns
 
-    def _good_order(self, time_ns: int, day: TradingDay | None) -> OrderCommand:
-        """An order that its account can pay or deliver. Nothing is set aside yet, see `_spend`."""
-        rng = self._rng
-        for _ in range(_DRAWS):
-            account = rng.choice(self._accounts)
-            symbol = rng.choice(self._symbols)
-            is_buy = rng.random() < 0.5
-            if not is_buy:
-                symbol = rng.choice(account.positions).symbol
-            quantity = rng.randint(1, 99) if rng.random() < 0.1 else 100 * rng.randint(1, 10)
-            is_market = rng.random() < 0.15 and day is not None and time_ns >= day.open_ns + MARKET_ORDERS_FROM_NS
-            price = None if is_market else self._limit_price(symbol, is_buy)
-            order = OrderCommand(
-                command=COMMAND_TYPE_NEW,
-                order_id=f"{self._prefix}-{self._number + 1:07d}",
-                account_id=account.account_id,
-                symbol=symbol,
-                side=SIDE_BUY if is_buy else SIDE_SELL,
-                order_type=ORDER_TYPE_MARKET if is_market else ORDER_TYPE_LIMIT,
-                time_in_force=TIME_IN_FORCE_IOC if rng.random() < 0.25 else TIME_IN_FORCE_DAY,
-                quantity=quantity,
-                price=price,
-                stop_price=None,
-                stp=STP_MODE_NONE,
-                client_id=account.desk if rng.random() < 0.2 else None,
-                timestamp=time_ns,
-            )
-            if self._affordable(order):
-                self._number += 1
-                return order
-        raise ValueError(f"{len(self._accounts)} accounts cannot afford {self._orders} orders: give more accounts")
 
-    def _limit_price(self, symbol: str, is_buy: bool) -> int:
-        """Four in ten reach through the other side's price, the rest wait at or behind their own."""
-        rng = self._rng
-        bid, ask = self._bids[symbol], self._asks[symbol]
-        if rng.random() < 0.4:
-            price = ask + TICK_SIZE_E4 * rng.randint(0, 10) if is_buy else bid - TICK_SIZE_E4 * rng.randint(0, 10)
-        else:
-            behind = TICK_SIZE_E4 * rng.choice((-1, 0, 0, 1, 2, 4, 8, 16))
-            price = bid - behind if is_buy else ask + behind
-        return max(TICK_SIZE_E4, price // TICK_SIZE_E4 * TICK_SIZE_E4)
-
-    def _affordable(self, order: OrderCommand) -> bool:
-        if order.side == SIDE_BUY:
-            return self._cost(order) <= self._cash[order.account_id]
-        return order.quantity <= self._shares.get((order.account_id, order.symbol), 0)
-
-    def _spend(self, order: OrderCommand) -> None:
-        """Set aside what the order may cost, for good: what is cancelled or unfilled is not given back."""
-        if order.side == SIDE_BUY:
-            self._cash[order.account_id] -= self._cost(order)
-        else:
-            self._shares[order.account_id, order.symbol] -= order.quantity
-
-    def _cost(self, order: OrderCommand) -> int:
-        # A market order may be collared 10% from the price; the price may have moved meanwhile.
-        price = order.price if order.price is not None else self._asks[order.symbol] * 5 // 4
-        return order.quantity * (price + COMMISSION_E4)
+def _at(day: TradingDay, share: float) -> int:
+    """The time at a share of the session."""
+    return day.open_ns + int((day.close_ns - day.open_ns) * share)
 
 
 class _Pushback:
@@ -311,19 +388,3 @@ class _Pushback:
             return None
         self._next = next(self._ticks, None)
         return tick
-
-
-def clock_item(time_ns: int, control_id: str, reason: str, schema_ids: Mapping[str, int]) -> Item:
-    """A CLOCK control: time has reached `time_ns`."""
-    value = controls.encode_fields(
-        schema_ids["controls"],
-        control_id,
-        CONTROL_KIND_CLOCK,
-        CONTROL_SCOPE_ALL,
-        None,
-        None,
-        "tradestream feeds",
-        reason,
-        time_ns,
-    )
-    return "controls", b"*", value, time_ns

@@ -63,6 +63,8 @@ def event(
         account_id=command.account_id,
         symbol="ACME",
         side="SELL" if command.order_id == "rest" else "BUY",
+        order_type="LIMIT",
+        time_in_force="DAY",
         quantity=command.quantity,
         status=status,
         reason=reason,
@@ -167,7 +169,7 @@ def test_day_that_adds_up_passes_every_check() -> None:
     checks = run_checks()
     assert {name: check.problems for name, check in checks.items() if not check.ok} == {}
     assert checks["One answer per command"].summary == (
-        "8 commands = 4 orders + 1 cancellations + 1 refused + 2 dead letters"
+        "8 commands = 4 orders + 1 cancellations + 0 replacements + 1 refused + 2 dead letters"
     )
     assert checks["Shares conserved"].summary == "300 at the open +50 from the street = 350"
     assert checks["Buyers = sellers"].summary == "1 trades inside in pairs, 1 with the street"

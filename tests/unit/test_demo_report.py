@@ -18,7 +18,7 @@ from jobs.demo_archive import TABLES, Latency, Suggestion, _compare
 from jobs.demo_display import Display, View, panel, plain_lines
 from jobs.demo_plan import DemoOptions, Plan, PlanError, check_options
 from jobs.demo_report import print_report, report_console
-from jobs.demo_result import Refusal, Result, check_feed, list_refusals
+from jobs.demo_result import Market, Refusal, Result, check_feed, list_refusals
 from jobs.demo_setup import DemoError, Played, demo_config, only_demo
 from jobs.demo_watch import ARCHIVED, JobHealth
 from jobs.reconcile import Check, DeadLetterRow, TopicCount
@@ -33,9 +33,11 @@ def result(*checks: Check) -> Result:
     return Result(
         title="2026-11-20, simulated, 40 symbols",
         played=Played(sent={"raw-feed": 160_000, "orders": 40_000}, play_s=100.0, speed=234.0, orders_per_s=400.0),
-        tally=CommandTally(40_000, 33_000, 6_900, 0, 100, 32_700, 300, 1_200, 5_700),
+        tally=CommandTally(40_000, 33_000, 4_900, 2_000, 100, 32_700, 300, 1_200, 3_700, 2_000),
         stages={"VALIDATED": 32_000, "RISK_APPROVED": 31_800, "ROUTED": 31_000, "PARTIALLY_FILLED": 4_000},
         finals={"EXECUTED": 20_000, "CANCELLED": 8_000, "EXPIRED": 4_000, "REJECTED": 700},
+        types={"LIMIT": {"DAY": 20_000, "GTC": 4_000, "OPG": 300}, "STOP_LIMIT": {"DAY": 900}},
+        market=Market({"opening": 40, "reopening": 1}, {"opening": 52_000, "reopening": 900}, 1, 0, 8_000, {}),
         topics=(TopicCount("orders", 40_000, 40_000),),
         totals=TradeTotals(30_000, 24_000, 6_000, 10_000_000, 12_345_678_900_000, 350_000_000),
         checks=checks or (Check("Sent = in Kafka", "200,000 records of 2 topics"),),
@@ -72,6 +74,8 @@ def test_report_fits_eighty_columns_without_colours() -> None:
     assert "\x1b" not in text
     for words in ("commands sent", "the market's", "unknown", "71 ms", "61.2%", "all 1 checks hold", "28681"):
         assert words in text
+    for words in ("stop-limit", "24,300", "40 opening (52,000 shares), 1 reopening (900 shares)", "8,000 shares"):
+        assert words in text
 
 
 def test_report_names_what_differs() -> None:
@@ -90,7 +94,10 @@ def test_report_can_be_written_in_ascii() -> None:
 
 
 def test_report_of_an_empty_day_is_a_report() -> None:
-    value = dataclasses.replace(result(), latency=None, refusals=(), suggestions=(), finals={}, durations={})
+    empty = Market({}, {}, 0, 0, 0, {})
+    value = dataclasses.replace(
+        result(), latency=None, refusals=(), suggestions=(), finals={}, durations={}, types={}, market=empty
+    )
     assert "orders in all" in rendered(dataclasses.replace(value, played=Played()))
 
 
@@ -186,15 +193,18 @@ def test_plan_of_a_simulated_day_makes_what_it_says() -> None:
     plan = Plan(DemoOptions(orders=500, symbols=3, accounts=20), SCHEMA_IDS)
     topics: dict[str, int] = {}
     names = []
-    for name, items in plan.phases():
+    for name, items, _ in plan.phases():
         names.append(name)
         for item in items:
             topics[item[0]] = topics.get(item[0], 0) + 1
-    assert names == ["reference", "2026-11-20 session", "2026-11-20 close"]
-    assert topics == plan.made and topics["orders"] == 500 and topics["controls"] == 1
+    day = ("pre-open", "early orders", "quotes", "opening", "session", "close")
+    assert names == ["reference", *(f"2026-11-20 {name}" for name in day)]
+    assert topics == plan.made and topics["orders"] == 500
+    # Three controls of the clock are answered by nobody.
+    assert topics["controls"] == len(plan.flow.control_ids) + 3
     assert plan.share() == 1.0
     assert sum(plan.expected_refusals().values()) > 0
-    assert plan.expected_bad_ticks() and plan.speed == 260
+    assert plan.expected_bad_ticks() and plan.speed == 292
     assert plan.title() == "2026-11-20, simulated, 3 symbols"
 
 
@@ -205,7 +215,7 @@ def test_plan_of_tick_files_takes_days_and_prices_from_them(tmp_path: Path) -> N
         file.writestr("20131007_ibm_Quote_Tick.csv", "34200000,1836300,100,0,0,P,1,0\n34200001,0,0,1836500,100,P,1,0\n")
     plan = Plan(DemoOptions(orders=50, accounts=5, ticks=tmp_path), SCHEMA_IDS)
     assert plan.title() == "2013-10-07, real ticks, 1 symbol"
-    assert sum(1 for _, items in plan.phases() for item in items if item[0] == "raw-feed") == 2
+    assert sum(1 for phase in plan.phases() for item in phase.items if item[0] == "raw-feed") == 2
     assert plan.expected_bad_ticks() is None
 
 
@@ -237,7 +247,7 @@ def test_demo_to_check_must_be_up(tmp_path: Path) -> None:
 
 
 def test_played_survives_its_file(tmp_path: Path) -> None:
-    played = Played("t", 2, {"orders": 1}, {"order-events X": 1}, None, 1.5, 60.0, {"trading": "id"}, 2.0)
+    played = Played("t", 2, {"orders": 1}, {"order-events X": 1}, None, 1.5, 60.0, {"trading": "id"}, 2.0, ["kill-1"])
     played.save(tmp_path / "demo.json")
     assert Played.load(tmp_path / "demo.json") == played
 
