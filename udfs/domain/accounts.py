@@ -82,8 +82,6 @@ class AccountBook:
             position.open_shorts += change
         if position.instrument.is_option and account.margin is None:
             relock(account, position)
-        if position.oversold:
-            position.oversold = max(0, min(position.oversold, position.open_sells - max(position.quantity, 0)))
 
     def replace(self, order: OpenOrder, terms: Terms) -> None:
         """A replacement was approved: from now on the larger need is reserved."""
@@ -123,8 +121,6 @@ class AccountBook:
             position.open_sells += change
         else:
             position.open_shorts += change
-        if position.oversold:
-            position.oversold = max(0, min(position.oversold, position.open_sells - max(position.quantity, 0)))
         if position.instrument.is_option and account.margin is None:
             relock(account, position)
 
@@ -185,6 +181,9 @@ class AccountBook:
         else:
             order.remaining = remaining
             self.hold(order)
+        position = order.position
+        if position.oversold:
+            position.oversold = max(0, min(position.oversold, position.open_sells - max(position.quantity, 0)))
 
     def _fill(self, order: OpenOrder, quantity: int, notional_e4: int, commission_e4: int) -> None:
         """Turn filled shares into shares and money."""

@@ -26,7 +26,7 @@ from schemas.messages.enums import (
     RISK_EVENT_TYPE_EXPIRATION,
 )
 from udfs.domain.accounts import AccountBook
-from udfs.domain.holdings import AccountState, Position
+from udfs.domain.holdings import AccountState, Position, relock
 from udfs.domain.instruments import InstrumentState
 from udfs.domain.margin_check import power_of
 from udfs.domain.money import money_text
@@ -70,12 +70,21 @@ class ContractDesk:
             if position is not None:
                 self._pay_variation(account, position, before, price_e4, time_ns)
 
-    def settle_daily(self, instrument: InstrumentState, time_ns: int) -> None:
-        """Terms of an instrument were taken over; the settlement price in them is taken here."""
-        if instrument.is_future:
+    def take_terms(self, instrument: InstrumentState, time_ns: int) -> None:
+        """Terms of an instrument were taken over: take the settlement price in them, or cover written options anew."""
+        if instrument.is_option:
+            self._relock(instrument)
+        elif instrument.is_future:
             self.take_settlement(
                 instrument, instrument.offered_settlement_e4, instrument.offered_settlement_ns, time_ns
             )
+
+    def _relock(self, option: InstrumentState) -> None:
+        """The terms of an option have changed: bring what covers it in cash accounts up to date."""
+        for account in self.book.accounts.values():
+            position = account.positions.get(option.symbol)
+            if position is not None and account.margin is None:
+                relock(account, position)
 
     def _pay_variation(
         self, account: AccountState, position: Position, before_e4: int, price_e4: int, time_ns: int
@@ -115,6 +124,8 @@ class ContractDesk:
         for contract in due:
             contract.expired = True
             contract.final_e4 = self._final_price(contract)
+            if contract.is_option:
+                self._relock(contract)
             for account in self.book.accounts.values():
                 position = account.positions.get(contract.symbol)
                 if position is not None:

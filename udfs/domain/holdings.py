@@ -285,8 +285,11 @@ class OpenOrder:
 
 
 def written(position: Position) -> int:
-    """Contracts of an option that are owed, or would be when all open orders to sell are filled."""
-    short = position.offered() - position.quantity
+    """Contracts of an option that are owed, or would be when all open orders to sell are filled.
+
+    Nothing is sold of an option that has expired; its orders are only waiting for their end.
+    """
+    short = -position.quantity if position.instrument.expired else position.offered() - position.quantity
     return short if short > 0 else 0
 
 

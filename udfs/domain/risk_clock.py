@@ -84,7 +84,7 @@ class RiskClock:
                 waiting = self.reference.waiting.pop(0)
                 instrument = self.reference.apply(reference_data.decode(waiting.payload, self.reference_schema))
                 if instrument is not None:
-                    self.contracts.settle_daily(instrument, at_ns)
+                    self.contracts.take_terms(instrument, at_ns)
             elif kind == _EXPIRY:
                 self.contracts.expire_due(at_ns)
             elif kind == _CLOSE:

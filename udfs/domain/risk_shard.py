@@ -265,7 +265,7 @@ class RiskShard:
             return
         instrument = self.reference.apply(record)
         if instrument is not None:
-            self.contracts.settle_daily(instrument, max(self.clock.now_ns, record.timestamp))
+            self.contracts.take_terms(instrument, max(self.clock.now_ns, record.timestamp))
         self.clock.reschedule()
         if self.reference.complete and self.held:
             waiting = self.held
