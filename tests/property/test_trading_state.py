@@ -1,0 +1,169 @@
+"""State of the first release: its committed snapshots restore into today's engines, which go on with the orders in them."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trading_harness as h
+from test_trading_reference import check_orders
+
+from schemas.messages.enums import ORDER_TYPE_NAMES, SIDE_NAMES, TIME_IN_FORCE_NAMES
+from udfs.domain.book import Order
+
+GOLDEN = Path(__file__).resolve().parent.parent / "golden"
+
+
+def first_release() -> h.Desk:
+    """Both stages as the first release left them in the middle of a day: orders rest, money and shares are reserved."""
+    desk = h.Desk(check_every_step=True)
+    for name, engine in (("match", desk.match[0]), ("risk", desk.risk[0])):
+        engine.restore(b64decode((GOLDEN / f"{name}_state_v1.txt").read_text(encoding="ascii")))
+    desk.offsets = dict.fromkeys(range(10), 10000)
+    desk.check()
+    return desk
+
+
+def resting(desk: h.Desk) -> list[Order]:
+    """Orders in the books of the snapshot, oldest first."""
+    return sorted(desk.match[0].matcher.live.values(), key=lambda order: order.rank)
+
+
+def totals(desk: h.Desk) -> tuple[int, int, dict[str, int]]:
+    """Cash, reserved money and shares of all accounts."""
+    accounts = desk.risk[0].book.accounts.values()
+    shares: dict[str, int] = {}
+    for account in accounts:
+        for symbol, position in account.positions.items():
+            shares[symbol] = shares.get(symbol, 0) + position.quantity
+    return sum(a.cash_e4 for a in accounts), sum(a.reserved_e4 for a in accounts), shares
+
+
+def topic(records: list[h.Record], name: str) -> list[dict[str, Any]]:
+    """The records of one topic."""
+    return [record for found, record in records if found == name]
+
+
+def command(order: Order, kind: str, timestamp: int, **fields: Any) -> h.Step:
+    """A cancel or replacement that restates an order of the snapshot."""
+    return h.order(
+        order.order_id,
+        order.account_id,
+        order.symbol,
+        SIDE_NAMES[order.side],
+        order.quantity,
+        order.limit_price,
+        TIME_IN_FORCE_NAMES[order.time_in_force],
+        timestamp,
+        **{"orderType": ORDER_TYPE_NAMES[order.order_type], "command": kind, **fields},
+    )
+
+
+def test_first_release_snapshot_holds_orders_money_and_shares() -> None:
+    desk = first_release()
+    orders = resting(desk)
+    assert len(orders) >= 10
+    assert {order.is_buy for order in orders} == {True, False}
+    cash, reserved, shares = totals(desk)
+    assert cash > reserved > 0
+    assert min(shares.values()) > 0
+    # Both stages agree about what is open.
+    book = desk.risk[0].book
+    assert {order.key for order in orders} == set(book.open)
+    assert all(book.open[o.key].remaining == o.quantity - o.cum_quantity for o in orders)
+
+
+def test_first_release_snapshot_written_again_is_todays_and_the_same() -> None:
+    desk = first_release()
+    before = totals(desk)
+    kept = [(o.key, o.rank, o.quantity, o.cum_quantity, o.worst_price) for o in resting(desk)]
+    desk.restart()
+    assert totals(desk) == before
+    assert [(o.key, o.rank, o.quantity, o.cum_quantity, o.worst_price) for o in resting(desk)] == kept
+
+
+def test_first_release_orders_can_be_cancelled_and_give_everything_back() -> None:
+    desk = first_release()
+    now = desk.match[0].clock_ns
+    orders = resting(desk)
+    records = desk.run([*(command(o, "CANCEL", now) for o in orders), ("settle", None)])
+    events = topic(records, "order-events")
+    assert [(e["orderId"], e["status"], e["reason"]) for e in events] == [
+        (o.order_id, "CANCELLED", "CANCEL_REQUESTED") for o in orders
+    ]
+    assert totals(desk)[1] == 0
+    assert not desk.risk[0].book.open
+    check_orders(records)
+
+
+def test_first_release_orders_are_filled_in_their_priority_and_settled() -> None:
+    desk = first_release()
+    now = desk.match[0].clock_ns
+    symbol = max({o.symbol for o in resting(desk)}, key=lambda s: sum(o.symbol == s for o in resting(desk)))
+    bids = [o for o in resting(desk) if o.symbol == symbol and o.is_buy]
+    want = [o.order_id for o in sorted(bids, key=lambda o: (-o.worst_price, o.rank))]
+    open_shares = sum(o.quantity - o.cum_quantity for o in bids)
+    assert bids
+    cash, _, shares = totals(desk)
+    records = desk.run(
+        [
+            # Without exchanges in between the orders meet our book alone.
+            h.quote(symbol, 10_000, [], now + 1),
+            h.account("NEW", positions={symbol: open_shares}, commission=0),
+            h.order("n1", "NEW", symbol, "SELL", open_shares, 1_0000 if symbol != "PENNY" else 100, "IOC", now + 1),
+            ("settle", None),
+        ]
+    )
+    trades = [t for t in topic(records, "trade-events") if t["side"] == "BUY"]
+    assert list(dict.fromkeys(t["orderId"] for t in trades)) == want
+    assert sum(t["quantity"] for t in trades) == open_shares
+    fees = sum(t["commission"] for t in trades)
+    after_cash, _, after_shares = totals(desk)
+    assert after_cash == cash + 10_000_000_0000 - fees
+    assert after_shares[symbol] == shares[symbol] + open_shares
+    check_orders(records)
+
+
+def test_first_release_orders_are_not_replaced_before_their_total_is_known() -> None:
+    # That release did not keep an order's total in the risk stage: after a fill it is known again.
+    desk = first_release()
+    now = desk.match[0].clock_ns
+    order = resting(desk)[0]
+    (event,) = topic(desk.run([command(order, "REPLACE", now)]), "order-events")
+    assert (event["eventType"], event["reason"]) == ("REPLACE_REJECTED", "REPLACE_NOT_ALLOWED")
+    records = desk.run([command(order, "CANCEL", now), ("settle", None)])
+    assert topic(records, "order-events")[0]["status"] == "CANCELLED"
+
+
+def test_first_release_desk_goes_on_with_everything_that_is_new() -> None:
+    desk = first_release()
+    now = desk.match[0].clock_ns
+    symbol = "IBM"
+    records = desk.run(
+        [
+            h.instrument(symbol, priorClose=24_0000, luldTier=1),
+            h.account("NEW", positions={symbol: 1_000}, stpGroup="G"),
+            h.quote(symbol, 10_000, [("XNYS", 23_9900, 100, 24_0100, 100)], now + 1),
+            h.order("n1", "NEW", symbol, "SELL", 100, None, "GTC", now + 1, orderType="STOP", stopPrice=23_5000),
+            h.order("n2", "NEW", symbol, "SELL", 300, 25_0000, "GTC", now + 1),
+            h.order("n2", "NEW", symbol, "SELL", 200, 25_0000, "GTC", now + 1, command="REPLACE"),
+            h.quote(symbol, 10_001, [("XNYS", 23_4000, 100, 23_6000, 100)], now + 2, prints=[23_4500]),
+            h.control("HALT", symbol, now + 2),
+            h.control("KILL", "NEW", now + 2, scope="ACCOUNT", controlId="k"),
+            ("settle", None),
+        ]
+    )
+    events = topic(records, "order-events")
+    assert [e["eventType"] for e in events if e["orderId"] == "n1"].count("TRIGGERED") == 1
+    assert {e["status"] for e in events if e["orderId"] == "n2"} >= {"REPLACED", "CANCELLED"}
+    assert [s["state"] for s in topic(records, "market-status")][-1] == "HALTED"
+    desk.restart()
+    desk.run([("clock", h.NEXT_CLOSE), ("settle", None)])
+    assert totals(desk)[1] == 0
+
+
+@pytest.mark.parametrize("name", ["match", "risk"])
+def test_first_release_snapshots_are_of_version_1(name: str) -> None:
+    assert b64decode((GOLDEN / f"{name}_state_v1.txt").read_text(encoding="ascii"))[0] == 1
