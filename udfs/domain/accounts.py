@@ -21,13 +21,14 @@ from udfs.domain.holdings import AccountState, GroupHold, OpenOrder, Position, T
 class Flows:
     """Sums of what has moved: money of all accounts by cause, and units of each symbol."""
 
-    __slots__ = ("commission_e4", "delivered_e4", "settled_e4", "traded_e4", "units")
+    __slots__ = ("commission_e4", "delivered_e4", "in_lieu_e4", "settled_e4", "traded_e4", "units")
 
     def __init__(self) -> None:
         self.traded_e4: int = 0
         self.commission_e4: int = 0
         self.settled_e4: int = 0
         self.delivered_e4: int = 0
+        self.in_lieu_e4: int = 0
         self.units: dict[str, int] = {}
 
     def move_units(self, symbol: str, change: int) -> None:
@@ -57,7 +58,7 @@ class AccountBook:
         account.open_orders += 1
         if account.margin is not None:
             account.orders[order.key] = order
-        if order.pending is None:
+        if order.pending is None and order.awaited is None:
             self._hold_plain(order, order.remaining)
         else:
             self.hold(order)
@@ -95,18 +96,21 @@ class AccountBook:
     def hold(self, order: OpenOrder) -> None:
         """Bring the sums of account and position to what the order needs now."""
         pending = order.pending
-        if pending is None:
+        awaited = order.awaited
+        if pending is None and awaited is None:
             self._hold_plain(order, order.remaining)
             return
         shares = order.remaining
         money = shares * order.unit_e4
         value = shares * order.value_e4
-        for terms in pending:
+        for terms in pending or []:
             left = terms.total - order.filled
             if left > 0:
                 shares = max(shares, left)
                 money = max(money, left * terms.unit_e4)
                 value = max(value, left * terms.value_e4)
+        for waiting in awaited or []:
+            shares = max(shares, waiting.total - order.filled)
         account = order.account
         account.reserved_e4 += money - order.held_e4
         self.open_value_e4 += value - order.held_value_e4
@@ -176,6 +180,7 @@ class AccountBook:
         if terminal:
             order.remaining = 0
             order.pending = None
+            order.awaited = None
             self._hold_plain(order, 0)
             self._end(order)
         else:
@@ -259,8 +264,13 @@ class AccountBook:
         else:
             self.flows.delivered_e4 += amount_e4
 
+    def pay_in_lieu(self, account: AccountState, amount_e4: int) -> None:
+        """Money for the fraction of a share that a split leaves (negative: for one that is owed)."""
+        account.cash_e4 += amount_e4
+        self.flows.in_lieu_e4 += amount_e4
+
     def move_position(self, account: AccountState, position: Position, change: int) -> None:
-        """Units come to a position by an exercise, an assignment or an expiration."""
+        """Units come to a position by an exercise, an assignment, an expiration or a split."""
         position.quantity += change
         self.flows.move_units(position.symbol, change)
         if position.open_sells > 0:

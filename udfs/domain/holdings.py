@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from schemas.messages.enums import SIDE_BUY
+from udfs.domain.corporate_actions import Action
 from udfs.domain.instruments import InstrumentState
 from udfs.domain.margin_state import MarginState
 
@@ -210,6 +211,19 @@ class Terms:
         self.value_e4 = value_e4
 
 
+class Awaited:
+    """A corporate action that matching will answer for an order, and the total that the order may have then."""
+
+    __slots__ = ("action", "entry_ns", "open_ns", "tick_e4", "total")
+
+    def __init__(self, action: Action, open_ns: int, entry_ns: int, tick_e4: int, total: int) -> None:
+        self.action = action
+        self.open_ns = open_ns
+        self.entry_ns = entry_ns
+        self.tick_e4 = tick_e4
+        self.total = total
+
+
 class OpenOrder:
     """An approved order that has not ended.
 
@@ -220,6 +234,7 @@ class OpenOrder:
 
     __slots__ = (
         "account",
+        "awaited",
         "entry",
         "filled",
         "held_e4",
@@ -231,6 +246,7 @@ class OpenOrder:
         "order_id",
         "order_type",
         "pending",
+        "placed_ns",
         "position",
         "price_e4",
         "remaining",
@@ -282,6 +298,9 @@ class OpenOrder:
         self.held_e4: int = 0
         self.held_value_e4: int = 0
         self.pending: list[Terms] | None = None
+        # Its owner's time of it, and the corporate actions that matching has not answered yet.
+        self.placed_ns: int = 0
+        self.awaited: list[Awaited] | None = None
 
 
 def written(position: Position) -> int:

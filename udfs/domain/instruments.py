@@ -40,6 +40,7 @@ class InstrumentState:
         "expired",
         "expiry_ns",
         "final_e4",
+        "fresh_close",
         "is_call",
         "is_future",
         "is_option",
@@ -59,6 +60,7 @@ class InstrumentState:
         "symbol",
         "tick_e4",
         "underlying",
+        "was_reversed",
     )
 
     def __init__(self, symbol: str, shard: int) -> None:
@@ -93,6 +95,9 @@ class InstrumentState:
         self.ask_e4: int = 0
         self.last_e4: int = 0
         self.quote_sequence: int = -1
+        # Whether the prior close was given after the last session had closed, and whether there was a reverse split.
+        self.fresh_close: bool = False
+        self.was_reversed: bool = False
 
     def take_terms(self, record: Instrument) -> None:
         """Take over a record that `terms_problem` has nothing against.

@@ -18,6 +18,7 @@ two sides at most.
 
 from typing import Final
 
+from udfs.domain.corporate_actions import scaled_price
 from udfs.domain.holdings import AccountState, OpenOrder
 from udfs.domain.instruments import InstrumentState
 from udfs.domain.margin import (
@@ -131,6 +132,9 @@ def work_of(order: OpenOrder) -> Work:
     worst = order.worst_e4
     for terms in order.pending or []:
         worst = max(worst, terms.worst_e4) if order.is_buy else min(worst, terms.worst_e4)
+    if not order.is_buy:
+        for waiting in order.awaited or []:
+            worst = min(worst, scaled_price(worst, waiting.action))
     return Work(order.position.instrument, order.is_buy, order.held_shares, worst)
 
 

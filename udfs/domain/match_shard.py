@@ -262,7 +262,8 @@ class MatchShard:
             )
             return
         market = self.protection.guard(record.symbol).market
-        if not market.street.is_news(record.sequence):
+        old = self.protection.adjuster.is_too_old(record.symbol, record.timestamp)
+        if old or not market.street.is_news(record.sequence):
             self.old_quotes += 1
             return
         self._advance(record.timestamp, record.event_id)

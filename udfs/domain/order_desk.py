@@ -227,6 +227,7 @@ class OrderDesk:
             ask.value_e4,
             entry,
         )
+        order.placed_ns = command.timestamp
         if command.side > SIDE_SELL:
             self._take_locates(order, quantity)
         self.book.reserve(order)
@@ -365,6 +366,8 @@ class OrderDesk:
             return Refusal(REASON_CODE_REPLACE_NOT_ALLOWED, "the order does not wait")
         if order.total < 0:
             return Refusal(REASON_CODE_REPLACE_NOT_ALLOWED, "the order was placed under an older release")
+        if order.awaited is not None:
+            return Refusal(REASON_CODE_REPLACE_NOT_ALLOWED, "a corporate action changes the order")
         pending = order.pending
         if pending is not None and len(pending) >= MAX_PENDING:
             return Refusal(REASON_CODE_REPLACE_NOT_ALLOWED, f"pending={len(pending)} max_pending={MAX_PENDING}")

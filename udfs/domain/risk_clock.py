@@ -1,7 +1,8 @@
 """Input time in the risk stage: what begins, ends and falls due as it passes.
 
 Ordering: what is due is done in the order of its times; at one time reference data takes effect first, then contracts
-expire, then a session ends, then one begins. After that, at most once a minute, margin accounts are looked at.
+expire, then a session ends, then one begins, with its corporate actions before anything else. After that, at most once
+a minute, margin accounts are looked at.
 Invariants: time never goes back; the same input gives the same events at the same places. The first time that is seen
 only starts the clock: sessions that ended before are not ended again.
 Known limits: contracts and margin are looked at with the prices that were known when the clock got there.
@@ -17,6 +18,7 @@ from udfs.domain.margin_watch import MarginWatch
 from udfs.domain.order_ids import OrderIds
 from udfs.domain.reference import ReferenceBook
 from udfs.domain.rules import MINUTE_NS, NEVER_NS
+from udfs.domain.split_desk import SplitDesk
 
 _REFERENCE: Final = 0
 _EXPIRY: Final = 1
@@ -37,6 +39,7 @@ class RiskClock:
         "order_ids",
         "reference",
         "reference_schema",
+        "splits",
         "watch",
     )
 
@@ -47,6 +50,7 @@ class RiskClock:
         order_ids: OrderIds,
         contracts: ContractDesk,
         watch: MarginWatch,
+        splits: SplitDesk,
         reference_schema: int,
     ) -> None:
         self.book = book
@@ -54,6 +58,7 @@ class RiskClock:
         self.order_ids = order_ids
         self.contracts = contracts
         self.watch = watch
+        self.splits = splits
         self.reference_schema = reference_schema
         self.now_ns: int = 0
         self.closed_ns: int = 0
@@ -84,6 +89,7 @@ class RiskClock:
                 waiting = self.reference.waiting.pop(0)
                 instrument = self.reference.apply(reference_data.decode(waiting.payload, self.reference_schema))
                 if instrument is not None:
+                    instrument.fresh_close = self.is_between()
                     self.contracts.take_terms(instrument, at_ns)
             elif kind == _EXPIRY:
                 self.contracts.expire_due(at_ns)
@@ -119,6 +125,11 @@ class RiskClock:
             at_ns = begin_ns
         return kind, at_ns
 
+    def is_between(self) -> bool:
+        """Whether the session that has begun last has closed, so that a close is that of the next one's prior day."""
+        begun = self.reference.sessions.begun_by(self.order_ids.session_open_ns)
+        return self.order_ids.session_open_ns > 0 and begun is not None and self.closed_ns >= begun.close_ns
+
     def _next_begin_ns(self) -> int:
         """When the next session begins to take orders: now, if the one that the clock is in has not begun here yet."""
         sessions = self.reference.sessions
@@ -133,6 +144,7 @@ class RiskClock:
         session = self.reference.sessions.entered_by(time_ns)
         if session is None:
             return
+        self.splits.begin(self.order_ids.session_open_ns, session, time_ns)
         self.order_ids.begin_session(session.open_ns)
         self.book.filled_value_e4 = 0
         for account in self.book.accounts.values():

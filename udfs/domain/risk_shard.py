@@ -21,7 +21,7 @@ After each batch the operator calls `flush()`, takes the lists of `outbox` (and 
 from typing import Final
 
 from schemas.errors import DecodeError
-from schemas.messages import controls, nbbo, order_outcomes, orders, reference_data
+from schemas.messages import controls, corporate_actions, nbbo, order_outcomes, orders, reference_data
 from schemas.messages.controls import Control
 from schemas.messages.enums import (
     CONTROL_KIND_CLOCK,
@@ -47,6 +47,7 @@ from udfs.domain.refusals import RefusalReporter
 from udfs.domain.risk_clock import RiskClock
 from udfs.domain.risk_notices import Notices
 from udfs.domain.risk_state import RISK_KIND, RISK_VERSION, RiskState, read_risk, write_risk
+from udfs.domain.split_desk import SplitDesk
 from udfs.domain.state_codec import StateError, StateReader, StateWriter
 from udfs.domain.street import usable_price
 from udfs.domain.switches import Switches
@@ -103,8 +104,16 @@ class RiskShard:
         self._control_schema: int = schema_ids["controls"]
         self._nbbo_schema: int = schema_ids["nbbo"]
         self._outcome_schema: int = schema_ids["order-outcomes"]
+        self._action_schema: int = schema_ids["corporate-actions"]
+        self.splits = SplitDesk(self.book, self.reference, self.notices, self.watch)
         self.clock = RiskClock(
-            self.book, self.reference, self.desk.order_ids, self.contracts, self.watch, self._reference_schema
+            self.book,
+            self.reference,
+            self.desk.order_ids,
+            self.contracts,
+            self.watch,
+            self.splits,
+            self._reference_schema,
         )
 
     def apply(self, source: int, payload: bytes, partition: int, offset: int, kafka_timestamp_ms: int) -> None:
@@ -122,6 +131,8 @@ class RiskShard:
             self._apply_reference(payload, partition, offset, kafka_timestamp_ms)
         elif source == sources.CONTROLS:
             self._apply_control(payload, partition, offset, kafka_timestamp_ms)
+        elif source == sources.CORPORATE_ACTIONS:
+            self._apply_action(payload, partition, offset, kafka_timestamp_ms)
         else:
             raise ValueError(f"the risk stage does not read stream {source}")
 
@@ -158,6 +169,8 @@ class RiskShard:
         if record.sequence > instrument.quote_sequence:
             self.clock.advance(record.timestamp)
             instrument.quote_sequence = record.sequence
+            if not self.splits.price_counts(record.symbol, record.timestamp):
+                return
             instrument.bid_e4 = usable_price(record.bid_price)
             instrument.ask_e4 = usable_price(record.ask_price)
             last = usable_price(record.last_price)
@@ -171,6 +184,7 @@ class RiskShard:
         except DecodeError as error:
             self.dead_letters.put_undecodable(sources.OUTCOMES, partition, offset, kafka_timestamp_ms, error, payload)
             return
+        session_ns = record.session_open or 0
         unknown = 0
         first_unknown = ""
         for line in record.outcomes:
@@ -183,10 +197,14 @@ class RiskShard:
                 if not first_unknown:
                     first_unknown = f"{line.order_id} of account {line.account_id}"
                 continue
+            if order.awaited is not None:
+                self.splits.answered(order, line, session_ns)
             if order.account.margin is None and not order.position.instrument.expired:
                 self._settle(order, line)
             else:
                 self._settle_watched(order, line, record.timestamp)
+            if self.splits.splits and line.filled_quantity:
+                self.splits.filled(order, line.filled_quantity, session_ns, max(self.clock.now_ns, record.timestamp))
         if unknown:
             self.dead_letters.put(
                 sources.OUTCOMES,
@@ -265,6 +283,7 @@ class RiskShard:
             return
         instrument = self.reference.apply(record)
         if instrument is not None:
+            instrument.fresh_close = self.clock.is_between()
             self.contracts.take_terms(instrument, max(self.clock.now_ns, record.timestamp))
         self.clock.reschedule()
         if self.reference.complete and self.held:
@@ -272,6 +291,29 @@ class RiskShard:
             self.held = []
             for held in waiting:
                 self.apply(held.source, held.payload, held.partition, held.offset, held.kafka_timestamp_ms)
+
+    def _apply_action(self, payload: bytes, partition: int, offset: int, kafka_timestamp_ms: int) -> None:
+        """A corporate action was announced; it takes effect when the session of its ex-date begins."""
+        try:
+            record = corporate_actions.decode(payload, self._action_schema)
+        except DecodeError as error:
+            if self.shard == 0:
+                self.dead_letters.put_undecodable(
+                    sources.CORPORATE_ACTIONS, partition, offset, kafka_timestamp_ms, error, payload
+                )
+            return
+        problem = self.splits.take(record, self.desk.order_ids.session_open_ns)
+        if problem and self.shard == 0:
+            self.dead_letters.put(
+                sources.CORPORATE_ACTIONS,
+                partition,
+                offset,
+                kafka_timestamp_ms,
+                DEAD_LETTER_REASON_INVALID_VALUE,
+                f"{record.action_id}: {problem}",
+                payload,
+                record.timestamp,
+            )
 
     def _apply_control(self, payload: bytes, partition: int, offset: int, kafka_timestamp_ms: int) -> None:
         """CLOCK moves the clock; the index's level is for matching; everything else is applied here and audited."""
@@ -354,7 +396,15 @@ class RiskShard:
 
     def _state(self) -> RiskState:
         """The parts that a snapshot holds."""
-        return RiskState(self.clock, self.reference, self.book, self.desk.order_ids, self.switches, self.controls.seen)
+        return RiskState(
+            self.clock,
+            self.reference,
+            self.book,
+            self.desk.order_ids,
+            self.switches,
+            self.controls.seen,
+            self.splits,
+        )
 
     def stats(self) -> dict[str, int]:
         """Counters and sizes for metrics, by name."""

@@ -9,7 +9,8 @@ Complexity: linear.
 from typing import Final
 
 from udfs.domain.accounts import AccountBook
-from udfs.domain.holdings import AccountState, GroupHold, OpenOrder, Position, Terms, relock
+from udfs.domain.corporate_actions import read_action, write_action
+from udfs.domain.holdings import AccountState, Awaited, GroupHold, OpenOrder, Position, Terms, relock
 from udfs.domain.margin_state import Deficit, MarginState, TradingDay
 from udfs.domain.order_ids import OrderIds
 from udfs.domain.recent import RecentEnds
@@ -26,6 +27,7 @@ from udfs.domain.risk_state_reference import (
     write_reference,
 )
 from udfs.domain.risk_state_v1 import read_risk_v1
+from udfs.domain.split_desk import SplitDesk
 from udfs.domain.state_codec import StateReader, StateWriter
 from udfs.domain.switches import Switches
 
@@ -36,7 +38,7 @@ RISK_VERSION: Final = 2
 class RiskState:
     """The parts of a risk shard that have state."""
 
-    __slots__ = ("book", "clock", "ids", "reference", "seen", "switches")
+    __slots__ = ("book", "clock", "ids", "reference", "seen", "splits", "switches")
 
     def __init__(
         self,
@@ -46,6 +48,7 @@ class RiskState:
         ids: OrderIds,
         switches: Switches,
         seen: RecentEnds,
+        splits: SplitDesk,
     ) -> None:
         self.clock = clock
         self.reference = reference
@@ -53,6 +56,7 @@ class RiskState:
         self.ids = ids
         self.switches = switches
         self.seen = seen
+        self.splits = splits
 
 
 def write_risk(writer: StateWriter, state: RiskState) -> None:
@@ -75,6 +79,7 @@ def write_risk(writer: StateWriter, state: RiskState) -> None:
     writer.put(len(seen))
     for control_id in seen:
         writer.put_text(control_id)
+    state.splits.write(writer)
 
 
 def read_risk(reader: StateReader, state: RiskState) -> None:
@@ -101,6 +106,7 @@ def read_risk(reader: StateReader, state: RiskState) -> None:
     switches.refresh()
     for _ in range(reader.take()):
         state.seen.remember(reader.take_text(), 1)
+    state.splits.read(reader)
 
 
 def _write_book(writer: StateWriter, book: AccountBook) -> None:
@@ -119,6 +125,7 @@ def _write_book(writer: StateWriter, book: AccountBook) -> None:
     writer.put(book.flows.commission_e4)
     writer.put(book.flows.settled_e4)
     writer.put(book.flows.delivered_e4)
+    writer.put(book.flows.in_lieu_e4)
     write_numbers(writer, book.flows.units)
 
 
@@ -303,6 +310,7 @@ def _write_order(writer: StateWriter, order: OpenOrder) -> None:
         order.value_e4,
         order.entry,
         order.located,
+        order.placed_ns,
     ):
         writer.put(value)
     pending = order.pending or []
@@ -314,6 +322,14 @@ def _write_order(writer: StateWriter, order: OpenOrder) -> None:
         writer.put(terms.worst_e4)
         writer.put(terms.unit_e4)
         writer.put(terms.value_e4)
+    awaited = order.awaited or []
+    writer.put(len(awaited))
+    for waiting in awaited:
+        write_action(writer, waiting.action)
+        writer.put(waiting.open_ns)
+        writer.put(waiting.entry_ns)
+        writer.put(waiting.tick_e4)
+        writer.put(waiting.total)
 
 
 def _read_order(reader: StateReader, book: AccountBook) -> OpenOrder:
@@ -353,6 +369,7 @@ def _read_order(reader: StateReader, book: AccountBook) -> OpenOrder:
     order.filled = filled
     order.remaining = remaining
     order.located = reader.take()
+    order.placed_ns = reader.take()
     pending: list[Terms] = []
     for _ in range(reader.take()):
         new_total = reader.take()
@@ -362,6 +379,14 @@ def _read_order(reader: StateReader, book: AccountBook) -> OpenOrder:
         new_unit = reader.take()
         pending.append(Terms(new_total, new_price, new_stop, new_worst, new_unit, reader.take()))
     order.pending = pending if pending else None
+    awaited: list[Awaited] = []
+    for _ in range(reader.take()):
+        action = read_action(reader)
+        open_ns = reader.take()
+        entry_ns = reader.take()
+        tick = reader.take()
+        awaited.append(Awaited(action, open_ns, entry_ns, tick, reader.take()))
+    order.awaited = awaited if awaited else None
     return order
 
 
@@ -379,6 +404,7 @@ def _read_book(reader: StateReader, book: AccountBook, reference: ReferenceBook)
     book.flows.commission_e4 = reader.take()
     book.flows.settled_e4 = reader.take()
     book.flows.delivered_e4 = reader.take()
+    book.flows.in_lieu_e4 = reader.take()
     book.flows.units = read_numbers(reader)
     for account in book.accounts.values():
         if account.margin is None:

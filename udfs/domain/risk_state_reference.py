@@ -105,6 +105,8 @@ def _instrument_numbers(instrument: InstrumentState) -> list[int]:
         instrument.ask_e4,
         instrument.last_e4,
         instrument.quote_sequence,
+        int(instrument.fresh_close),
+        int(instrument.was_reversed),
     ]
 
 
@@ -139,6 +141,8 @@ def read_reference(reader: StateReader, reference: ReferenceBook) -> None:
         instrument.ask_e4 = reader.take()
         instrument.last_e4 = reader.take()
         instrument.quote_sequence = reader.take()
+        instrument.fresh_close = reader.take_flag()
+        instrument.was_reversed = reader.take_flag()
         if (instrument.is_option or instrument.is_future) and not instrument.expired:
             reference.contracts[instrument.symbol] = instrument
     reference.find_next_expiry()
