@@ -204,6 +204,18 @@ def micro_batches(env: Environments, inputs: Sequence[tuple[int, str]], window_m
     return env.table.to_data_stream(env.table.sql_query("\nUNION ALL\n".join(parts)))
 
 
+def name_state(stream: DataStream, after: int, shift: int = 0, prefix: str = "") -> None:
+    """Rename, for savepoints, what Flink planned for a stream and numbered above `after`: a prefix, or a lower number.
+
+    Flink numbers what it plans in the order in which it is planned. Without this an input that comes into the middle would
+    give its numbers to those behind it, and they would go on reading it from the state of theirs.
+    """
+    for transformation in stream._j_data_stream.getTransformation().getTransitivePredecessors():
+        number, _, rest = (transformation.getUid() or "").partition("_")
+        if number.isdigit() and int(number) > after:
+            transformation.setUid(f"{prefix}{int(number) - shift}_{rest}")
+
+
 def registry(config: Config) -> Registry:
     """The schema registry."""
     return Registry(config.registry.url, credentials=_credentials(config))

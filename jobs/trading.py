@@ -1,11 +1,12 @@
 """The trading job: orders in, and the public truth about every order out.
 
-1. Read orders, reference data, controls, NBBO and the match stage's own outcomes from Kafka, as raw bytes.
+1. Read orders, reference data, controls, corporate actions, NBBO and the match stage's own outcomes from Kafka, as raw bytes.
 2. Validate and risk-check by account shard; refused orders are answered here, approved ones go on as frames.
 3. Route and match by symbol shard; all events of an approved order are written here, in order.
 4. Write everything to Kafka in one transaction a checkpoint.
 
-Inputs: orders, reference-data, controls, nbbo (uncommitted), order-outcomes (committed: only a final fill moves money).
+Inputs: orders, reference-data, controls, corporate-actions, nbbo (uncommitted), order-outcomes (committed: only a final
+fill moves money).
 Outputs: order-events, trade-events, risk-events, routing-decisions, market-status, order-outcomes, dead-letter.
 Keys: account shard in 2, symbol shard in 3 (udfs.domain.sharding). The numbers of shards are part of the operators' uids,
 because state cannot move between shards: changing one means starting from an empty state.
@@ -31,6 +32,7 @@ from jobs.runtime import (
     create_source,
     insert_chunks,
     micro_batches,
+    name_state,
     resolution,
     run_statements,
     schema_ids,
@@ -53,7 +55,11 @@ OUTPUTS: Final = (
     "order-outcomes",
     "dead-letter",
 )
-SCHEMAS: Final = (*OUTPUTS, "orders", "nbbo", "reference-data", "controls")
+FIRST_RISK_INPUTS: Final = 38
+"""Flink's last number for the risk stage's first five inputs."""
+LATER_RISK_INPUTS: Final = 8
+"""How many numbers its later inputs take."""
+SCHEMAS: Final = (*OUTPUTS, "orders", "nbbo", "reference-data", "controls", "corporate-actions")
 
 
 def build(config: Config, env: Environments) -> StatementSet:
@@ -67,6 +73,7 @@ def build(config: Config, env: Environments) -> StatementSet:
         ("reference_source", "reference-data"),
         ("controls_source", "controls"),
         ("outcomes_source", "order-outcomes"),
+        ("actions_source", "corporate-actions"),
     ):
         create_source(env, config, table, topic, group=NAME)
     create_source(env, config, "nbbo_source", "nbbo", group=NAME, isolation="read_uncommitted")
@@ -81,9 +88,12 @@ def build(config: Config, env: Environments) -> StatementSet:
             (sources.NBBO, "nbbo_by_account"),
             (sources.OUTCOMES, "outcomes_by_account"),
             (sources.ORDERS, "orders_by_account"),
+            (sources.CORPORATE_ACTIONS, "actions_by_account"),
         ],
         settings.window_ms,
     )
+    # What is planned behind an input that came later, the match stage's inputs, keeps the names that it had.
+    name_state(by_account, after=FIRST_RISK_INPUTS, shift=FIRST_RISK_INPUTS, prefix="risk-")
     risk = Stage(
         name="check_risk",
         new_engine=partial(
@@ -99,6 +109,7 @@ def build(config: Config, env: Environments) -> StatementSet:
                 sources.CONTROLS: "controls",
                 sources.NBBO: "nbbo",
                 sources.OUTCOMES: "order-outcomes",
+                sources.CORPORATE_ACTIONS: "corporate-actions",
             },
         ),
     )
@@ -122,9 +133,11 @@ def build(config: Config, env: Environments) -> StatementSet:
             (sources.FORWARD, "frames_by_symbol"),
             # Last, because Flink numbers the sources in this order, and their offsets in a savepoint go by the number.
             (sources.REFERENCE, "reference_by_symbol"),
+            (sources.CORPORATE_ACTIONS, "actions_by_symbol"),
         ],
         settings.window_ms,
     )
+    name_state(by_symbol, after=FIRST_RISK_INPUTS, shift=LATER_RISK_INPUTS)
     match = Stage(
         name="route_and_match",
         new_engine=partial(MatchShard, shards=settings.symbol_shards, schema_ids=ids),
@@ -132,7 +145,12 @@ def build(config: Config, env: Environments) -> StatementSet:
         resolution=resolution(
             config,
             ids,
-            {sources.REFERENCE: "reference-data", sources.CONTROLS: "controls", sources.NBBO: "nbbo"},
+            {
+                sources.REFERENCE: "reference-data",
+                sources.CONTROLS: "controls",
+                sources.NBBO: "nbbo",
+                sources.CORPORATE_ACTIONS: "corporate-actions",
+            },
         ),
     )
     matched = (

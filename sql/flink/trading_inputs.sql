@@ -39,6 +39,19 @@ FROM controls_source CROSS JOIN UNNEST(
     CASE WHEN payload IS NULL THEN ARRAY[0] ELSE ${all_symbol_shards} END
 ) AS place (shard)
 ----
+-- Corporate actions go to every shard of both stages: their key is their own identity, and their symbol is known to the domain.
+CREATE TEMPORARY VIEW actions_by_account AS
+SELECT place.shard AS shard, COALESCE(payload, X'') AS payload, `position`, kafka_time, PROCTIME() AS processed
+FROM actions_source CROSS JOIN UNNEST(
+    CASE WHEN payload IS NULL THEN ARRAY[0] ELSE ${all_account_shards} END
+) AS place (shard)
+----
+CREATE TEMPORARY VIEW actions_by_symbol AS
+SELECT place.shard AS shard, COALESCE(payload, X'') AS payload, `position`, kafka_time, PROCTIME() AS processed
+FROM actions_source CROSS JOIN UNNEST(
+    CASE WHEN payload IS NULL THEN ARRAY[0] ELSE ${all_symbol_shards} END
+) AS place (shard)
+----
 CREATE TEMPORARY VIEW outcomes_by_account AS
 SELECT CAST(record_key AS INT) AS shard, COALESCE(payload, X'') AS payload, `position`, kafka_time, processed
 FROM outcomes_source

@@ -30,6 +30,8 @@ UIDS = {
     "40_kafka": "controls_source",
     "47_kafka": "nbbo_source",
     "59_kafka": "reference_source",
+    "67_kafka": "actions_source",
+    "risk-1_kafka": "actions_source",
     "6_window-aggregate": "",
     "13_window-aggregate": "",
     "19_window-aggregate": "",
@@ -40,6 +42,8 @@ UIDS = {
     "50_window-aggregate": "",
     "56_window-aggregate": "",
     "64_window-aggregate": "",
+    "72_window-aggregate": "",
+    "risk-6_window-aggregate": "",
     "check_risk-8": "",
     "route_and_match-8": "",
 }
