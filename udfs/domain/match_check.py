@@ -47,7 +47,7 @@ def _check_street(symbol: str, market: Market) -> None:
     for venue in street.venues:
         if venue.bid_size < 0 or venue.ask_size < 0 or venue.bid_taken < 0 or venue.ask_taken < 0:
             raise InvariantViolation(f"more was taken from {venue.exchange} in {symbol} than it displayed")
-    if not market.trading or market.low or market.high:
+    if not market.trading or market.short_restricted:
         return
     book = market.book
     if street.ask is not None and book.best_bid() >= street.ask.ask_price:

@@ -67,6 +67,7 @@ def read_matcher(reader: StateReader, matcher: Matcher) -> None:
             market.tick_e4 = reader.take()
             market.short_restricted = reader.take_flag()
         _read_street(reader, market.street)
+        market.street.confine(market.low, market.high)
         matcher.markets[market.symbol] = market
     for _ in range(reader.take()):
         order = _read_order(reader)

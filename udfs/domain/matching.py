@@ -145,38 +145,66 @@ class Matcher(Filler):
         if not market.trading:
             return
         bids = market.book.bids
-        asks = market.book.asks
         street = market.street
         while True:
             level = bids.best()
             venue = street.ask
-            if (
-                level is None
-                or venue is None
-                or venue.ask_price > level.price
-                or not self._within(market, venue.ask_price)
-            ):
+            if level is None or venue is None or venue.ask_price > level.price:
                 break
             order = level.head
             if order is None:
                 raise InvariantViolation(f"the best bid of {market.symbol} has no order")
             self._route(market, order, venue)
+        if market.short_restricted:
+            self._route_long_sales(market)
+        else:
+            self._route_sales(market)
+        if self.triggered:
+            self.work_off(market)
+
+    def _route_sales(self, market: Market) -> None:
+        """Route resting sales to bids of exchanges that reach them."""
+        asks = market.book.asks
+        street = market.street
         while True:
             level = asks.best()
             venue = street.bid
-            if (
-                level is None
-                or venue is None
-                or venue.bid_price < level.price
-                or not self._within(market, venue.bid_price)
-            ):
-                break
+            if level is None or venue is None or venue.bid_price < level.price:
+                return
             order = level.head
             if order is None:
                 raise InvariantViolation(f"the best ask of {market.symbol} has no order")
             self._route(market, order, venue)
-        if self.triggered:
-            self.work_off(market)
+
+    def _route_long_sales(self, market: Market) -> None:
+        """The same under Rule 201: a short sale may wait above the bid, but is not sent to one."""
+        best = market.street.bid
+        ask = market.book.best_ask()
+        if best is None or ask == 0 or best.bid_price < ask:
+            return
+        for order in market.book.asks.orders():
+            if order.side == SIDE_SELL_SHORT:
+                continue
+            while order.cum_quantity < order.quantity:
+                venue = market.street.bid
+                if venue is None or venue.bid_price < order.worst_price:
+                    return
+                self._route(market, order, venue)
+
+    def bands_moved(self, market: Market) -> None:
+        """Resting orders that stand beyond a band move to it, in their priority, behind those that are there."""
+        market.street.confine(market.low, market.high)
+        if not market.trading:
+            return
+        for side, band in ((market.book.bids, market.high), (market.book.asks, market.low)):
+            best = side.best()
+            if band == 0 or best is None or (best.price <= band if side.is_bid else best.price >= band):
+                continue
+            for order in side.orders():
+                if order.worst_price > band if side.is_bid else order.worst_price < band:
+                    side.remove(order, order.quantity - order.cum_quantity)
+                    order.worst_price = band
+                    self.put_back(market, order, RESTING)
 
     def street_printed(self, market: Market, low: int, high: int) -> None:
         """Exchanges have printed trades between two prices: stops look at both ends."""
@@ -207,8 +235,9 @@ class Matcher(Filler):
         if not self.collared:
             return NO_PRICE if order.is_buy else 1
         price = collar_price(order.is_buy, market.last_price, market.tick_e4, self.reporter.timestamp)
-        if order.is_buy and 0 < order.worst_price < price:
-            return order.worst_price
+        reserved_at = order.worst_price
+        if reserved_at > 0 and (reserved_at < price if order.is_buy else reserved_at > price):
+            return reserved_at
         return price
 
     def expire_until(self, clock_ns: int) -> None:
@@ -298,13 +327,10 @@ class Matcher(Filler):
             order.worst_price = market.low
         if market.short_restricted and order.side == SIDE_SELL_SHORT:
             bid = market.street.bid_price
-            floor = (market.book.best_bid() if bid is None else bid) + market.tick_e4
+            own = market.book.best_bid()
+            floor = (own if bid is None or own > bid else bid) + market.tick_e4
             if order.worst_price < floor:
                 order.worst_price = floor
-
-    def _within(self, market: Market, price: int) -> bool:
-        """Whether the price bands allow an execution at a price."""
-        return price >= market.low and (market.high == 0 or price <= market.high)
 
     def _can_fill(self, market: Market, order: Order) -> bool:
         """Whether a fill-or-kill order could be filled to the end, here and at exchanges."""
@@ -318,10 +344,13 @@ class Matcher(Filler):
         blocked = opposite.blocked
         for venue in market.street.venues:
             if order.is_buy:
-                if 0 < venue.ask_price <= worst and (blocked == 0 or venue.ask_price < blocked):
+                price = venue.ask_price
+                if price <= worst and market.street.is_within(price) and (blocked == 0 or price < blocked):
                     found += venue.ask_size
-            elif venue.bid_price >= worst and venue.bid_price > blocked:
-                found += venue.bid_size
+            else:
+                price = venue.bid_price
+                if price >= worst and market.street.is_within(price) and price > blocked:
+                    found += venue.bid_size
         return found >= need
 
     def _expire(self, order: Order) -> None:

@@ -253,6 +253,7 @@ class Protection:
         market.low = bands.lower_e4
         market.high = bands.upper_e4
         market.short_restricted = guard.short_sale.restricted
+        self.matcher.bands_moved(market)
         self._publish(guard, cause, auction)
 
     def _publish(self, guard: Guard, cause: int, auction: AuctionResult | None) -> None:
@@ -398,6 +399,7 @@ class Protection:
             guard.state = MARKET_STATE_CLOSED
             market.low = 0
             market.high = 0
+            market.street.confine(0, 0)
             guard.bands.changed = False
             self._publish(guard, MARKET_CAUSE_SESSION, result)
         self.phase = CLOSED

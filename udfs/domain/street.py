@@ -61,7 +61,9 @@ class Street:
         "bid_price",
         "bid_size",
         "event_id",
+        "high",
         "known",
+        "low",
         "sequence",
         "taken",
         "timestamp",
@@ -83,6 +85,9 @@ class Street:
         # Exchanges that we took from and that the last record does not show: their quote may come back unchanged.
         self.absent: list[Venue] = []
         self.taken: bool = False
+        # Price bands, 0 for none: a quote outside them is no offer, its exchange has to move it.
+        self.low: int = 0
+        self.high: int = 0
         # The best venue on each side that has something left.
         self.bid: Venue | None = None
         self.ask: Venue | None = None
@@ -157,6 +162,16 @@ class Street:
             ask_taken,
         )
 
+    def confine(self, low: int, high: int) -> None:
+        """The price bands have moved."""
+        self.low = low
+        self.high = high
+        self.find_best()
+
+    def is_within(self, price: int) -> bool:
+        """Whether there is a price, and the price bands allow an execution at it."""
+        return price > 0 and price >= self.low and (self.high == 0 or price <= self.high)
+
     def find_best(self) -> None:
         """Best price first, then the larger size that is left, then the lower fee, then the exchange's name."""
         bid: Venue | None = None
@@ -164,7 +179,7 @@ class Street:
         for venue in self.venues:
             if (
                 venue.bid_size > 0
-                and venue.bid_price > 0
+                and self.is_within(venue.bid_price)
                 and (
                     bid is None
                     or venue.bid_price > bid.bid_price
@@ -180,7 +195,7 @@ class Street:
                 bid = venue
             if (
                 venue.ask_size > 0
-                and venue.ask_price > 0
+                and self.is_within(venue.ask_price)
                 and (
                     ask is None
                     or venue.ask_price < ask.ask_price
