@@ -7,7 +7,10 @@ Complexity: constant.
 """
 
 from schemas.messages.enums import MARKET_STATE_UNKNOWN
+from schemas.messages.market_status import encode_fields
+from udfs.domain.auction import AuctionResult
 from udfs.domain.corporate_actions import Action, scaled_price
+from udfs.domain.ids import market_event_id
 from udfs.domain.luld import PriceBands
 from udfs.domain.market import Market
 from udfs.domain.rules import round_lot
@@ -45,6 +48,32 @@ class Guard:
         """A session begins, or its times change."""
         self.bands.begin_session(open_ns, close_ns)
         self.short_sale.begin_session(open_ns, close_ns)
+
+    def next_status(
+        self, schema_id: int, cause: int, auction: AuctionResult | None, resume_ns: int, cause_id: str, timestamp: int
+    ) -> bytes:
+        """The market-status record of a state that has changed; `resume_ns`: when a pause or halt may end, or 0."""
+        self.events += 1
+        bands = self.bands
+        price = 0 if auction is None else auction.price_e4
+        return encode_fields(
+            schema_id,
+            market_event_id(self.market.symbol, self.events),
+            self.market.symbol,
+            self.state,
+            cause,
+            bands.reference_e4 if bands.reference_e4 else None,
+            bands.lower_e4 if bands.lower_e4 else None,
+            bands.upper_e4 if bands.upper_e4 else None,
+            price if price else None,
+            0 if auction is None else auction.quantity,
+            0 if auction is None else auction.imbalance,
+            self.short_sale.restricted,
+            resume_ns if resume_ns else None,
+            None,
+            cause_id,
+            timestamp,
+        )
 
     def split(self, action: Action, time_ns: int) -> None:
         """Prices of before a split become those of after it."""

@@ -30,9 +30,7 @@ from schemas.messages.enums import (
     TIME_IN_FORCE_CLS,
     TIME_IN_FORCE_OPG,
 )
-from schemas.messages.market_status import encode_fields
 from schemas.messages.reference_data import Instrument
-from udfs.domain import ids
 from udfs.domain.auction import AuctionResult
 from udfs.domain.book import Order
 from udfs.domain.circuit_breaker import MarketWideBreaker
@@ -121,6 +119,7 @@ class Protection:
         if instrument.prior_close > 0:
             market.print_lot = round_lot(instrument.prior_close, self.clock_ns)
         self.refresh(guard, MARKET_CAUSE_REFERENCE)
+        self.matcher.quotes_changed(market)
 
     def set_index(self, symbol: str, prior_close_e4: int) -> None:
         """The index that market-wide circuit breakers watch, with its close of the session before."""
@@ -167,6 +166,13 @@ class Protection:
         guard = self.guards.get(market.symbol)
         if guard is None:
             return
+        # Bands that move let quotes in or shut them out, which may print, which may move bands: until nothing changes.
+        while self._look(guard):
+            self.matcher.quotes_changed(market)
+
+    def _look(self, guard: Guard) -> bool:
+        """Take prints and quotes in; whether the bands or Rule 201 have changed and trading goes on."""
+        market = guard.market
         time_ns = self.clock_ns
         cause = MARKET_CAUSE_PRICE_BAND
         if market.print_count:
@@ -192,6 +198,8 @@ class Protection:
                 self.deadline_ns = deadline
         if guard.bands.changed or guard.short_sale.restricted != market.short_restricted:
             self.refresh(guard, cause)
+            return market.trading
+        return False
 
     def is_listed(self, symbol: str) -> bool:
         """Whether the symbol is one of this shard whose terms are known."""
@@ -258,42 +266,14 @@ class Protection:
 
     def _publish(self, guard: Guard, cause: int, auction: AuctionResult | None) -> None:
         """Write a market-status record."""
-        guard.events += 1
-        bands = guard.bands
-        price = 0
-        quantity = 0
-        imbalance = 0
-        if auction is not None:
-            price = auction.price_e4
-            quantity = auction.quantity
-            imbalance = auction.imbalance
-        resume = 0
+        resume_ns = 0
         if guard.state == MARKET_STATE_PAUSED:
-            resume = bands.pause_ends_ns
+            resume_ns = guard.bands.pause_ends_ns
         elif guard.state == MARKET_STATE_HALTED and self.breaker_halted:
-            resume = self.breaker.halt_ends_ns
+            resume_ns = self.breaker.halt_ends_ns
         reporter = self.matcher.reporter
-        self.lane.put(
-            guard.market.kafka_key,
-            encode_fields(
-                self.schema_id,
-                ids.market_event_id(guard.market.symbol, guard.events),
-                guard.market.symbol,
-                guard.state,
-                cause,
-                bands.reference_e4 if bands.reference_e4 else None,
-                bands.lower_e4 if bands.lower_e4 else None,
-                bands.upper_e4 if bands.upper_e4 else None,
-                price if price else None,
-                quantity,
-                imbalance,
-                guard.short_sale.restricted,
-                resume if resume else None,
-                None,
-                reporter.cause_id,
-                reporter.timestamp,
-            ),
-        )
+        status = guard.next_status(self.schema_id, cause, auction, resume_ns, reporter.cause_id, reporter.timestamp)
+        self.lane.put(guard.market.kafka_key, status)
 
     def _next_deadline(self) -> int:
         """When the clock makes something happen next."""
@@ -344,6 +324,7 @@ class Protection:
                 if guard.bands.reopening_due(now):
                     self._end_pause(guard, now)
                 self.refresh(guard, MARKET_CAUSE_PRICE_BAND)
+                self.matcher.quotes_changed(guard.market)
 
     def _begin(self, session: SessionTimes) -> None:
         """A session's orders are taken from now on; without a time before the opening it opens at once."""
