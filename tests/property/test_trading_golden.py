@@ -251,6 +251,9 @@ def render(topic: str, r: dict[str, Any]) -> str:
         fill = f"{r['lastQuantity']} @ {money(r['lastPrice'])}" if r["lastQuantity"] else ""
         reason = "" if r["reason"] == "NONE" else r["reason"]
         line = f"  {what} {r['orderId'][:12]:<4} #{r['sequence']} {r['status']:<16} done {r['cumQuantity']:>4} open "
+        if r["reason"] == "CORPORATE_ACTION":
+            price = f" @ {money(r['price'])}" if r["price"] is not None else ""
+            fill = f"now {r['quantity']}{price}" + (f" stop {money(r['stopPrice'])}" if r["stopPrice"] else "") + " "
         return (
             f"{line}{r['leavesQuantity']:>4}  {fill:<16}{r['venue'] or '':<5}{reason} {r['reasonText'] or ''}".rstrip()
         )

@@ -121,6 +121,10 @@ class MatchReporter(Reporter):
         self._event(order, ORDER_EVENT_TYPE_RESTATED, REASON_CODE_CORPORATE_ACTION, self.note, None)
         self.ledger.restate(order, self.timestamp)
 
+    def kept(self, order: Order) -> None:
+        """No event, but an outcome: the risk stage may wait for one."""
+        self.ledger.keep(order, self.timestamp)
+
     def session_began(self, open_ns: int) -> None:
         """Outcomes of different sessions are not in one record."""
         self.ledger.begin_session(open_ns)

@@ -63,7 +63,10 @@ class OrderAdjuster:
         by_rank = {order.rank: order for order in orders}
         for rank in sorted(by_rank):
             order = by_rank[rank]
-            if order.time_in_force != TIME_IN_FORCE_GTC or order.placed_ns >= entry_ns:
+            if order.time_in_force != TIME_IN_FORCE_GTC:
+                continue
+            if order.placed_ns >= entry_ns:
+                matcher.reporter.kept(order)
                 continue
             terms = adjusted_terms(
                 action,
@@ -76,6 +79,9 @@ class OrderAdjuster:
                 entry_ns,
             )
             if terms.outcome == KEPT:
+                if order.triggered:
+                    # The risk stage does not know that the stop waits no more.
+                    matcher.reporter.kept(order)
                 continue
             place = order.place
             matcher.withdraw(order)

@@ -57,6 +57,11 @@ class OutcomeLedger:
         line.quantity = order.quantity
         line.leaves_quantity = order.quantity - order.cum_quantity
 
+    def keep(self, order: Order, timestamp: int) -> None:
+        """The order is as it was."""
+        line = self._line(order, timestamp)
+        line.leaves_quantity = order.quantity - order.cum_quantity
+
     def replace(self, order: Order, applied: bool, timestamp: int) -> None:
         """A replacement of the live order was answered; when it was applied the order has its new terms already."""
         line = self._line(order, timestamp)

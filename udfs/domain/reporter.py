@@ -54,6 +54,9 @@ class Reporter:
     def adjusted(self, order: Order) -> None:
         """A corporate action has changed the order's terms; `note` says which."""
 
+    def kept(self, order: Order) -> None:
+        """A corporate action has left the order as it is, although one might think otherwise."""
+
     def session_began(self, open_ns: int) -> None:
         """What is reported from here on happens in the session that opens at this time."""
 

@@ -147,9 +147,14 @@ class SplitDesk:
                     self.watch.rehold(account, position, time_ns)
 
     def _is_adjusted(self, order: OpenOrder, action: Action, entry_ns: int) -> bool:
-        """Whether matching will give an order new terms, as far as it is known here."""
-        if order.time_in_force != TIME_IN_FORCE_GTC or order.placed_ns >= entry_ns or order.total < 0:
+        """Whether matching will give an order new terms, as far as it is known here.
+
+        A day order of before a split that is open here has ended there, and its last fills will be split as they come.
+        """
+        if order.placed_ns >= entry_ns:
             return False
+        if order.time_in_force != TIME_IN_FORCE_GTC or order.total < 0:
+            return action.is_split() and not action.is_reverse()
         terms = adjusted_terms(
             action,
             order.is_buy,
