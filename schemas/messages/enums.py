@@ -305,15 +305,24 @@ DEAD_LETTER_REASON_CODES: Final[dict[str, int]] = {
 FEED_FORMAT_UNKNOWN: Final = 0
 FEED_FORMAT_LEAN_QUOTE: Final = 1
 FEED_FORMAT_LEAN_TRADE: Final = 2
+FEED_FORMAT_ITCH_50: Final = 3
+FEED_FORMAT_VENDOR_JSON: Final = 4
+FEED_FORMAT_MARKET_DATA: Final = 5
 FEED_FORMAT_NAMES: Final = (
     "UNKNOWN",
     "LEAN_QUOTE",
     "LEAN_TRADE",
+    "ITCH_50",
+    "VENDOR_JSON",
+    "MARKET_DATA",
 )
 FEED_FORMAT_CODES: Final[dict[str, int]] = {
     "UNKNOWN": 0,
     "LEAN_QUOTE": 1,
     "LEAN_TRADE": 2,
+    "ITCH_50": 3,
+    "VENDOR_JSON": 4,
+    "MARKET_DATA": 5,
 }
 
 # Indicator: Technical indicator. NONE for bars.
@@ -463,20 +472,33 @@ MARKET_CAUSE_CODES: Final[dict[str, int]] = {
     "SHORT_SALE": 7,
 }
 
-# MarketDataKind: What a market data event says. The default is what an older reader sees for a kind that it does not
-# know.
+# MarketDataKind: What a market data event says. CORRECTION and CANCEL replace and take back an earlier trade; GAP:
+# numbers of the feed were skipped; STALE: the source is silent while others go on. The default is what an older reader
+# sees for a kind that it does not know.
 MARKET_DATA_KIND_UNKNOWN: Final = 0
 MARKET_DATA_KIND_QUOTE: Final = 1
 MARKET_DATA_KIND_TRADE: Final = 2
+MARKET_DATA_KIND_CORRECTION: Final = 3
+MARKET_DATA_KIND_CANCEL: Final = 4
+MARKET_DATA_KIND_GAP: Final = 5
+MARKET_DATA_KIND_STALE: Final = 6
 MARKET_DATA_KIND_NAMES: Final = (
     "UNKNOWN",
     "QUOTE",
     "TRADE",
+    "CORRECTION",
+    "CANCEL",
+    "GAP",
+    "STALE",
 )
 MARKET_DATA_KIND_CODES: Final[dict[str, int]] = {
     "UNKNOWN": 0,
     "QUOTE": 1,
     "TRADE": 2,
+    "CORRECTION": 3,
+    "CANCEL": 4,
+    "GAP": 5,
+    "STALE": 6,
 }
 
 # MarketState: PRE_OPEN: orders wait for the opening auction. OPEN: continuous trading. LIMIT_STATE: the best quote

@@ -132,6 +132,10 @@ def test_down_reverts_to_target_and_apply_brings_back(config: Config, tmp_path: 
 OLD_RELEASE = 9
 """The last migration of the first release."""
 NEW_COLUMNS = {
+    "market_data": [
+        *("eligible", "trade_id", "original_event_id", "original_price", "original_volume", "original_timestamp"),
+        *("original_eligible", "missing"),
+    ],
     "orders": ["locate_id"],
     "nbbo": ["trade_high", "trade_low", "trade_count", "trade_price_sum"],
     "risk_events": ["control_id", "issued_by", "quantity", "cash_change"],

@@ -298,6 +298,14 @@ class MarketShard:
             sequence=raw.sequence,
             source=raw.source,
             timestamp=state.quotes.time_ns,
+            eligible=None,
+            trade_id=None,
+            original_event_id=None,
+            original_price=None,
+            original_volume=None,
+            original_timestamp=None,
+            original_eligible=None,
+            missing=None,
         )
         self.outbox.market_data.put(state.key, event)
 
@@ -330,6 +338,14 @@ class MarketShard:
             sequence=raw.sequence,
             source=raw.source,
             timestamp=state.quotes.time_ns,
+            eligible=None,
+            trade_id=None,
+            original_event_id=None,
+            original_price=None,
+            original_volume=None,
+            original_timestamp=None,
+            original_eligible=None,
+            missing=None,
         )
         self.outbox.market_data.put(state.key, event)
         return None
