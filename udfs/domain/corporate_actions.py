@@ -127,7 +127,7 @@ class ActionBook:
 
     def take(self, record: CorporateAction, begun: str) -> str:
         """Take an action over; returns what is impossible about it. `begun`: date of the session that has begun, or ""."""
-        if record.version <= self.versions.get(record.action_id, 0):
+        if 0 < record.version <= self.versions.get(record.action_id, 0):
             return ""
         problem = action_problem(record)
         if problem:
