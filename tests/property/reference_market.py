@@ -82,6 +82,7 @@ class ReferenceMarket:
             if s["prior"] > 0:
                 s["lot"] = round_lot(s["prior"], self.day)
             self.refresh(s, "REFERENCE")
+            self.sweep(s)
 
     def clock_control(self, f: int, position: str) -> None:
         """Time alone."""
@@ -253,7 +254,7 @@ class ReferenceMarket:
             self.event(order, order["status"], "STOP_TRIGGERED", f"print={text(s['last'])}", "TRIGGERED")
             if order["orderType"] == "STOP":
                 worst = collar(order["side"], s["last"], s["tick"])
-                order["worst"] = min(worst, order["worst"]) if order["side"] == "BUY" else worst
+                order["worst"] = (min if order["side"] == "BUY" else max)(worst, order["worst"])
             before = len(self.triggered)
             self.arrive(s, order)
             if len(self.triggered) > before:
@@ -401,8 +402,6 @@ class ReferenceMarket:
                 venue = next(iter(self.venues(s, side)), None)
                 if not resting or venue is None or not self.reaches(side, resting[0]["worst"], venue["price"]):
                     break
-                if not s["low"] <= venue["price"] <= (s["high"] or NEVER):
-                    break
                 self.route(s, resting[0], venue)
         self.work_off(s)
 
@@ -510,6 +509,7 @@ class ReferenceMarket:
                     if s["bands"].reopening_due(self.day):
                         self.end_pause(s)
                     self.refresh(s, "PRICE_BAND")
+                    self.sweep(s)
         self.day = max(self.day, now)
 
     def session_by_order(self, now: int) -> None:
@@ -629,7 +629,12 @@ class ReferenceMarket:
         return str(s["bands"].state) if s["bands"].state in ("PAUSED", "LIMIT_STATE") else "OPEN"
 
     def look(self, s: dict[str, Any]) -> None:
-        """After each input: what prints and quotes do to price bands and short sales; the round lot follows the price."""
+        """After each input: bands that move let quotes in, which may print, which may move bands."""
+        while self.look_once(s):
+            self.sweep(s)
+
+    def look_once(self, s: dict[str, Any]) -> bool:
+        """What prints and quotes do to price bands and short sales, and whether they do; the lot follows the price."""
         bands = s["bands"]
         if s["prints"]:
             s["lot"] = round_lot(s["prior"] or s["last"], self.day)
@@ -644,6 +649,8 @@ class ReferenceMarket:
             bands.on_quote(max(bids, default=0), min(asks, default=0), self.day)
         if bands.changed or s["restricted"] != s["shown_restricted"]:
             self.refresh(s, "SHORT_SALE" if fell else "PRICE_BAND")
+            return bool(s["trading"])
+        return False
 
     def test_short_sales(self, s: dict[str, Any], now: int) -> bool:
         """Rule 201: a print in the session at 90% of the prior close, or below."""
@@ -670,7 +677,17 @@ class ReferenceMarket:
         s["state"] = state
         bands.changed = False
         s["low"], s["high"] = bands.lower, bands.upper
+        self.move_into_bands(s)
         self.publish(s, cause, result)
+
+    def move_into_bands(self, s: dict[str, Any]) -> None:
+        """While a market trades, resting orders beyond a band move to it, behind those that are there."""
+        for side, band in (("BUY", s["high"]), ("SELL", s["low"])):
+            for order in self.best_first(s, side):
+                if s["trading"] and band and self.better(side, band, order["worst"]):
+                    self.seen.add("resting order moved to a band")
+                    order["worst"] = band
+                    self.settle_in(order, "REST")
 
     def publish(self, s: dict[str, Any], cause: str, result: tuple[int, int, int] | None) -> None:
         """A market-status record."""
@@ -837,8 +854,10 @@ class ReferenceMarket:
     ) -> None:
         """One side of a trade."""
         s = self.symbols[order["symbol"]]
-        if liquidity != "AUCTION" and not s["low"] <= price <= (s["high"] or NEVER):
-            self.seen.add("trade beyond the price bands")
+        if liquidity != "AUCTION":
+            assert s["low"] <= price <= (s["high"] or NEVER), (
+                f"{order['orderId']} trades beyond the price bands at {price}"
+            )
         order["cum"] += quantity
         self.fees += quantity * order["rate"]
         self.tell(order, "fill", quantity, price)
@@ -975,7 +994,7 @@ class ReferenceMarket:
                 == (s["symbol"], venue["exchange"], venue["timestamp"], side == "BUY")
             )
             size = venue[letter + "Size"] - used
-            if price is not None and price > 0 and size > 0:
+            if price is not None and price > 0 and size > 0 and s["low"] <= price <= (s["high"] or NEVER):
                 fee = venue_fee(venue["exchange"], price, quote["timestamp"])
                 rank = (price if side == "BUY" else -price, -size, fee, venue["exchange"])
                 found.append(

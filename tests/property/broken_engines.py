@@ -1,0 +1,388 @@
+"""Rules that are taken back one at a time: (name, module of udfs.domain, what is there, what is put there).
+
+The text that is there must be there exactly once, so that a change of the engine that moves it is noticed.
+"""
+
+from __future__ import annotations
+
+Broken = tuple[str, str, str, str]
+
+PRIORITY: tuple[Broken, ...] = (
+    (
+        "youngest order first",
+        "filling",
+        "maker = level.head\n            if maker is None:",
+        "maker = level.tail\n            if maker is None:",
+    ),
+    (
+        "worst bid first",
+        "book",
+        "heapq.heappush(self.heap, -price if self.is_bid else price)",
+        "heapq.heappush(self.heap, price)",
+    ),
+    (
+        "street sweep youngest first",
+        "matching",
+        'order = level.head\n            if order is None:\n                raise InvariantViolation(f"the best bid',
+        'order = level.tail\n            if order is None:\n                raise InvariantViolation(f"the best bid',
+    ),
+    (
+        "place kept with another price",
+        "matching",
+        "elif limit_price == order.limit_price and quantity <= order.quantity:",
+        "elif quantity <= order.quantity:",
+    ),
+    (
+        "place kept with more shares",
+        "matching",
+        "elif limit_price == order.limit_price and quantity <= order.quantity:\n            if quantity < order.quantity:",
+        "elif limit_price == order.limit_price:\n            if quantity != order.quantity:",
+    ),
+    (
+        "place lost with fewer shares",
+        "matching",
+        "elif limit_price == order.limit_price and quantity <= order.quantity:",
+        "elif limit_price == order.limit_price and quantity == order.quantity:",
+    ),
+    (
+        "stop keeps its place with another stop price",
+        "matching",
+        "stays = (stop_price is None or stop_price == order.stop_price) and quantity <= order.quantity",
+        "stays = quantity <= order.quantity",
+    ),
+    ("last stop triggered acts first", "stops", "into.append(order)", "into.insert(0, order)"),
+    (
+        "auction without time priority",
+        "uncrossing",
+        "found.append((_LIMIT_ORDER, signed, order.rank, order))",
+        "found.append((_LIMIT_ORDER, signed, -order.rank, order))",
+    ),
+    ("market orders last in an auction", "uncrossing", "_MARKET_ORDER: Final = 0", "_MARKET_ORDER: Final = 2"),
+)
+
+PRICE: tuple[Broken, ...] = (
+    (
+        "trade at the taker's price",
+        "filling",
+        "        price = level.price\n",
+        "        price = order.worst_price\n",
+    ),
+    (
+        "trade through a better quote",
+        "routing",
+        "inside_price <= worst_price and (street_price == 0 or inside_price <= street_price)",
+        "inside_price <= worst_price",
+    ),
+    (
+        "sale through a better quote",
+        "routing",
+        "inside_price >= worst_price and (street_price == 0 or inside_price >= street_price)",
+        "inside_price >= worst_price",
+    ),
+    (
+        "purchase away beyond its limit",
+        "routing",
+        "street_price > 0 and street_price <= worst_price",
+        "street_price > 0",
+    ),
+    (
+        "collar rounded inwards",
+        "rules",
+        "return round_up(raw, price_increment(raw, tick_e4))",
+        "return round_down(raw, price_increment(raw, tick_e4))",
+    ),
+    (
+        "purchase beyond the price band",
+        "matching",
+        "                order.worst_price = market.high\n",
+        "                pass\n",
+    ),
+    (
+        "band rounded down",
+        "luld_tables",
+        "upper = (reference_e4 * 10_000 + width + cent // 2) // cent * CENT_E4",
+        "upper = (reference_e4 * 10_000 + width) // cent * CENT_E4",
+    ),
+    (
+        "mean rounded down",
+        "trade_window",
+        "return (2 * self.price_sum + self.count) // (2 * self.count)",
+        "return self.price_sum // self.count",
+    ),
+    ("auction not under pressure", "auction", "    if not pressed:\n", "    if pressed or not pressed:\n"),
+    (
+        "auction with more imbalance",
+        "auction",
+        "if executed == 0 or executed < quantity or (executed == quantity and rest > imbalance):",
+        "if executed == 0 or executed < quantity or (executed == quantity and rest < imbalance):",
+    ),
+    (
+        "auction beyond what was reserved",
+        "uncrossing",
+        "return price > order.worst_price if order.is_buy else price < order.worst_price",
+        "return False",
+    ),
+    (
+        "stop beyond what was reserved",
+        "matching",
+        "if order.is_buy and 0 < order.worst_price < price:",
+        "if False:",
+    ),
+    (
+        "deviation rounded down",
+        "limits",
+        "found = -(-beyond * 10_000 // reference)",
+        "found = beyond * 10_000 // reference",
+    ),
+)
+
+EXCHANGES: tuple[Broken, ...] = (
+    ("displayed size used twice", "street", "        venue.ask_size -= quantity\n", ""),
+    (
+        "same quote used again",
+        "street",
+        "old.exchange == quote.exchange and old.timestamp == quote.timestamp",
+        "False",
+    ),
+    ("smaller exchange first", "street", "venue.bid_size > bid.bid_size", "venue.bid_size < bid.bid_size"),
+    ("dearer exchange first", "street", "return fee < other or", "return fee > other or"),
+    ("old quotes accepted", "street", "return not self.known or sequence > self.sequence", "return True"),
+    ("quotes kept over night", "protection", "            guard.market.street.forget()\n", ""),
+)
+
+STOPS: tuple[Broken, ...] = (
+    (
+        "stop triggered by a quote",
+        "matching",
+        "        bids = market.book.bids\n        asks = market.book.asks\n        street = market.street\n",
+        "        bids = market.book.bids\n        asks = market.book.asks\n        street = market.street\n"
+        "        if street.ask_price:\n            market.stops.take_triggered(street.ask_price, self.triggered)\n",
+    ),
+    ("odd lot triggers", "filling", "            if part >= market.print_lot:\n", "            if part:\n"),
+    (
+        "prints of exchanges do not trigger",
+        "matching",
+        "            market.stops.take_triggered(high, self.triggered)\n",
+        "            pass\n",
+    ),
+    (
+        "low of the prints is not looked at",
+        "matching",
+        "                market.stops.take_triggered(low, self.triggered)\n",
+        "                pass\n",
+    ),
+    (
+        "last print does not trigger on arrival",
+        "matching",
+        "if last > 0 and (last >= stop_price if order.is_buy else last <= stop_price):",
+        "if False:",
+    ),
+    (
+        "round lots of 2023 for ever",
+        "rules",
+        "if tier.effective_from_ns > time_ns or tier.effective_from_ns == found_from or price_e4 > tier.up_to_e4:",
+        "if tier.effective_from_ns or tier.effective_from_ns == found_from or price_e4 > tier.up_to_e4:",
+    ),
+)
+
+INSTRUCTIONS: tuple[Broken, ...] = (
+    ("fill or kill without exchanges", "matching", "in market.street.venues:", "in market.street.venues[:0]:"),
+    ("fill or kill without a scan", "matching", "not self._can_fill(market, order)", "False"),
+    (
+        "fill or kill counts what its own order bars",
+        "book",
+        "                    self.blocked = price\n",
+        "",
+    ),
+    (
+        "immediate order rests",
+        "matching",
+        "may_rest = is_limit and time_in_force in (TIME_IN_FORCE_DAY, TIME_IN_FORCE_GTC)",
+        "may_rest = is_limit and time_in_force != TIME_IN_FORCE_FOK",
+    ),
+    (
+        "self-trades happen",
+        "book",
+        "self.stp_key: str = stp_key if stp_key else account_id",
+        "self.stp_key: str = key",
+    ),
+    (
+        "self-trades within a group happen",
+        "book",
+        "self.stp_key: str = stp_key if stp_key else account_id",
+        "self.stp_key: str = account_id",
+    ),
+    (
+        "self-trade prevention ends the wrong order",
+        "filling",
+        "if mode != STP_MODE_EXPIRE_TAKER:",
+        "if mode == STP_MODE_EXPIRE_TAKER:",
+    ),
+    (
+        "decrement off by one",
+        "filling",
+        "            order.quantity -= overlap\n",
+        "            order.quantity -= overlap - 1\n",
+    ),
+    (
+        "expiry a moment late",
+        "matching",
+        "            if order.close_ns <= clock_ns:\n                ended",
+        "            if order.close_ns < clock_ns:\n                ended",
+    ),
+    ("day orders do not expire", "matching", "        for order in ended:\n", "        for order in ended[:0]:\n"),
+    (
+        "good till cancelled expires",
+        "order_desk",
+        "end_ns = NEVER_NS if command.time_in_force == TIME_IN_FORCE_GTC else session.close_ns",
+        "end_ns = session.close_ns",
+    ),
+    (
+        "on-open order stays after the auction",
+        "uncrossing",
+        "            filler.end_queued(order, REASON_CODE_MATCH_AUCTION_UNFILLED)\n",
+        "            queue.append(order)\n",
+    ),
+    (
+        "order accepted at the close",
+        "validation",
+        "if clock_ns >= session.close_ns:",
+        "if clock_ns > session.close_ns:",
+    ),
+    (
+        "no cut-off before auctions",
+        "validation",
+        "if command.timestamp >= cutoff_ns or clock_ns >= cutoff_ns:",
+        "if False:",
+    ),
+    (
+        "half pennies too early",
+        "rules",
+        "if row.effective_from_ns <= time_ns and price_e4 >= row.at_least_e4:",
+        "if price_e4 >= row.at_least_e4:",
+    ),
+)
+
+MONEY: tuple[Broken, ...] = (
+    ("cancel without release", "events", "        self.ledger.end(order, self.timestamp)\n", ""),
+    (
+        "fill without release",
+        "accounts",
+        "            order.remaining = remaining\n            self.hold(order)\n",
+        "            order.remaining = remaining\n",
+    ),
+    ("commission not charged", "accounts", "        account.cash_e4 -= commission_e4\n", ""),
+    ("commission not reserved", "risk_money", "return worst_e4 + commission_e4", "return worst_e4"),
+    ("open purchases not counted", "risk", "after = held + open_buys + ask.extra\n", "after = held + ask.extra\n"),
+    ("shares on offer not counted", "risk_money", "if held - offered - locked < extra:", "if held - locked < extra:"),
+    (
+        "replacement without release",
+        "accounts",
+        "order.pending = pending[applied + refused :] or None",
+        "order.pending = pending",
+    ),
+    (
+        "release before the answer",
+        "accounts",
+        "        pending.append(terms)\n",
+        "        pending.append(terms)\n        order.unit_e4 = terms.unit_e4\n",
+    ),
+    ("larger need not reserved", "accounts", "                money = max(money, left * terms.unit_e4)\n", ""),
+    (
+        "replacement answered twice",
+        "outcomes",
+        "line.replaces_applied = (line.replaces_applied or 0) + 1",
+        "line.replaces_applied = (line.replaces_applied or 0) + 2",
+    ),
+    ("duplicates accepted", "order_ids", "        entry = self.current.get(key, -1)\n", "        entry = -1\n"),
+)
+
+LIMITS: tuple[Broken, ...] = (
+    (
+        "notional limit not inclusive",
+        "risk",
+        "if notional > account.max_order_notional_e4",
+        "if notional >= account.max_order_notional_e4",
+    ),
+    ("rate not counted", "limits", "        times.append(command.timestamp)\n", "        pass\n"),
+    ("day's value never ends", "risk_clock", "            account.day_notional_e4 = 0\n", ""),
+    (
+        "changed limit comes back with the account's record",
+        "reference",
+        "if not state.published or state.published[kind] != limits[kind]:",
+        "if True:",
+    ),
+    (
+        "sector not summed up",
+        "limits",
+        "                value += abs(position.quantity) * other.mark() * other.multiplier\n",
+        "                pass\n",
+    ),
+)
+
+OPERATORS: tuple[Broken, ...] = (
+    (
+        "kill switch cancels nothing",
+        "match_shard",
+        "            self.matcher.cancel(key, REASON_CODE_CANCEL_KILL_SWITCH)\n",
+        "            pass\n",
+    ),
+    (
+        "orders on their way pass the kill switch",
+        "match_shard",
+        "if self.killed_all or frame.account_id in self.killed_accounts or frame.symbol in self.killed_symbols:",
+        "if False:",
+    ),
+    ("kill switch unlocked", "switches", "            if mode == MODE_KILL:\n", "            if mode < MODE_ACTIVE:\n"),
+    (
+        "reduce-only weakens the kill switch",
+        "switches",
+        "MODE_ACTIVE if mode == MODE_ACTIVE else max(mode, self.firm)",
+        "mode",
+    ),
+    ("resumed symbol stays off", "match_shard", "            del self.killed_symbols[target]\n", "            pass\n"),
+    (
+        "restricted list ignored",
+        "switches",
+        "        if symbol in self.restricted:\n",
+        "        if symbol in self.symbols:\n",
+    ),
+    (
+        "control applied twice",
+        "desk_controls",
+        "if self.seen.status_of(control.control_id, 0) == _APPLIED:",
+        "if False:",
+    ),
+    (
+        "halt ignored",
+        "protection",
+        "if guard.halted or self.halted_all or self.breaker_halted:",
+        "if self.halted_all or self.breaker_halted:",
+    ),
+    ("index does not halt", "protection", "            self.breaker_halted = True\n", "            pass\n"),
+    (
+        "limit state without an end",
+        "luld",
+        "self._limit_ends_ns = self._time_ns + terms.limit_state_ns",
+        "self._limit_ends_ns = self._close_ns",
+    ),
+    ("fall without a restriction", "short_sale", "            self.restricted = True\n", "            pass\n"),
+    ("short sale at the bid", "matching", "if market.short_restricted and order.side == SIDE_SELL_SHORT:", "if False:"),
+)
+
+STATE: tuple[Broken, ...] = (
+    (
+        "last print lost in the snapshot",
+        "match_state",
+        "            market.last_price = reader.take()\n",
+        "            reader.take()\n",
+    ),
+    (
+        "kill switch lost in the snapshot",
+        "match_shard",
+        "        self.killed_all = reader.take_flag()\n",
+        "        reader.take_flag()\n",
+    ),
+)
+
+BROKEN = PRIORITY + PRICE + EXCHANGES + STOPS + INSTRUCTIONS + MONEY + LIMITS + OPERATORS + STATE
