@@ -202,7 +202,7 @@ class Matcher(Filler):
                 continue
             for order in side.orders():
                 if order.worst_price > band if side.is_bid else order.worst_price < band:
-                    side.remove(order, order.quantity - order.cum_quantity)
+                    self.withdraw(order)
                     order.worst_price = band
                     self.put_back(market, order, RESTING)
 

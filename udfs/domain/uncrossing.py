@@ -37,6 +37,11 @@ def is_for(order: Order, kind: int) -> bool:
     return True
 
 
+def _takes_part(order: Order, kind: int, out: set[int]) -> bool:
+    """Whether a queued order has open shares for this auction; those of `out` have dropped out of it."""
+    return order.cum_quantity < order.quantity and order.rank not in out and is_for(order, kind)
+
+
 def _is_limit(order: Order) -> bool:
     return order.order_type in (ORDER_TYPE_LIMIT, ORDER_TYPE_STOP_LIMIT)
 
@@ -53,7 +58,7 @@ def hold_auction(filler: Filler, market: Market, kind: int, reference: int, low:
         beyond = len(out)
         if result.quantity > 0:
             for order in market.queue:
-                if not _is_limit(order) and is_for(order, kind) and _is_beyond(order, result.price_e4):
+                if not _is_limit(order) and _takes_part(order, kind, out) and _is_beyond(order, result.price_e4):
                     out.add(order.rank)
         if len(out) == beyond:
             break
@@ -76,7 +81,7 @@ def _find_price(market: Market, kind: int, reference: int, low: int, high: int, 
     _add_levels(bids, market.book.bids)
     _add_levels(asks, market.book.asks)
     for order in market.queue:
-        if order.rank in out or not is_for(order, kind):
+        if not _takes_part(order, kind, out):
             continue
         leaves = order.quantity - order.cum_quantity
         if _is_limit(order):
@@ -147,7 +152,7 @@ def _in_priority(market: Market, kind: int, is_buy: bool, price: int, out: set[i
     side = market.book.bids if is_buy else market.book.asks
     candidates = side.orders()
     for order in market.queue:
-        if order.is_buy == is_buy and is_for(order, kind) and order.rank not in out:
+        if order.is_buy == is_buy and _takes_part(order, kind, out):
             candidates.append(order)
     for order in candidates:
         if not _is_limit(order):
