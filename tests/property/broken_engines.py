@@ -98,6 +98,18 @@ PRICE: tuple[Broken, ...] = (
         "                pass\n",
     ),
     (
+        "resting orders stay beyond a band",
+        "matching",
+        "                    order.worst_price = band\n",
+        "                    pass\n",
+    ),
+    (
+        "quote beyond a band taken",
+        "street",
+        "return price > 0 and price >= self.low and (self.high == 0 or price <= self.high)",
+        "return price > 0",
+    ),
+    (
         "band rounded down",
         "luld_tables",
         "upper = (reference_e4 * 10_000 + width + cent // 2) // cent * CENT_E4",
@@ -125,7 +137,7 @@ PRICE: tuple[Broken, ...] = (
     (
         "stop beyond what was reserved",
         "matching",
-        "if order.is_buy and 0 < order.worst_price < price:",
+        "if reserved_at > 0 and (reserved_at < price if order.is_buy else reserved_at > price):",
         "if False:",
     ),
     (
@@ -154,8 +166,8 @@ STOPS: tuple[Broken, ...] = (
     (
         "stop triggered by a quote",
         "matching",
-        "        bids = market.book.bids\n        asks = market.book.asks\n        street = market.street\n",
-        "        bids = market.book.bids\n        asks = market.book.asks\n        street = market.street\n"
+        "        bids = market.book.bids\n        street = market.street\n",
+        "        bids = market.book.bids\n        street = market.street\n"
         "        if street.ask_price:\n            market.stops.take_triggered(street.ask_price, self.triggered)\n",
     ),
     ("odd lot triggers", "filling", "            if part >= market.print_lot:\n", "            if part:\n"),
@@ -367,6 +379,18 @@ OPERATORS: tuple[Broken, ...] = (
         "self._limit_ends_ns = self._close_ns",
     ),
     ("fall without a restriction", "short_sale", "            self.restricted = True\n", "            pass\n"),
+    (
+        "short sale at our own bid",
+        "matching",
+        "floor = (own if bid is None or own > bid else bid) + market.tick_e4",
+        "floor = (own if bid is None else bid) + market.tick_e4",
+    ),
+    (
+        "resting short sale sent to a bid",
+        "matching",
+        "        if market.short_restricted:\n",
+        "        if market.stops is None:\n",
+    ),
     ("short sale at the bid", "matching", "if market.short_restricted and order.side == SIDE_SELL_SHORT:", "if False:"),
 )
 

@@ -30,21 +30,31 @@ def short_sales(h: ModuleType) -> None:
         [
             h.instrument("IBM", priorClose=100_0000, easyToBorrow=True),
             h.account("SHORT", accountType="MARGIN"),
+            h.account("LONG"),
             h.session("day-1", h.OPEN, h.CLOSE),
             h.snapshot_end(),
-            h.quote("IBM", 1, [("XNYS", 89_9800, 500, 90_0200, 500)], h.OPEN, prints=[90_0000]),
-            h.order("s1", "SHORT", "IBM", "SELL_SHORT", 100, 89_9000, "IOC"),
-            h.order("s2", "SHORT", "IBM", "SELL_SHORT", 100, 89_9000),
-            h.order("s3", "SHORT", "IBM", "SELL_SHORT_EXEMPT", 100, 89_9000),
+            h.quote("IBM", 1, [("XNYS", 89_9000, 500, 90_2000, 500)], h.OPEN, prints=[90_0000]),
+            h.order("s1", "SHORT", "IBM", "SELL_SHORT", 100, 89_8000, "IOC"),
+            h.order("s2", "SHORT", "IBM", "SELL_SHORT_EXEMPT", 100, 89_8000),
+            h.order("s3", "SHORT", "IBM", "SELL_SHORT", 100, 89_8000),
+            h.order("s3", "SHORT", "IBM", "SELL_SHORT", 100, command="CANCEL"),
+            # Our own bid is the national best; then an exchange bids more than the short sale that waits.
+            h.order("b1", "LONG", "IBM", "BUY", 100, 90_0000),
+            h.order("s4", "SHORT", "IBM", "SELL_SHORT", 100, 89_9500),
+            h.quote("IBM", 2, [("XNYS", 90_0500, 500, 90_2000, 500)], h.OPEN + 1),
             ("settle", None),
         ]
     )
     sold = [(r["orderId"], r["executionPrice"]) for topic, r in desk.records if topic == "trade-events"]
-    assert sold == [("s3", 89_9800)]
+    assert sold == [("s2", 89_9000)]
     reasons = [r["reason"] for topic, r in desk.records if topic == "order-events" and r["status"] == "CANCELLED"]
-    assert reasons == ["MATCH_SHORT_SALE_PRICE"]
-    posted = [r["price"] for topic, r in desk.records if topic == "routing-decisions" and r["action"] == "POST"]
-    assert posted == [89_9900]
+    assert reasons == ["MATCH_SHORT_SALE_PRICE", "CANCEL_REQUESTED"]
+    posted = [
+        (r["orderId"], r["price"])
+        for topic, r in desk.records
+        if topic == "routing-decisions" and r["action"] == "POST"
+    ]
+    assert posted == [("s3", 89_9100), ("b1", 90_0000), ("s4", 90_0100)]
 
 
 class Changed(SourceFileLoader):
