@@ -39,7 +39,7 @@ LIMITS = (
     ("DAILY_NOTIONAL", (None, 20_000_0000, 2_000_000_0000)),
     ("ORDER_RATE", (None, 0, 1, 3)),
     ("OPEN_ORDERS", (None, 1, 5)),
-    ("CONCENTRATION", (None, 100, 3_000)),
+    ("CONCENTRATION", (None, 100, 1_000, 3_000)),
     ("PRICE_DEVIATION", (None, 10, 500)),
 )
 
@@ -88,6 +88,8 @@ class Stream:
                 if self.random.random() < 0.8:
                     result.append(("clock", self.now))
                     result.append(self._new())
+                    # A moment too late for the session before, and perhaps for this one.
+                    result.append(("order", {**self._new()[1], "timestamp": self.now - 1}))
             self.now += self.random.choice(
                 (0, 1_000, 1_000_000, self.random.choice((6, 14, 90)) * SECOND if self.wild else SECOND)
             )
@@ -141,11 +143,11 @@ class Stream:
         return account(
             "GUARD",
             cash=500_000_0000,
-            positions={"IBM": 500, "PENNY": 500, "DEAR": 100},
+            positions={"IBM": 500, "PENNY": 500, "DEAR": 150},
             maxDailyNotional=rnd.choice((None, 50_000_0000)),
             maxOrdersPerSecond=rnd.choice((None, 2, 5)),
             maxOpenOrders=rnd.choice((None, 3)),
-            maxConcentration=rnd.choice((None, 2_000)),
+            maxConcentration=rnd.choice((None, 1_000, 2_000)),
             maxPriceDeviation=rnd.choice((None, 30)),
             duplicateWindowMs=rnd.choice((None, 5, 2_000)),
         )
@@ -432,6 +434,9 @@ class Stream:
             level = 5_000_0000 * rnd.choice((94, 93, 93, 90, 87, 85, 80)) // 100
             return self._control("INDEX_LEVEL", scope="ALL", symbol=rnd.choice(("SPX", "SPX", "DJI")), value=level)
         roll = rnd.random()
+        killed = [place for kind, place in self.undo if kind == "RESUME"]
+        if killed and roll < 0.08:
+            return self._control("REDUCE", **rnd.choice(killed))
         if roll < 0.3:
             self.undo.append(("RESUME", where))
             return self._control("KILL", **where)
