@@ -172,7 +172,7 @@ def test_match_wrong_header_is_refused_with_what_is_wrong(header: str, said: str
 
     result = _match()
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "in.csv: its first line" in result.stderr or "is not CSV" in result.stderr
     assert said in result.stderr
     assert "Traceback" not in result.stderr
@@ -184,7 +184,7 @@ def test_match_empty_input_is_refused() -> None:
 
     result = _match()
 
-    assert (result.exit_code, Path("out.csv").exists()) == (1, False)
+    assert (result.exit_code, Path("out.csv").exists()) == (2, False)
     assert "in.csv: it is empty" in result.stderr
     assert "standard input: it is empty" in _match("-", "out.csv").stderr
 
@@ -350,9 +350,9 @@ def test_header_of_a_stream_that_is_wrong_raises() -> None:
 @pytest.mark.parametrize(
     ("source", "target", "code", "said"),
     [
-        ("absent.csv", "out.csv", 1, "there is no file absent.csv"),
-        ("folder", "out.csv", 1, "folder is a folder"),
-        ("in.csv", "folder", 1, "folder is a folder"),
+        ("absent.csv", "out.csv", 2, "there is no file absent.csv"),
+        ("folder", "out.csv", 2, "folder is a folder"),
+        ("in.csv", "folder", 1, "cannot write folder: it is a folder"),
         ("in.csv", "absent/out.csv", 1, "there is no folder absent"),
         ("in.csv", "in.csv", 2, "the same file"),
         ("in.csv", "./folder/../in.csv", 2, "the same file"),
