@@ -231,3 +231,150 @@ def test_flows_show_what_they_are_for() -> None:
                 if record["cashChange"]:
                     reasons["cash"] = reasons.get("cash", 0) + 1
     assert min(reasons[name] for name in ("CORPORATE_ACTION", "CANCEL_CORPORATE_ACTION", "SPLIT", "cash")) > 5
+
+
+EARLY = h.OPEN + 600 * h.SECOND
+DAY_2 = session_open(1)
+
+
+def two_days(**account: Any) -> h.Desk:
+    """A desk on its first day, with a split 2:1 on the second."""
+    desk = h.Desk(check_every_step=True)
+    desk.run([h.session(DATES[day], session_open(day), session_open(day) + 23_400 * h.SECOND) for day in (0, 1)])
+    desk.run([h.instrument("IBM"), h.account("A1", positions={"IBM": 301}, **account), h.account("B1")])
+    desk.run([h.snapshot_end(), ("clock", EARLY)])
+    desk.run([h.action("S1", "SPLIT", "IBM", DATES[1], ratioNumerator=2, ratioDenominator=1)])
+    return desk
+
+
+def begin_day_2(desk: h.Desk) -> None:
+    desk.run([("clock", DAY_2 - 60_000 * h.SECOND), ("settle", None), ("clock", DAY_2), ("settle", None)])
+
+
+def test_an_order_is_of_the_session_of_its_own_time_not_of_the_clock() -> None:
+    """Whoever sends an order with a time after the split means shares of after it, although the clock lags."""
+    desk = two_days()
+    early = h.order("new", "B1", "IBM", "BUY", 10, 50_0000, "GTC", timestamp=DAY_2 + 1)
+    desk.run([early, h.order("old", "B1", "IBM", "BUY", 10, 50_0000, "GTC", timestamp=EARLY)])
+    desk.run([h.order("changed", "B1", "IBM", "BUY", 10, 40_0000, "GTC", timestamp=EARLY), ("settle", None)])
+    change = h.order("changed", "B1", "IBM", "BUY", 12, 30_0000, "GTC", timestamp=DAY_2 + 1, command="REPLACE")
+    desk.run([change, ("settle", None)])
+    desk.restart()
+    begin_day_2(desk)
+    terms = {order.order_id: (order.quantity, order.limit_price) for order in desk.match[0].matcher.live.values()}
+    assert terms == {"new": (10, 50_0000), "old": (20, 25_0000), "changed": (12, 30_0000)}
+    check_agreement(desk)
+    assert {order.order_id: order.price_e4 for order in desk.risk[0].book.open.values()} == {
+        name: price for name, (_, price) in terms.items()
+    }
+
+
+def test_a_margin_account_reserves_the_same_for_an_adjusted_order() -> None:
+    desk = two_days(accountType="MARGIN", commission=0)
+    desk.run([h.order("b", "A1", "IBM", "BUY", 100, 90_0000, "GTC", timestamp=EARLY), ("settle", None)])
+    account = desk.risk[0].book.accounts["A1"]
+    before = account.reserved_e4, account.reserved_upkeep_e4
+    assert before[0] > 0
+    begin_day_2(desk)
+    assert (account.reserved_e4, account.reserved_upkeep_e4) == before
+    assert next(iter(desk.risk[0].book.open.values())).worst_e4 == 45_0000
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_close_that_is_given_after_the_close_is_one_of_after_the_split(late: bool) -> None:
+    desk = two_days()
+    begin = DAY_2 - 3_600 * h.SECOND
+    if late:
+        desk.run([("clock", begin), h.instrument("IBM", priorClose=50_0000)])
+    else:
+        waiting = h.instrument("IBM", priorClose=50_0000)
+        waiting[1]["effectiveFrom"] = begin
+        desk.run([waiting])
+        desk.run([("clock", begin)])
+    desk.restart()
+    desk.run([("clock", DAY_2)])
+    assert desk.risk[0].reference.instruments["IBM"].prior_close_e4 == 50_0000
+    assert desk.match[0].protection.guards["IBM"].prior_close_e4 == 50_0000
+    # The next split finds it old again.
+    desk.run([h.session(DATES[2], session_open(2), session_open(2) + 23_400 * h.SECOND)])
+    desk.run([h.action("S2", "SPLIT", "IBM", DATES[2], ratioNumerator=5, ratioDenominator=2)])
+    desk.run([("clock", session_open(2))])
+    assert desk.risk[0].reference.instruments["IBM"].prior_close_e4 == 20_0000
+    assert desk.match[0].protection.guards["IBM"].prior_close_e4 == 20_0000
+
+
+def test_a_close_of_before_the_split_is_divided_and_pays_fractions_in_both_forms() -> None:
+    for given in (None, 40_0000):
+        desk = two_days()
+        desk.run([h.action("S1", "SPLIT", "IBM", DATES[1], version=2, ratioNumerator=5, ratioDenominator=2)])
+        if given:
+            desk.run([("clock", DAY_2 - 3_600 * h.SECOND), h.instrument("IBM", priorClose=given)])
+        begin_day_2(desk)
+        account = desk.risk[0].book.accounts["A1"]
+        # 752 shares and a half; half a share is worth 20.00 either way.
+        assert account.positions["IBM"].quantity == 752
+        assert account.cash_e4 - account.opening_cash_e4 == 20_0000
+        assert desk.match[0].protection.guards["IBM"].prior_close_e4 == 40_0000
+
+
+def ahead(desk: h.Desk) -> None:
+    """Matching has reached the second day, risk has not."""
+    desk.match[0].apply(*h.encode_step("clock", DAY_2), 0, 77, 1_000)
+    desk._collect(desk.match[0].outbox)
+
+
+def test_what_is_of_before_the_split_and_comes_after_it_is_not_taken_in() -> None:
+    desk = two_days()
+    desk.run([h.order("b", "B1", "IBM", "BUY", 10, 50_0000, "GTC", timestamp=EARLY), ("settle", None)])
+    ahead(desk)
+    change = h.order("b", "B1", "IBM", "BUY", 30, 50_0000, "GTC", timestamp=EARLY + 1, command="REPLACE")
+    found = desk.run([change, h.order("c", "A1", "IBM", "SELL", 10, 50_0000, "GTC", timestamp=EARLY + 2)])
+    events = [(r["orderId"], r["status"], r["reason"]) for topic, r in found if topic == "order-events"]
+    assert events[0] == ("b", "ROUTED", "REPLACE_NOT_ALLOWED")
+    assert events[-1] == ("c", "CANCELLED", "CANCEL_CORPORATE_ACTION")
+    begin_day_2(desk)
+    check_agreement(desk)
+    order = next(iter(desk.match[0].matcher.live.values()))
+    assert (order.quantity, order.limit_price) == (20, 25_0000)
+
+
+def test_a_fill_of_after_the_split_shows_risk_that_the_session_has_begun() -> None:
+    desk = two_days()
+    desk.run([h.order("b", "B1", "IBM", "BUY", 10, 50_0000, "GTC", timestamp=EARLY), ("settle", None)])
+    ahead(desk)
+    asked = h.quote("IBM", 1, [("XNYS", 9_0000, 100, 20_0000, 100)], DAY_2 + 1)
+    desk.match[0].apply(*h.encode_step(*asked), 0, 0, 1_000)
+    desk.run([("settle", None)])
+    positions = [account.positions["IBM"].quantity for account in desk.risk[0].book.accounts.values()]
+    assert positions == [602, 20]
+    begin_day_2(desk)
+    assert positions == [account.positions["IBM"].quantity for account in desk.risk[0].book.accounts.values()]
+
+
+def test_quotes_of_before_the_split_do_not_count_after_it() -> None:
+    desk = two_days()
+    desk.run([h.order("b", "B1", "IBM", "BUY", 10, 50_0000, "GTC", timestamp=EARLY)])
+    begin_day_2(desk)
+    old = h.quote("IBM", 1, [("XNYS", 9_0000, 100, 20_0000, 100)], EARLY + 1)
+    assert desk.run([old, ("settle", None)]) == []
+    assert desk.risk[0].reference.instruments["IBM"].ask_e4 == 0
+    desk.run([h.quote("IBM", 2, [("XNYS", 9_0000, 100, 20_0000, 100)], DAY_2 + 1), ("settle", None)])
+    assert desk.risk[0].reference.instruments["IBM"].ask_e4 == 20_0000
+    assert desk.risk[0].book.accounts["B1"].positions["IBM"].quantity == 20
+
+
+def test_one_shard_alone_tells_of_a_bad_or_late_action() -> None:
+    desk = h.Desk(shards=3)
+    desk.run([h.session(DATES[0], h.OPEN, h.CLOSE), h.snapshot_end(), ("clock", EARLY)])
+    found = desk.run(
+        [
+            h.action("late", "SPLIT", "IBM", DATES[0], ratioNumerator=2, ratioDenominator=1),
+            ("raw", (h.sources.CORPORATE_ACTIONS, b"no record")),
+        ]
+    )
+    assert [(topic, record["reason"]) for topic, record in found] == [
+        ("dead-letter", "INVALID_VALUE"),
+        ("dead-letter", found[1][1]["reason"]),
+    ]
+    assert "too late" in found[0][1]["detail"]
+    assert sum(match.stats()["late_actions"] for match in desk.match) == 1

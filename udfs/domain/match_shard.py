@@ -12,7 +12,8 @@ Known limits: cancels and replacements that come too late find the final status 
 shard; at most `MAX_HELD` frames are held.
 Complexity: see matching.py.
 
-Streams (sources.py): FORWARD frames, NBBO and instruments of the shard's symbols, sessions and snapshot ends, CONTROLS.
+Streams (sources.py): FORWARD frames, NBBO and instruments of the shard's symbols, sessions and snapshot ends, CONTROLS,
+CORPORATE_ACTIONS.
 After each batch the operator calls `flush()`, takes the lists of `outbox` and calls `outbox.clear()`.
 """
 
@@ -80,9 +81,9 @@ class HeldFramesOverflow(Exception):
 class MatchShard:
     """Engine of the match stage for the symbols of one shard.
 
-    schema_ids: registry id of each topic by its logical name: nbbo, controls and reference-data are read; order-events,
-    trade-events, routing-decisions, market-status, order-outcomes and dead-letter are written. KeyError names one that
-    is missing.
+    schema_ids: registry id of each topic by its logical name: nbbo, controls, corporate-actions and reference-data
+    are read; order-events, trade-events, routing-decisions, market-status, order-outcomes and dead-letter are written.
+    KeyError names one that is missing.
     """
 
     def __init__(self, shard: int, shards: int, schema_ids: dict[str, int]) -> None:

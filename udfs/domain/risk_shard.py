@@ -7,13 +7,14 @@ Invariants: as in accounts.py; each order id is judged once in two sessions and 
 records in the same order give the same outputs, however they are cut into batches; bad input becomes a dead letter or a
 reject, an exception is a bug.
 Time: the clock is the highest time of CLOCK controls and nbbo records; orders do not move it, because clients write
-them. It passes before the prices of its record count (risk_clock.py says what falls due).
+them. It passes before the prices of its record count (risk_clock.py says what falls due). An outcome of a session with a
+corporate action shows that the session has begun.
 Known limits: the number of shards is fixed for the life of the state; at most `MAX_HELD` records are held.
 Complexity: constant for each record, but for the snapshot's end, which judges what was held, for the passing of time,
 and for margin accounts.
 
 Streams (sources.py): ORDERS of the shard's accounts; REFERENCE: accounts of the shard, all instruments, sessions and
-snapshot ends; CONTROLS; NBBO of all symbols; OUTCOMES of the shard.
+snapshot ends; CONTROLS; CORPORATE_ACTIONS; NBBO of all symbols; OUTCOMES of the shard.
 After each batch the operator calls `flush()`, takes the lists of `outbox` (and `outbox.forward`) and calls
 `outbox.clear()`.
 """
@@ -75,8 +76,9 @@ class HeldRecord:
 class RiskShard:
     """Engine of the risk stage for the accounts of one shard.
 
-    schema_ids: registry id of each topic by its logical name: orders, reference-data, controls, nbbo and
-    order-outcomes are read; order-events, risk-events and dead-letter are written. KeyError names one that is missing.
+    schema_ids: registry id of each topic by its logical name: orders, reference-data, controls,
+    corporate-actions, nbbo and order-outcomes are read; order-events, risk-events and dead-letter are written. KeyError
+    names one that is missing.
     symbol_shards: number of shards of the match stage; 0 means as many as account shards.
     """
 
@@ -185,6 +187,9 @@ class RiskShard:
             self.dead_letters.put_undecodable(sources.OUTCOMES, partition, offset, kafka_timestamp_ms, error, payload)
             return
         session_ns = record.session_open or 0
+        if session_ns > self.desk.order_ids.session_open_ns:
+            # Its shares are those of after the actions of that session, so ours have to be.
+            self.clock.advance(self.splits.begun_elsewhere(session_ns))
         unknown = 0
         first_unknown = ""
         for line in record.outcomes:

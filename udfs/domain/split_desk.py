@@ -83,6 +83,16 @@ class SplitDesk:
         for instrument in self.reference.instruments.values():
             instrument.fresh_close = False
 
+    def begun_elsewhere(self, session_ns: int) -> int:
+        """When the session began that matching is in, if it has actions in it that are still pending here; else -1."""
+        session = self._session(session_ns)
+        if session is None or not self.actions.pending:
+            return -1
+        for action in self.actions.pending.values():
+            if action.ex_date <= session.date:
+                return session.pre_open_ns
+        return -1
+
     def price_counts(self, symbol: str, time_ns: int) -> bool:
         """Whether a price of this time is one of today's shares."""
         if not self.splits:
