@@ -56,7 +56,9 @@ _AUCTIONS: Final = """
 SELECT event_id, symbol, state, cause, toInt64(auction_price * 10000), auction_quantity
 FROM market_status WHERE auction_quantity > 0 ORDER BY symbol, timestamp, _partition, _offset
 """
-_HALTS: Final = "SELECT countIf(state = 'HALTED' AND cause = 'CONTROL'), countIf(state IN ('PAUSED', 'LIMIT_STATE')) FROM market_status"
+_HALTS: Final = """
+SELECT countIf(state = 'HALTED' AND cause = 'CONTROL'), countIf(state IN ('PAUSED', 'LIMIT_STATE')) FROM market_status
+"""
 _CONTROLS: Final = """
 SELECT assumeNotNull(control_id), type, ifNull(detail, '')
 FROM risk_events WHERE control_id IS NOT NULL ORDER BY control_id, _partition, _offset

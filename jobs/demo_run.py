@@ -41,6 +41,8 @@ STUCK_S: Final = 90.0
 SUBMIT_S: Final = 300.0
 """How long a job may take until all its tasks run, on a slow and busy machine."""
 _TICK_S: Final = 0.5
+READ_TWICE: Final = frozenset({"controls", "reference-data", "nbbo"})
+"""Topics that both stages of the trading job read."""
 T = TypeVar("T")
 _PROBE_S: Final = 2.0
 
@@ -181,7 +183,7 @@ class DemoRun:
             # Topics race: the clock must not overtake orders, nor orders the opening.
             if playing:
                 self.display.begin("Waiting until every order of the session is processed", "draining")
-            self._wait_for_inputs(awaits, checkpoints=2 if playing else 1)
+            self._wait_for_inputs(awaits, final=playing)
         played.sent = sent
         played.controls = plan.flow.control_ids
         played.expected_refusals = plan.expected_refusals()
@@ -225,16 +227,17 @@ class DemoRun:
         self.played.save(self.config.state_dir / RECORD)
         self.display.end()
 
-    def _wait_for_inputs(self, inputs: tuple[str, ...], checkpoints: int = 2) -> None:
-        """Wait until the jobs have taken all of these topics, and two more checkpoints have made the effects final.
+    def _wait_for_inputs(self, inputs: tuple[str, ...], *, final: bool = True) -> None:
+        """Wait until the jobs have taken all of these topics; `final`: until two more checkpoints have made the effects so.
 
-        One checkpoint is enough where the next phase need only come after this one, because a topic that is read twice
-        counts as taken when one of its readers has taken it.
+        Without it the next phase need only come after this one. One more checkpoint is waited for then where a topic is read
+        in two places, because it counts as taken when one of them has it.
         """
         for topic in inputs:
             self._wait(f"records of {topic} are not taken by the jobs", partial(self.probe.input_lag, topic))
         # The first checkpoint may have begun before the last record was taken; the second one commits what it caused.
-        after = {name: self.probe.health(name).checkpoints + checkpoints for name in ("market_data", "trading")}
+        more = {"market_data": 2, "trading": 2} if final else {"trading": int(not READ_TWICE.isdisjoint(inputs))}
+        after = {name: self.probe.health(name).checkpoints + count for name, count in more.items()}
         self._wait(
             "checkpoints are missing",
             lambda: sum(max(0, wanted - self.probe.health(name).checkpoints) for name, wanted in after.items()),

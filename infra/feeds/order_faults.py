@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections import deque
 from collections.abc import Callable
@@ -127,9 +128,12 @@ class FaultMaker:
         return orders.encode(order, self._schema_id)
 
 
+_FIELDS: Final = tuple(inspect.signature(OrderCommand).parameters)
+
+
 def _copy(order: OrderCommand, **changes: Any) -> OrderCommand:
     """The order with some fields changed."""
-    return OrderCommand(**{name: getattr(order, name) for name in OrderCommand.__slots__} | changes)
+    return OrderCommand(**{name: getattr(order, name) for name in _FIELDS} | changes)
 
 
 def _limit(order: OrderCommand, **changes: Any) -> OrderCommand:

@@ -6,9 +6,9 @@ has these phases, and each may be waited out before the next begins:
 1. reference, once: instruments, accounts, sessions, the end of the snapshot;
 2. pre-open: orders that come too early, the CLOCK that begins the session, shares located for short sales, a restriction;
 3. early orders: orders for the opening auction and others that wait for it, the ticks of the morning;
-4. quotes: ticks up to the opening; 5. opening: the CLOCK that opens every symbol at once;
-6. session: ticks and orders merged in time order; one symbol is halted and reopened, one account killed and resumed;
-7. close: ticks after the close, orders that come too late, and the CLOCK control that ends the day.
+4. opening: ticks up to the opening, and the CLOCK that opens every symbol at once;
+5. session: ticks and orders merged in time order; one symbol is halted and reopened, one account killed and resumed;
+6. close: ticks after the close, orders that come too late, and the CLOCK control that ends the day.
 
 Orders stop `QUIET_NS` before the close, because ticks move the clock of the trading job and could overtake orders that wait
 in Kafka; those for an auction end long before their cut-off for the same reason.
@@ -154,10 +154,9 @@ class OrderFlow:
             wrong = min(count // 4, self._wrong_sessions(count))
             early = int((count - 2 * wrong) * EARLY_SHARE)
             until_ns = None if is_last else self.days[index + 1].midnight_ns
-            yield Phase(f"{day.day} pre-open", self._pre_open(day, source, wrong), ("raw-feed", "orders", "controls"))
+            yield Phase(f"{day.day} pre-open", self._pre_open(day, source, wrong), ("orders", "controls"))
             yield Phase(f"{day.day} early orders", self._early(day, source, early), ("orders",))
-            yield Phase(f"{day.day} quotes", self._ticks_until(source, day.open_ns - 1), ("raw-feed", "nbbo"))
-            yield Phase(f"{day.day} opening", self._opening(day), ("controls",))
+            yield Phase(f"{day.day} opening", self._opening(day, source), ("raw-feed", "nbbo", "controls"))
             yield Phase(
                 f"{day.day} session",
                 self._session(day, source, count - 2 * wrong - early),
@@ -218,7 +217,9 @@ class OrderFlow:
             yield self._new_order(self._mix.draw(time_ns, EARLY_KINDS))
         yield from self._ticks_until(source, day.open_ns - EARLY_UNTIL_NS)
 
-    def _opening(self, day: TradingDay) -> Iterator[Item]:
+    def _opening(self, day: TradingDay, source: _Pushback) -> Iterator[Item]:
+        """The last ticks before the opening, and the clock."""
+        yield from self._ticks_until(source, day.open_ns - 1)
         yield clock_item(self._schema_ids, f"{self._prefix}-{day.day}-open", day.open_ns, "the opening")
 
     def _session(self, day: TradingDay, source: _Pushback, count: int) -> Iterator[Item]:

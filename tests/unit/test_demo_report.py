@@ -197,7 +197,7 @@ def test_plan_of_a_simulated_day_makes_what_it_says() -> None:
         names.append(name)
         for item in items:
             topics[item[0]] = topics.get(item[0], 0) + 1
-    day = ("pre-open", "early orders", "quotes", "opening", "session", "close")
+    day = ("pre-open", "early orders", "opening", "session", "close")
     assert names == ["reference", *(f"2026-11-20 {name}" for name in day)]
     assert topics == plan.made and topics["orders"] == 500
     # Three controls of the clock are answered by nobody.

@@ -111,8 +111,7 @@ def test_items_are_in_time_order_and_phases_end_where_they_say() -> None:
             "pre-open": (DAY.midnight_ns, pre_open_ns),
             # Orders for the opening are taken until 09:28, and the clock must not come near it.
             "early orders": (pre_open_ns, DAY.open_ns - 600 * NS_PER_SECOND),
-            "quotes": (pre_open_ns, DAY.open_ns - 1),
-            "opening": (DAY.open_ns, DAY.open_ns),
+            "opening": (DAY.open_ns - 600 * NS_PER_SECOND, DAY.open_ns),
             "session": (DAY.open_ns, DAY.close_ns - 1),
             "close": (DAY.close_ns, DAY.midnight_ns + 86_400 * NS_PER_SECOND),
         }[name]
@@ -121,8 +120,7 @@ def test_items_are_in_time_order_and_phases_end_where_they_say() -> None:
         "reference": {"reference-data"},
         "pre-open": {"orders", "controls"},
         "early orders": {"orders"},
-        "quotes": {"raw-feed"},
-        "opening": {"controls"},
+        "opening": {"raw-feed", "controls"},
         "session": {"raw-feed", "orders", "controls"},
         "close": {"orders", "controls"},
     }
