@@ -80,13 +80,19 @@ def test_demo_adds_up_and_a_row_that_is_lost_afterwards_is_found(tmp_path: Path)
         assert code == 0
         assert report["tally"]["records"] == 1_500
         assert report["finals"].keys() >= {"EXECUTED", "CANCELLED", "EXPIRED", "REJECTED"}
-        assert "LIVE" not in report["finals"]
+        assert report["types"].keys() == {"MARKET", "LIMIT", "STOP", "STOP_LIMIT"}
+        assert report["types"]["LIMIT"].keys() == {"DAY", "GTC", "IOC", "FOK", "OPG", "CLS"}
+        assert report["market"]["auctions"].keys() >= {"opening", "closing"}
+        assert report["market"]["halts"] == 1
+        assert report["market"]["short_shares"] > 0
+        assert min(report["stages"][name] for name in ("TRIGGERED", "REPLACED")) > 0
         assert report["totals"]["internal"] > 0, "orders must also meet in our own book"
         assert report["totals"]["trades"] > report["totals"]["internal"], "and the street"
         assert sum(row["planted"] for row in report["refusals"]) > 20
         assert report["latency"]["orders"] == report["tally"]["orders"]
         assert all(suggestion["rows"] for suggestion in report["suggestions"])
         assert "Playing 2026-11-20 session" in progress
+        assert "Playing 2026-11-20 opening" in progress
 
         base = Config.load(overrides={"state_dir": tmp_path}, environment={})
         client = Archive(demo_config(base, 3, {}, running=True)).client

@@ -2,7 +2,8 @@
 
 The same commands are played twice on empty topics: once undisturbed; once with a TaskManager killed with -9 and, later,
 a stop with a savepoint and a restart from it. What read_committed consumers see of every topic has to be the
-same records, byte by byte. `DeterministicFlow` makes commands whose outcome does not depend on how partitions interleave.
+same records, byte by byte. `DeterministicFlow` makes a day of every kind of order, with auctions, a halt and a kill, whose
+outcome does not depend on how partitions and topics interleave.
 """
 
 from __future__ import annotations
@@ -14,15 +15,14 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import confluent_kafka
 import pytest
 from conftest import RunningStack
 
-from infra.feeds.items import Item
 from infra.feeds.publisher import Publisher
-from infra.feeds.sessions import DEFAULT_DAY, TradingDay, trading_day
+from infra.feeds.sessions import DEFAULT_DAY, trading_day
 from infra.feeds.workloads import DeterministicFlow
 from jobs import topics
 from jobs.config import Config
@@ -32,13 +32,18 @@ from jobs.job_state import savepoint_directory
 from jobs.runtime import registry
 from jobs.submit import submit_job
 from schemas.catalogue import TOPICS
-from schemas.messages import controls, dead_letter, order_events
-from schemas.messages.enums import CONTROL_KIND_CLOCK, CONTROL_SCOPE_ALL, ORDER_STATUS_NAMES
+from schemas.messages import dead_letter, market_status, order_events
+from schemas.messages.enums import (
+    ORDER_EVENT_TYPE_NAMES,
+    ORDER_STATUS_NAMES,
+    REASON_CODE_NAMES,
+    TIME_IN_FORCE_GTC,
+)
 
 COMMANDS = 6_000
 SPEED = 90.0
 """Half an hour of commands in twenty seconds, so that there is a middle to strike in."""
-SPOKEN = ("order-events", "trade-events", "risk-events", "routing-decisions", "dead-letter")
+SPOKEN = ("order-events", "trade-events", "risk-events", "routing-decisions", "market-status", "dead-letter")
 """What the job says to others. order-outcomes sum up batches, whose cut is a matter of timing."""
 PATIENCE_S = 240
 TERMINAL = {"EXECUTED", "CANCELLED", "EXPIRED", "REJECTED"}
@@ -89,14 +94,6 @@ def taskmanager_of(config: Config, job_id: str, operator: str) -> str:
     return str(entry["taskmanager-id"]).rpartition("-")[0]
 
 
-def clock_at_close(day: TradingDay, schema_id: int) -> Iterator[Item]:
-    """The control that ends the day."""
-    clock = controls.Control(
-        "close", CONTROL_KIND_CLOCK, CONTROL_SCOPE_ALL, None, None, "test", "the session is over", day.close_ns + 1
-    )
-    yield "controls", b"*", controls.encode(clock, schema_id), day.close_ns
-
-
 class Run:
     """One playing of the commands on empty topics."""
 
@@ -127,25 +124,27 @@ class Run:
 
     def play(self, disturb: Callable[[Run], None] | None = None) -> Records:
         """Play the day, with somebody disturbing it or not, and return what committed readers see."""
-        day = trading_day(DEFAULT_DAY)
         one = dataclasses.replace(self.config, flink=dataclasses.replace(self.config.flink, parallelism=1))
         self.job_ids["market_data"] = submit_job(one, "market_data", timeout_s=PATIENCE_S)
         self.job_ids["trading"] = submit_job(self.config, "trading", timeout_s=PATIENCE_S)
         flow = DeterministicFlow(
-            day, self.ids, self.config.trading.account_shards, TOPICS["orders"].partitions_local, seed=7
+            trading_day(DEFAULT_DAY),
+            self.ids,
+            self.config.trading.account_shards,
+            TOPICS["orders"].partitions_local,
+            seed=7,
         )
         publisher = Publisher(self.config.kafka)
-        publisher.play(flow.setup())
-        self.settle("raw-feed", "nbbo")
-
-        player = threading.Thread(target=publisher.play, args=(flow.orders(COMMANDS), SPEED))
-        player.start()
-        if disturb is not None:
-            disturb(self)
-        player.join()
-        self.settle("orders")
-        publisher.play(clock_at_close(day, self.ids["controls"]))
-        self.settle("controls")
+        for phase in flow.phases(COMMANDS):
+            if phase.name != "session":
+                publisher.play(phase.items)
+            else:
+                player = threading.Thread(target=publisher.play, args=(phase.items, SPEED))
+                player.start()
+                if disturb is not None:
+                    disturb(self)
+                player.join()
+            self.settle(*phase.awaits)
         return {topic: read_committed(self.config, topic) for topic in SPOKEN}
 
     def settle(self, *inputs: str) -> None:
@@ -193,10 +192,19 @@ def check_alone(records: Records) -> None:
         history.sort(key=lambda event: event.sequence)
         assert [event.sequence for event in history] == list(range(1, len(history) + 1)), f"{order}: events are missing"
         ends = [name for event in history if (name := ORDER_STATUS_NAMES[event.status]) in TERMINAL]
-        assert len(ends) == 1, f"{order} ended {len(ends)} times: {ends}"
+        lives_on = not ends and history[-1].time_in_force == TIME_IN_FORCE_GTC
+        assert len(ends) == 1 or lives_on, f"{order} ended {len(ends)} times: {ends}"
     assert not [dead_letter.decode(value).detail for _, value in records["dead-letter"]]
     assert len(histories) > COMMANDS / 2
     assert len(records["trade-events"]) > COMMANDS / 4
+    told = Counter(ORDER_EVENT_TYPE_NAMES[event.event_type] for event in events)
+    assert told["TRIGGERED"] > 50 and told["RESTATED"] > 5 and not told["REPLACE_REJECTED"], told
+    reasons = Counter(REASON_CODE_NAMES[event.reason] for event in events)
+    for name in ("REPLACE_REQUESTED", "MATCH_FOK_UNFILLED", "MATCH_SELF_TRADE", "CANCEL_KILL_SWITCH"):
+        assert reasons[name] > 10, f"{name}: {reasons[name]}"
+    said = [market_status.decode(value) for _, value in records["market-status"]]
+    assert sum(status.auction_quantity > 0 for status in said) > 20, "symbols open and close by auction"
+    assert len(records["risk-events"]) == 3, "the kill, the halt and its end are answered"
 
 
 @pytest.mark.timeout(1_200)
