@@ -146,12 +146,16 @@ def _check_flows(book: AccountBook) -> None:
     flows = book.flows
     moved = flows.traded_e4 + flows.commission_e4 + flows.settled_e4 + flows.delivered_e4 + flows.in_lieu_e4
     units: dict[str, int] = {}
+    counted: dict[str, int] = {}
     for account in book.accounts.values():
         moved -= account.cash_e4 - account.opening_cash_e4
         for symbol, position in account.positions.items():
             units[symbol] = units.get(symbol, 0) + position.quantity - position.loaded
+            counted[symbol] = position.instrument.moved
     if moved != 0:
         raise InvariantViolation(f"money was made or lost: {moved}")
-    for symbol in set(units) | set(flows.units):
-        if units.get(symbol, 0) != flows.units.get(symbol, 0):
-            raise InvariantViolation(f"units of {symbol} were made or lost: {units.get(symbol, 0)}")
+    for symbol, change in units.items():
+        if change != counted[symbol]:
+            raise InvariantViolation(
+                f"units of {symbol} were made or lost: {change} came, {counted[symbol]} were moved"
+            )

@@ -6,7 +6,7 @@ Replacements wait in the order of their approval; until matching has answered on
 and after it is reserved.
 Invariants (`AccountBook.check`): what an account has reserved is the sum over its open orders; a cash account offers no
 more shares than it holds and its free cash is never below zero, unless it began below zero; cash is the opening cash
-and what `Flows` says that has moved, and so are the shares of each symbol.
+and what `Flows` says that has moved, and so are the units of each instrument (`moved`).
 Known limits: one currency; a future has no value of its own, its gains and losses are paid at each settlement.
 Complexity: constant for each order and outcome.
 """
@@ -19,9 +19,9 @@ from udfs.domain.holdings import AccountState, GroupHold, OpenOrder, Position, T
 
 
 class Flows:
-    """Sums of what has moved: money of all accounts by cause, and units of each symbol."""
+    """Sums of the money of all accounts that has moved, by cause; units that moved are counted with their instrument."""
 
-    __slots__ = ("commission_e4", "delivered_e4", "in_lieu_e4", "settled_e4", "traded_e4", "units")
+    __slots__ = ("commission_e4", "delivered_e4", "in_lieu_e4", "settled_e4", "traded_e4")
 
     def __init__(self) -> None:
         self.traded_e4: int = 0
@@ -29,11 +29,6 @@ class Flows:
         self.settled_e4: int = 0
         self.delivered_e4: int = 0
         self.in_lieu_e4: int = 0
-        self.units: dict[str, int] = {}
-
-    def move_units(self, symbol: str, change: int) -> None:
-        """Units came to accounts (positive) or left them."""
-        self.units[symbol] = self.units.get(symbol, 0) + change
 
 
 class AccountBook:
@@ -210,7 +205,7 @@ class AccountBook:
             flows.traded_e4 -= paid
         change = quantity if order.is_buy else -quantity
         position.quantity += change
-        flows.move_units(position.symbol, change)
+        instrument.moved += change
 
     def _answered(self, order: OpenOrder, quantity: int, leaves: int, total: int, applied: int, refused: int) -> int:
         """Take the answers to replacements and a new total over; returns what should be open after the batch."""
@@ -272,7 +267,7 @@ class AccountBook:
     def move_position(self, account: AccountState, position: Position, change: int) -> None:
         """Units come to a position by an exercise, an assignment, an expiration or a split."""
         position.quantity += change
-        self.flows.move_units(position.symbol, change)
+        position.instrument.moved += change
         if position.open_sells > 0:
             position.oversold = max(position.oversold, position.open_sells - max(position.quantity, 0))
         if position.instrument.is_option and account.margin is None:

@@ -47,6 +47,7 @@ class InstrumentState:
         "last_e4",
         "listed",
         "maintenance_e4",
+        "moved",
         "multiplier",
         "offered_settlement_e4",
         "offered_settlement_ns",
@@ -94,6 +95,8 @@ class InstrumentState:
         self.bid_e4: int = 0
         self.ask_e4: int = 0
         self.last_e4: int = 0
+        # Units that came to the shard's accounts since they were loaded, less those that left them.
+        self.moved: int = 0
         self.quote_sequence: int = -1
         # Whether the prior close was given after the last session had closed, and whether there was a reverse split.
         self.fresh_close: bool = False

@@ -152,7 +152,9 @@ def assess(
         if refusal is not None:
             return refusal
     if ask.extra > 0:
-        refusal = _check_position(ask)
+        # A cash account never sells more shares than it holds, which is checked with its money.
+        if ask.is_buy or account.margin is not None or ask.instrument.is_option:
+            refusal = _check_position(ask)
         if refusal is None and command.side > SIDE_SELL:
             refusal = _check_short_sale(ask)
         if refusal is None and account.max_concentration >= 0:
@@ -251,9 +253,6 @@ def _check_position(ask: Ask) -> Refusal | None:
                 account.max_position,
                 after,
             )
-        return None
-    if account.margin is None and not ask.instrument.is_option:
-        # A cash account never sells more than it holds, which is checked with its shares.
         return None
     after = offered + ask.extra - held
     if after > account.max_position:

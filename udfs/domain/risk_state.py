@@ -126,7 +126,6 @@ def _write_book(writer: StateWriter, book: AccountBook) -> None:
     writer.put(book.flows.settled_e4)
     writer.put(book.flows.delivered_e4)
     writer.put(book.flows.in_lieu_e4)
-    write_numbers(writer, book.flows.units)
 
 
 def _write_account(writer: StateWriter, account: AccountState) -> None:
@@ -405,7 +404,6 @@ def _read_book(reader: StateReader, book: AccountBook, reference: ReferenceBook)
     book.flows.settled_e4 = reader.take()
     book.flows.delivered_e4 = reader.take()
     book.flows.in_lieu_e4 = reader.take()
-    book.flows.units = read_numbers(reader)
     for account in book.accounts.values():
         if account.margin is None:
             for position in account.positions.values():

@@ -104,6 +104,7 @@ def _instrument_numbers(instrument: InstrumentState) -> list[int]:
         instrument.bid_e4,
         instrument.ask_e4,
         instrument.last_e4,
+        instrument.moved,
         instrument.quote_sequence,
         int(instrument.fresh_close),
         int(instrument.was_reversed),
@@ -140,6 +141,7 @@ def read_reference(reader: StateReader, reference: ReferenceBook) -> None:
         instrument.bid_e4 = reader.take()
         instrument.ask_e4 = reader.take()
         instrument.last_e4 = reader.take()
+        instrument.moved = reader.take()
         instrument.quote_sequence = reader.take()
         instrument.fresh_close = reader.take_flag()
         instrument.was_reversed = reader.take_flag()

@@ -43,7 +43,6 @@ from schemas.messages.enums import (
     SIDE_UNKNOWN,
     STP_MODE_NAMES,
     STP_MODE_UNKNOWN,
-    TIME_IN_FORCE_CLS,
     TIME_IN_FORCE_NAMES,
     TIME_IN_FORCE_OPG,
     TIME_IN_FORCE_UNKNOWN,
@@ -79,16 +78,27 @@ def validate(
         return Refusal(REASON_CODE_VALIDATION_UNKNOWN_ACCOUNT, "account=" + command.account_id)
     if not account.active:
         return Refusal(REASON_CODE_VALIDATION_ACCOUNT_INACTIVE, "account=" + command.account_id)
-    refusal = validate_instrument(command, instrument, clock_ns)
-    if refusal is not None or instrument is None:
-        return refusal
-    refusal = _validate_kind(command, instrument)
-    if refusal is not None:
-        return refusal
-    refusal = validate_terms(command, instrument)
-    if refusal is not None:
-        return refusal
-    refusal = validate_session(command, session, clock_ns)
+    if (
+        instrument is None
+        or not instrument.listed
+        or not instrument.tradable()
+        or instrument.expiry_ns <= clock_ns
+        or instrument.expiry_ns <= command.timestamp
+    ):
+        return validate_instrument(command, instrument, clock_ns)
+    ordinary = (
+        command.order_type <= ORDER_TYPE_LIMIT
+        and command.time_in_force < TIME_IN_FORCE_OPG
+        and command.side <= SIDE_SELL
+        and command.stp < STP_MODE_UNKNOWN
+    )
+    refusal: Refusal | None = None
+    if not ordinary:
+        refusal = _validate_kind(command, instrument)
+    if refusal is None:
+        refusal = validate_terms(command, instrument)
+    if refusal is None and (session is None or clock_ns >= session.close_ns or not ordinary):
+        refusal = validate_session(command, session, clock_ns)
     if refusal is not None:
         return refusal
     if account.margin is not None and not instrument.is_option and not instrument.is_future:
@@ -148,7 +158,7 @@ def validate_terms(command: OrderCommand, instrument: InstrumentState) -> Refusa
         )
     order_type = command.order_type
     price = command.price
-    takes_price = order_type in (ORDER_TYPE_LIMIT, ORDER_TYPE_STOP_LIMIT)
+    takes_price = takes_limit(order_type)
     takes_stop = order_type >= ORDER_TYPE_STOP
     if (command.stop_price is not None and not takes_stop) or (price is not None and not takes_price):
         return Refusal(
@@ -163,6 +173,13 @@ def validate_terms(command: OrderCommand, instrument: InstrumentState) -> Refusa
     if takes_stop:
         return _validate_stop(command, instrument)
     return None
+
+
+def takes_limit(order_type: int) -> bool:
+    """Whether an order type has a limit price."""
+    if order_type == ORDER_TYPE_LIMIT:
+        return True
+    return order_type == ORDER_TYPE_STOP_LIMIT
 
 
 def _validate_limit(command: OrderCommand, instrument: InstrumentState) -> Refusal | None:
@@ -227,7 +244,7 @@ def validate_session(command: OrderCommand, session: SessionTimes | None, clock_
             f"timestamp_ns={command.timestamp} session={session.date} close_ns={session.close_ns} clock_ns={clock_ns}",
         )
     time_in_force = command.time_in_force
-    if time_in_force in (TIME_IN_FORCE_OPG, TIME_IN_FORCE_CLS):
+    if time_in_force >= TIME_IN_FORCE_OPG:
         cutoff_ns = auction_cutoff_ns(time_in_force, command.order_type, session.open_ns, session.close_ns)
         if command.timestamp >= cutoff_ns or clock_ns >= cutoff_ns:
             return Refusal(
