@@ -12,8 +12,7 @@ Known limits: cancels and replacements that come too late find the final status 
 shard; at most `MAX_HELD` frames are held.
 Complexity: see matching.py.
 
-Streams (sources.py): FORWARD frames, NBBO and instruments of the shard's symbols, sessions and snapshot ends, CONTROLS,
-CORPORATE_ACTIONS.
+Streams (sources.py): FORWARD, NBBO and instruments of our symbols, sessions, snapshot ends, CONTROLS, CORPORATE_ACTIONS.
 After each batch the operator calls `flush()`, takes the lists of `outbox` and calls `outbox.clear()`.
 """
 
