@@ -33,8 +33,8 @@ from udfs.domain.filling import NEVER
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 DEPTHS: Final = (10, 100, 1_000, 10_000, 100_000)
-KINDS: Final = ("cancel best", "new best", "cancel deep", "new deep", "new price", "cancel it", "take best")
-NAIVE_KINDS: Final = KINDS[:4]
+NAIVE_KINDS: Final = ("cancel best", "new best", "cancel anywhere", "new anywhere")
+KINDS: Final = (*NAIVE_KINDS, "cancel worst", "new worst", "new price", "cancel it", "take best", "cancel all")
 LEVELS_A_SIDE: Final = 50
 Part = Literal["engine", "stage"]
 _PRIME: Final = 7_919
@@ -44,8 +44,10 @@ _BATCH: Final = 500
 def depth_costs(levels: int, count: int, overhead_ns: int) -> dict[str, list[int]]:
     """Nanoseconds of each of `count` commands of each kind on a book with so many levels a side, one order in each.
 
-    Best: at the best price. Deep: in the worse half of the book. New price: at one that had no level before, and a
-    cancel of that order. Take best: an IOC order that takes all of the best level.
+    Best and worst: at the same price every time, so that the processor's caches hold what is needed. Anywhere: at the
+    prices of the worse half of the book in turn, so that in large books they do not. New price: one that had no level
+    before, and a cancel of that order. Take best: an IOC order that takes all of the best level. Cancel all: the bids of
+    the whole book at the end, the worst first; clearing away their levels is in some of them, so it is of CPU time.
     """
     matcher = new_matcher()
     base = MID_E4 + 4 * levels * TICK_E4
@@ -66,13 +68,14 @@ def depth_costs(levels: int, count: int, overhead_ns: int) -> dict[str, list[int
         matcher.place(order, 0, 0)
         taken[kind].append(clock() - before - overhead_ns)
 
-    for _ in range(count):
-        cancel("cancel best", "b0")
-        place("new best", _limit("b0", True, best_price))
+    for name, where in (("best", 0), ("worst", levels - 1)):
+        for _ in range(count):
+            cancel(f"cancel {name}", f"b{where}")
+            place(f"new {name}", _limit(f"b{where}", True, base - (where + 1) * 2 * TICK_E4))
     for number in range(count):
         where = _deep(number, levels)
-        cancel("cancel deep", f"b{where}")
-        place("new deep", _limit(f"b{where}", True, base - (where + 1) * 2 * TICK_E4))
+        cancel("cancel anywhere", f"b{where}")
+        place("new anywhere", _limit(f"b{where}", True, base - (where + 1) * 2 * TICK_E4))
     for number in range(count):
         place("take best", _limit(f"t{number}", False, best_price, TIME_IN_FORCE_IOC))
         matcher.place(_limit("b0", True, best_price), 0, 0)
@@ -80,11 +83,16 @@ def depth_costs(levels: int, count: int, overhead_ns: int) -> dict[str, list[int
         # Between two levels: what is cancelled there leaves an empty level behind, until those are cleared away.
         place("new price", _limit("n", True, base - (2 * _deep(number, levels) + 1) * TICK_E4 - 1 - number % 50))
         cancel("cancel it", "n")
+    cpu = time.thread_time_ns
+    for number in reversed(range(levels)):
+        before = cpu()
+        matcher.cancel(f"b{number}")
+        taken["cancel all"].append(cpu() - before)
     return taken
 
 
 def naive_depth_costs(levels: int, count: int, overhead_ns: int) -> dict[str, list[int]]:
-    """The first four kinds with sorted lists."""
+    """NAIVE_KINDS with sorted lists."""
     books = NaiveBooks()
     base = MID_E4 + 4 * levels * TICK_E4
     for number in range(levels):
@@ -92,7 +100,7 @@ def naive_depth_costs(levels: int, count: int, overhead_ns: int) -> dict[str, li
     taken: dict[str, list[int]] = {kind: [] for kind in NAIVE_KINDS}
     clock = time.perf_counter_ns
     for number in range(count):
-        for kind, where in (("best", 0), ("deep", _deep(number, levels))):
+        for kind, where in (("best", 0), ("anywhere", _deep(number, levels))):
             new = _command(where, f"b{where}", "S", True, base - (where + 1) * 2 * TICK_E4)
             before = clock()
             books.cancel(new.order_id)

@@ -203,15 +203,16 @@ def latency(prepared: Prepared, repeat: int) -> Result:
 
 
 def depth(count: int) -> Result:
-    """Medians of single commands by number of levels, and the slowest of all at each."""
+    """Medians of single commands by number of levels; of `cancel all` the mean, and the longest."""
     overhead = bench_measure.clock_ns()
-    result: Result = {"commands": count, "levels": list(DEPTHS), "engine": {}, "sorted_lists": {}, "slowest_us": []}
+    result: Result = {"commands": count, "levels": list(DEPTHS), "engine": {}, "sorted_lists": {}, "longest_us": []}
     with bench_measure.collector(on=False):
         for levels in DEPTHS:
             costs = bench_depth.depth_costs(levels, count, overhead)
             for kind in KINDS:
-                result["engine"].setdefault(kind, []).append(round(statistics.median(costs[kind])))
-            result["slowest_us"].append(round(max(max(values) for values in costs.values()) / 1_000))
+                middle = statistics.fmean if kind == "cancel all" else statistics.median
+                result["engine"].setdefault(kind, []).append(round(middle(costs[kind])))
+            result["longest_us"].append(round(max(costs["cancel all"]) / 1_000))
             naive = bench_depth.naive_depth_costs(levels, count, overhead)
             for kind in NAIVE_KINDS:
                 result["sorted_lists"].setdefault(kind, []).append(round(statistics.median(naive[kind])))
@@ -266,18 +267,20 @@ def _stages(result: Result) -> list[str]:
 
 def _depth(result: Result) -> list[str]:
     found = result["depth"]
-    width = 11
+    width, label_width = 11, 31
     lines = [
-        f"one command on a book of so many levels a side, ns (medians of {found['commands']:,})",
-        f"  {'':<24}" + "".join(f"{levels:>{width},}" for levels in found["levels"]),
+        f"one command on a book of so many levels a side, ns (medians of {found['commands']:,}; cancel all: mean)",
+        f"  {'':<{label_width}}" + "".join(f"{levels:>{width},}" for levels in found["levels"]),
     ]
     for kind in KINDS:
-        lines.append(f"  {kind:<24}" + "".join(f"{value:>{width},}" for value in found["engine"][kind]))
+        lines.append(f"  {kind:<{label_width}}" + "".join(f"{value:>{width},}" for value in found["engine"][kind]))
     for kind in NAIVE_KINDS:
         label = f"sorted lists: {kind}"
-        lines.append(f"  {label:<24}" + "".join(f"{value:>{width},}" for value in found["sorted_lists"][kind]))
-    slowest = "".join(f"{value:>{width},}" for value in found["slowest_us"])
-    return [*lines, f"  {'slowest of all, µs':<24}{slowest}"]
+        lines.append(
+            f"  {label:<{label_width}}" + "".join(f"{value:>{width},}" for value in found["sorted_lists"][kind])
+        )
+    longest = "".join(f"{value:>{width},}" for value in found["longest_us"])
+    return [*lines, f"  {'longest of cancel all, µs':<{label_width}}{longest}"]
 
 
 def _memory(result: Result) -> list[str]:
