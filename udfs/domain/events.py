@@ -7,7 +7,7 @@ Complexity: constant for each record; this is where most of the match stage's ti
 
 from typing import Final
 
-from schemas.messages import routing_decisions, trade_events
+from schemas.messages import order_events, routing_decisions, trade_events
 from schemas.messages.enums import (
     LIQUIDITY_ADDED,
     LIQUIDITY_AUCTION,
@@ -39,7 +39,8 @@ from schemas.messages.enums import (
     REASON_CODE_STOP_TRIGGERED,
 )
 from udfs.domain.book import Order
-from udfs.domain.ids import decision_id, order_event_id, trade_event_id, trade_id
+from udfs.domain.frames import Frame
+from udfs.domain.ids import decision_id, order_event_id, refused_command_id, trade_event_id, trade_id
 from udfs.domain.lifecycle import is_final, transition
 from udfs.domain.market import Market
 from udfs.domain.money import money_text
@@ -282,6 +283,36 @@ def set_terms(order: Order) -> None:
         order.quantity,
         order.limit_price,
         order.stop_price,
+    )
+
+
+def refused_command(schema_id: int, frame: Frame, cause_id: str, event_type: int, status: int, reason: int) -> bytes:
+    """CANCEL_REJECTED or REPLACE_REJECTED with the command's own terms, and the status of the order that it names."""
+    return order_events.encode_fields(
+        schema_id,
+        refused_command_id(cause_id),
+        event_type,
+        frame.order_id,
+        frame.account_id,
+        frame.symbol,
+        frame.side,
+        frame.order_type,
+        frame.time_in_force,
+        frame.quantity,
+        frame.limit_price if frame.limit_price else None,
+        frame.stop_price if frame.stop_price else None,
+        status,
+        reason,
+        None,
+        0,
+        0,
+        0,
+        None,
+        None,
+        None,
+        0,
+        cause_id,
+        frame.timestamp,
     )
 
 

@@ -19,7 +19,7 @@ After each batch the operator calls `flush()`, takes the lists of `outbox` and c
 from typing import Final
 
 from schemas.errors import DecodeError
-from schemas.messages import controls, corporate_actions, nbbo, order_events, reference_data
+from schemas.messages import controls, corporate_actions, nbbo, reference_data
 from schemas.messages.controls import Control
 from schemas.messages.enums import (
     ASSET_CLASS_INDEX,
@@ -41,19 +41,21 @@ from schemas.messages.enums import (
     REASON_CODE_CANCEL_CORPORATE_ACTION,
     REASON_CODE_CANCEL_KILL_SWITCH,
     REASON_CODE_CANCEL_TOO_LATE,
+    REASON_CODE_MATCH_AUCTION_UNFILLED,
     REASON_CODE_NONE,
     REASON_CODE_REPLACE_NOT_ALLOWED,
     REASON_CODE_REPLACE_TOO_LATE,
     REFERENCE_KIND_INSTRUMENT,
     REFERENCE_KIND_SESSION,
     REFERENCE_KIND_SNAPSHOT_END,
+    TIME_IN_FORCE_OPG,
 )
 from schemas.messages.reference_data import ReferenceData
 from udfs.domain import ids, sources
 from udfs.domain.book import InvariantViolation, Order
 from udfs.domain.dead_letters import DeadLetters
 from udfs.domain.desk_controls import MAX_SEEN
-from udfs.domain.events import MatchReporter
+from udfs.domain.events import MatchReporter, refused_command
 from udfs.domain.frame_orders import order_of
 from udfs.domain.frames import Frame, decode_frame
 from udfs.domain.match_check import check_matcher
@@ -61,7 +63,7 @@ from udfs.domain.match_state import MATCH_KIND, MATCH_VERSION, read_matcher, wri
 from udfs.domain.matching import Matcher
 from udfs.domain.outbox import Outbox
 from udfs.domain.outcomes import OutcomeLedger
-from udfs.domain.protection import Protection
+from udfs.domain.protection import OPEN, Protection
 from udfs.domain.protection_state import read_protection, write_protection
 from udfs.domain.recent import RecentEnds
 from udfs.domain.reporter import Reporter
@@ -180,8 +182,11 @@ class MatchShard:
                 self.reporter.note = "the order is of before a corporate action"
                 matcher.refuse(order, frame.reserved_e4, REASON_CODE_CANCEL_CORPORATE_ACTION)
                 return
-            if self.killed_all or frame.account_id in self.killed_accounts or frame.symbol in self.killed_symbols:
-                matcher.refuse(order, frame.reserved_e4, REASON_CODE_CANCEL_KILL_SWITCH)
+            # An order for the opening that was approved in time, and comes after it.
+            late = frame.time_in_force == TIME_IN_FORCE_OPG and self.protection.phase == OPEN
+            if late or self._is_killed(frame.account_id, frame.symbol):
+                reason = REASON_CODE_MATCH_AUCTION_UNFILLED if late else REASON_CODE_CANCEL_KILL_SWITCH
+                matcher.refuse(order, frame.reserved_e4, reason)
                 return
             matcher.place(order, frame.reserved_e4, self.clock_ns)
         self.protection.traded(market)
@@ -206,35 +211,8 @@ class MatchShard:
         """A cancel or replacement that cannot be: the order it names is done already, or may not change now."""
         live = self.matcher.live.get(key)
         status = self.matcher.recent.status_of(key, ORDER_STATUS_REJECTED) if live is None else live.status
-        self.outbox.order_events.put(
-            frame.order_id.encode("utf-8"),
-            order_events.encode_fields(
-                self._event_schema,
-                ids.refused_command_id(cause_id),
-                event_type,
-                frame.order_id,
-                frame.account_id,
-                frame.symbol,
-                frame.side,
-                frame.order_type,
-                frame.time_in_force,
-                frame.quantity,
-                frame.limit_price if frame.limit_price else None,
-                frame.stop_price if frame.stop_price else None,
-                status,
-                reason,
-                None,
-                0,
-                0,
-                0,
-                None,
-                None,
-                None,
-                0,
-                cause_id,
-                frame.timestamp,
-            ),
-        )
+        event = refused_command(self._event_schema, frame, cause_id, event_type, status, reason)
+        self.outbox.order_events.put(frame.order_id.encode("utf-8"), event)
 
     def _apply_nbbo(self, payload: bytes, partition: int, offset: int, kafka_timestamp_ms: int) -> None:
         """A new national best: time passes, prints trigger stops, then resting orders may be filled by it."""
@@ -323,6 +301,10 @@ class MatchShard:
         else:
             self.protection.unhalt(symbol)
 
+    def _is_killed(self, account_id: str, symbol: str) -> bool:
+        """Whether the kill switch holds for an order."""
+        return self.killed_all or account_id in self.killed_accounts or symbol in self.killed_symbols
+
     def _kill(self, control: Control) -> None:
         """Cancel what is open, and remember that what is still on its way has to be cancelled too."""
         target = control.target
@@ -334,11 +316,7 @@ class MatchShard:
             self.killed_symbols[target] = True
         else:
             return
-        doomed = [
-            order.key
-            for order in self.matcher.live.values()
-            if self.killed_all or order.account_id in self.killed_accounts or order.symbol in self.killed_symbols
-        ]
+        doomed = [order.key for order in self.matcher.live.values() if self._is_killed(order.account_id, order.symbol)]
         for key in doomed:
             self.matcher.cancel(key, REASON_CODE_CANCEL_KILL_SWITCH)
 

@@ -136,6 +136,8 @@ class Protection:
             for guard in self.guards.values():
                 guard.begin_session(session.open_ns, session.close_ns)
         self.deadline_ns = self._next_deadline()
+        # A session may come after the clock has reached it.
+        self.advance(self.clock_ns)
 
     def advance(self, time_ns: int) -> None:
         """The clock has reached a time: meet what was due."""
@@ -410,6 +412,8 @@ class Protection:
         result = self._auction(guard, REOPENING, False)
         if guard.market.book.is_crossed():
             guard.bands.extend(now)
+            if result.quantity:
+                self._publish(guard, MARKET_CAUSE_AUCTION, result)
             return
         guard.bands.reopened(result.price_e4 if result.quantity else self._midpoint(guard.market), now)
         self._resume(guard, REOPENING, MARKET_CAUSE_AUCTION, result)
@@ -421,8 +425,9 @@ class Protection:
         low, high = auction_clip(reference, market.tick_e4, self.clock_ns)
         result = hold_auction(self.matcher, market, kind, reference, low, high)
         if must_uncross and market.book.is_crossed():
-            rest = hold_auction(self.matcher, market, kind, reference, 0, 0)
-            result = AuctionResult(rest.price_e4, result.quantity + rest.quantity, rest.imbalance)
+            if result.quantity:
+                self._publish(guard, MARKET_CAUSE_AUCTION, result)
+            result = hold_auction(self.matcher, market, kind, reference, 0, 0)
         return result
 
     def _resume(self, guard: Guard, kind: int, cause: int, result: AuctionResult) -> None:
