@@ -42,6 +42,7 @@ class ReferenceMarket:
         self.triggered: list[dict[str, Any]] = []
         self.taken: list[dict[str, Any]] = []
         self.killed: set[tuple[str, str | None]] = set()
+        self.waiting: list[dict[str, Any]] = []
         self.halted_all = False
         self.breaker = ReferenceBreaker()
         self.breaker_halted = False
@@ -63,8 +64,15 @@ class ReferenceMarket:
         self.cause, self.now = cause, now
 
     def reference(self, f: dict[str, Any], position: str) -> None:
-        """Instruments and sessions."""
+        """Instruments and sessions, now or when they take effect."""
         self.begin(position, f["timestamp"])
+        if f["effectiveFrom"] > max(self.clock, f["timestamp"]):
+            self.waiting.append(f)
+        else:
+            self.take_over(f)
+
+    def take_over(self, f: dict[str, Any]) -> None:
+        """Reference data that is in force."""
         if f["kind"] == "SESSION":
             self.sessions[f["session"]["date"]] = f["session"]
         elif f["kind"] == "INSTRUMENT":
@@ -464,6 +472,10 @@ class ReferenceMarket:
         if now <= self.clock:
             return
         self.begin(cause, now)
+        for f in sorted((f for f in self.waiting if f["effectiveFrom"] <= now), key=lambda f: f["effectiveFrom"]):
+            self.waiting.remove(f)
+            self.reach(f["effectiveFrom"])
+            self.take_over(f)
         self.reach(now)
         self.clock = now
         self.expire_all(now)

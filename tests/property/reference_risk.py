@@ -52,12 +52,20 @@ class ReferenceRisk:
         self.firm_capital: int | None = None
         self.filled_value = 0
         self.controls: set[str] = set()
+        self.waiting: list[dict[str, Any]] = []
         self.seen: set[str] = set()
 
     # Inputs
 
     def reference(self, f: dict[str, Any]) -> None:
-        """Instruments, sessions, accounts. Money and shares of an account that is known are its own."""
+        """Instruments, sessions, accounts, now or when they take effect."""
+        if f["effectiveFrom"] > max(self.clock, f["timestamp"]):
+            self.waiting.append(f)
+        else:
+            self.take_over(f)
+
+    def take_over(self, f: dict[str, Any]) -> None:
+        """Reference data that is in force. Money and shares of an account that is known are its own."""
         if f["kind"] == "INSTRUMENT":
             self.instruments[f["instrument"]["symbol"]] = f["instrument"]
         elif f["kind"] == "SESSION":
@@ -94,6 +102,10 @@ class ReferenceRisk:
         if now <= self.clock:
             return
         self.clock = now
+        for f in sorted((f for f in self.waiting if f["effectiveFrom"] <= now), key=lambda f: f["effectiveFrom"]):
+            self.seen.add("reference data took effect later")
+            self.waiting.remove(f)
+            self.take_over(f)
         entered = [x for x in self.sessions.values() if self.entry(x) <= now]
         newest = max((x["openTime"] for x in entered), default=0)
         if newest > self.last_begun:
@@ -321,7 +333,7 @@ class ReferenceRisk:
         instrument = self.instruments.get(f["symbol"])
         if instrument is None:
             return "VALIDATION_UNKNOWN_SYMBOL", f"symbol={f['symbol']}"
-        if not instrument["active"]:
+        if not instrument["active"] or instrument["assetClass"] == "INDEX":
             return "VALIDATION_SYMBOL_INACTIVE", f"symbol={f['symbol']}"
         return None
 

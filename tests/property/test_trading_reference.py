@@ -270,6 +270,7 @@ SITUATIONS = {
     "self-trade EXPIRE_TAKER",
     "session opened by an order",
     "several replacements on their way",
+    "reference data took effect later",
     "several stops at once",
     "short sales restricted",
     "stop replaced, place kept",

@@ -213,7 +213,7 @@ class Stream:
             return "settle", None
         if roll < 0.94:
             return "clock", self.now - rnd.choice((0, 0, SECOND))
-        if roll < 0.955:
+        if roll < 0.96:
             return self._terms()
         if roll < 0.985:
             return self._operate()
@@ -280,6 +280,7 @@ class Stream:
             {"accountId": "NOBODY"},
             {"symbol": "NONE"},
             {"symbol": "DEAD"},
+            {"symbol": "SPX"},
             {"orderType": "UNKNOWN"},
             {"orderType": "STOP", "price": None, "stopPrice": None},
             {"orderType": "STOP", "price": 24_0000},
@@ -404,7 +405,16 @@ class Stream:
         return quote(symbol, self.sequences[symbol], venues, self.now, times, prints)
 
     def _terms(self) -> Step:
-        """Reference data that changes."""
+        """Reference data that changes, now or later."""
+        kind, record = self._changed_terms()
+        if self.next_day and self.random.random() < 0.5:
+            record["effectiveFrom"] = self.random.choice(
+                (self.now + SECOND, self.now - 1, self.open + DAY, self.open + 2 * DAY)
+            )
+            record["timestamp"] = self.now
+        return kind, record
+
+    def _changed_terms(self) -> Step:
         rnd = self.random
         roll = rnd.random()
         if roll < 0.4:
