@@ -338,7 +338,8 @@ class Protection:
             if action.is_split() and action.symbol in self.guards:
                 self.guards[action.symbol].split(action, self.clock_ns)
         for guard in self.guards.values():
-            guard.market.street.forget()
+            if guard.market.street.timestamp < session.pre_open_ns:
+                guard.market.street.forget()
             guard.begin_session(session.open_ns, session.close_ns)
             guard.fresh_close = False
         self.phase = PRE_OPEN
