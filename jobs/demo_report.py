@@ -124,13 +124,12 @@ def _print_market(console: Console, result: Result) -> None:
     """Auctions, halts, and what the rules did to orders."""
     _heading(console, "What the market's rules did")
     market, endings = result.market, result.market.endings
-    kinds = ", ".join(
-        f"{market.auctions[kind]:,} {kind} ({market.auction_shares[kind]:,} shares)"
-        for kind in ("opening", "closing", "reopening")
-        if market.auctions.get(kind)
-    )
     rows = (
-        ("auctions", kinds or "none"),
+        *(
+            (f"{kind} auctions", f"{market.auctions[kind]:,} over {market.auction_shares[kind]:,} shares")
+            for kind in ("opening", "closing", "reopening")
+            if market.auctions.get(kind)
+        ),
         ("halts", f"{market.halts:,} by operators, {market.band_stops:,} by price bands"),
         ("stops triggered", f"{result.stages.get('TRIGGERED', 0):,}"),
         ("sold short", f"{market.short_shares:,} shares"),

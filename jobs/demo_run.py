@@ -19,6 +19,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import KafkaException
 
 from infra.feeds.items import Item
+from infra.feeds.phases import Phase
 from infra.feeds.publisher import Publisher, feed_schema_ids
 from infra.stack import Stack
 from jobs import migrate, topics
@@ -64,6 +65,7 @@ class DemoRun:
         self._watch: KafkaWatch | None = None
         self._stack: Stack | None = None
         self._plan: Plan | None = None
+        self._phases: Iterator[Phase] | None = None
         self._probe: Probe | None = None
         self._archive: Archive | None = None
         self._config: Config | None = None
@@ -118,11 +120,17 @@ class DemoRun:
         display.remark(f"{len(TOPICS)} schemas")
         display.remark(f"{len(migrate.apply(config, lambda _line: None))} migrations")
         self._plan = Plan(self.options, feed_schema_ids(config.registry))
+        self._phases = self._plan.phases()
         self._watch = KafkaWatch(config).__enter__()
 
+        # Reference data before the jobs, so that nobody waits for it when they run.
+        reference = next(self._phases)
+        display.begin(f"Playing {reference.name} data", "tables")
+        self._play_phase(reference.name, reference.items)
         display.begin("Submitting the jobs " + ", ".join(JOBS), "jobs")
         self._submit(config)
         self._probe = Probe(config, self.played.jobs)
+        self._wait_for_inputs(reference.awaits, final=False)
 
     def _submit(self, config: Config) -> None:
         """Submit the jobs, two at a time: most of a submission is a JVM and PyFlink starting."""
@@ -166,32 +174,28 @@ class DemoRun:
     # -------------------------------------------------------------------------------------------------- playing
 
     def play(self) -> None:
-        """Play every phase, each after the one before it has been processed."""
+        """Play the phases of every day, each after the one before it has been processed."""
         plan, played = _there(self._plan), self.played
         played.title, played.symbols, played.speed = plan.title(), plan.symbols, plan.speed
-        sent: dict[str, int] = {}
-        for name, items, awaits in plan.phases():
+        for name, items, awaits in _there(self._phases):
             pace = f"{plan.speed:,.0f}x real time" if plan.speed else "as fast as possible"
             playing = name.endswith("session")
             self.display.begin(f"Playing {name}, {pace}" if playing else f"Playing {name}", "playing")
             began = time.monotonic()
-            delivered = self._play_phase(name, items)
+            self._play_phase(name, items)
             if playing:
                 played.play_s += time.monotonic() - began
-            for topic, count in delivered.items():
-                sent[topic] = sent.get(topic, 0) + count
             # Topics race: the clock must not overtake orders, nor orders the opening.
             if playing:
                 self.display.begin("Waiting until every order of the session is processed", "draining")
             self._wait_for_inputs(awaits, final=playing)
-        played.sent = sent
         played.controls = plan.flow.control_ids
         played.expected_refusals = plan.expected_refusals()
         played.expected_bad_ticks = plan.expected_bad_ticks()
-        played.orders_per_s = sent.get("orders", 0) / played.play_s if played.play_s else 0.0
+        played.orders_per_s = played.sent.get("orders", 0) / played.play_s if played.play_s else 0.0
 
-    def _play_phase(self, name: str, items: Iterator[Item]) -> dict[str, int]:
-        """Publish in a thread of its own, so that Ctrl-C and the display are always served."""
+    def _play_phase(self, name: str, items: Iterator[Item]) -> None:
+        """Publish in a thread of its own, so that Ctrl-C and the display are always served; `played.sent` grows."""
         config, plan = self.config, _there(self._plan)
         result: dict[str, int] = {}
         failures: list[BaseException] = []
@@ -214,7 +218,9 @@ class DemoRun:
         if failures:
             error = failures[0]
             raise DemoError(f"cannot play {name}: {error}") if isinstance(error, ValueError) else error
-        return result
+        sent = self.played.sent
+        for topic, count in result.items():
+            sent[topic] = sent.get(topic, 0) + count
 
     # ------------------------------------------------------------------------------------------------- draining
 

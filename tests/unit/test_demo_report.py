@@ -74,7 +74,7 @@ def test_report_fits_eighty_columns_without_colours() -> None:
     assert "\x1b" not in text
     for words in ("commands sent", "the market's", "unknown", "71 ms", "61.2%", "all 1 checks hold", "28681"):
         assert words in text
-    for words in ("stop-limit", "24,300", "40 opening (52,000 shares), 1 reopening (900 shares)", "8,000 shares"):
+    for words in ("stop-limit", "24,300", "40 over 52,000 shares", "1 over 900 shares", "8,000 shares"):
         assert words in text
 
 
