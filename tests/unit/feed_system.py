@@ -25,6 +25,7 @@ TOPICS = (
     "raw-feed",
     "market-data",
     "nbbo",
+    "market-depth",
     "orders",
     "reference-data",
     "controls",
@@ -35,6 +36,7 @@ TOPICS = (
     "market-status",
     "order-outcomes",
     "dead-letter",
+    "corporate-actions",
 )
 SCHEMA_IDS = {topic: number for number, topic in enumerate(TOPICS, start=101)}
 PARTITIONS = 4
@@ -127,6 +129,9 @@ class FeedSystem:
                     for risk in self.risk:
                         risk.apply(sources.NBBO, value, 0, 0, 0)
                     self.match[shard_of(key.decode(), self.shards)].apply(sources.NBBO, value, 0, 0, 0)
+                elif topic == "controls":
+                    for stage in (*self.risk, *self.match):
+                        stage.apply(sources.CONTROLS, value, 0, 0, 0)
                 elif topic == "order-outcomes":
                     self.risk[int(key)].apply(sources.OUTCOMES, value, 0, 0, 0)
         return moved
