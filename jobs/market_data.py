@@ -1,16 +1,17 @@
-"""The market data job: raw feeds in, normalised market data and the NBBO out.
+"""The market data job: raw feeds in; normalised market data, the NBBO, depth and halts out.
 
 1. Read raw feed records from Kafka, as bytes.
 2. Normalise, drop duplicates, refuse bad records and consolidate the NBBO, by symbol shard.
-3. Write market data and dead letters in one transaction a checkpoint.
-4. Write the NBBO at once.
+3. Write market data, halts and dead letters in one transaction a checkpoint.
+4. Write the NBBO and depth at once.
 
 Inputs: raw-feed.
-Outputs: market-data, dead-letter, nbbo.
+Outputs: market-data, controls (halts that feeds tell), dead-letter, nbbo, market-depth.
 Key: symbol shard in 2. The number of shards is part of the operator's uid, because state cannot move between shards.
 State: journal and snapshot of each shard's engine (udfs.operators.run_shard).
-Delivery: market-data and dead-letter exactly once for read_committed readers. nbbo is last-value data: at least once, to
-be read uncommitted and conflated, so that nobody trades on prices that are a checkpoint old; readers keep the highest sequence.
+Delivery: market-data, controls and dead-letter exactly once for read_committed readers. nbbo and market-depth are last-value
+data: at least once, to be read uncommitted and conflated, so that nobody trades on prices that are a checkpoint old; readers
+keep the highest sequence.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ from udfs.operators.run_shard import OUTPUT_TYPE, RunShard, Stage
 from udfs.operators.spread_keys import shard_key
 
 NAME: Final = "market_data"
-LEDGER: Final = ("market-data", "dead-letter")
-LAST_VALUES: Final = ("nbbo",)
+LEDGER: Final = ("market-data", "controls", "dead-letter")
+LAST_VALUES: Final = ("nbbo", "market-depth")
 
 
 def build(config: Config, env: Environments) -> StatementSet:
@@ -81,8 +82,8 @@ def build(config: Config, env: Environments) -> StatementSet:
     inserts.add_insert_sql(insert_chunks("chunks", "ledger_sink", LEDGER))
 
     # 4. Last values, at once.
-    create_sink(env, config, "nbbo_sink", LAST_VALUES, transactional_prefix=None)
-    inserts.add_insert_sql(insert_chunks("chunks", "nbbo_sink", LAST_VALUES))
+    create_sink(env, config, "last_values_sink", LAST_VALUES, transactional_prefix=None)
+    inserts.add_insert_sql(insert_chunks("chunks", "last_values_sink", LAST_VALUES))
     return inserts
 
 

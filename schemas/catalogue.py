@@ -137,7 +137,7 @@ _ALL: Final = (
         1,
         30 * DAY_MS,
         "lz4",
-        ("outside",),
+        ("outside", "market_data"),
         ("trading", "archive"),
     ),
     Topic("order-events", "OrderEvent", "orderId", 4, 50, 30 * DAY_MS, "snappy", ("trading",), _ORDER_READERS),

@@ -11,7 +11,7 @@ from schemas.messages import enums, nbbo, raw_feed
 from udfs.domain.market_shard import MarketShard
 from udfs.domain.normalise import EXCHANGES, MarketLimits
 
-SCHEMA_IDS = {"raw-feed": 1, "market-data": 2, "nbbo": 3, "dead-letter": 4}
+SCHEMA_IDS = {"raw-feed": 1, "market-data": 2, "nbbo": 3, "dead-letter": 4, "market-depth": 5, "controls": 6}
 TICKS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "lean_tick" / "ibm"
 SECOND = 1_000_000_000
 LINES = 50_000

@@ -52,7 +52,18 @@ MAY_IMPORT_PACKAGES: Final[tuple[tuple[str, frozenset[str]], ...]] = (
 PYFLINK_FOLDERS: Final = ("jobs/", "tests/", "udfs/operators/")
 # Of Python's own modules the domain may use those without clock, randomness, I/O and environment.
 PURE_MODULES: Final = frozenset(
-    {"__future__", "bisect", "collections", "dataclasses", "datetime", "decimal", "enum", "fractions", "functools"}
+    {
+        "__future__",
+        "bisect",
+        "collections",
+        "dataclasses",
+        "datetime",
+        "decimal",
+        "enum",
+        "fractions",
+        "functools",
+        "json",
+    }
     | {"heapq", "itertools", "math", "operator", "struct", "typing", "zlib", "zoneinfo"}
 )
 # hash() of a text differs from process to process, id() from run to run.

@@ -11,6 +11,7 @@ from schemas.messages.enums import (
     FEED_FORMAT_LEAN_QUOTE,
     FEED_FORMAT_LEAN_TRADE,
     FEED_FORMAT_UNKNOWN,
+    MARKET_DATA_KIND_GAP,
 )
 from udfs.domain.market_shard import FEEDS_PER_SYMBOL, MarketShard
 from udfs.domain.normalise import MarketLimits
@@ -18,7 +19,7 @@ from udfs.domain.sharding import shard_of
 from udfs.domain.state_codec import StateError
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
-SCHEMA_IDS = {"raw-feed": 11, "market-data": 12, "nbbo": 13, "dead-letter": 14}
+SCHEMA_IDS = {"raw-feed": 11, "market-data": 12, "nbbo": 13, "dead-letter": 14, "market-depth": 15, "controls": 16}
 BASE = 1_381_118_400_000_000_000
 QUOTE = FEED_FORMAT_LEAN_QUOTE
 TRADE = FEED_FORMAT_LEAN_TRADE
@@ -231,6 +232,7 @@ def test_trade_counts_only_when_it_is_eligible(condition: bytes, suspicious: int
     (event,) = bench.events()
     assert (event.last_price, event.volume, event.exchange) == (1_000_000, size, "FINR")
     assert (event.sale_condition, event.suspicious) == (condition.decode(), bool(suspicious))
+    assert (event.eligible, event.trade_id) == (eligible, None)
     best = bench.nbbo()
     assert (best is not None) == eligible
     if best is not None:
@@ -295,7 +297,10 @@ def test_repeated_sequence_is_a_duplicate_and_a_skipped_one_a_gap() -> None:
     for sequence in (5, 6, 6, 4, 9, 10):
         bench.line(b"34200000,1000000,100,0,0,N,1,0", sequence=sequence)
     bench.line(b"34200000,1000000,100,0,0,N,1,0", sequence=1, feed="other")
-    assert [e.event_id for e in bench.events()] == ["f-5", "f-6", "f-9", "f-10", "other-1"]
+    assert [e.event_id for e in bench.events()] == ["f-5", "f-6", "f-9-gap", "f-9", "f-10", "other-1"]
+    gap = bench.events()[2]
+    assert (gap.kind, gap.exchange, gap.sequence, gap.missing) == (MARKET_DATA_KIND_GAP, "", 9, 2)
+    assert gap.timestamp == BASE + 34_200_000 * 1_000_000
     assert [DEAD_LETTER_REASON_NAMES[letter.reason] for letter in bench.letters()] == ["DUPLICATE_EVENT"] * 2
     assert (bench.counted("duplicates"), bench.counted("gaps"), bench.counted("missing")) == (2, 1, 2)
 
@@ -422,7 +427,9 @@ def test_snapshot_of_the_first_release_restores_and_goes_on() -> None:
     data = base64.decodebytes((GOLDEN / "market_state_v1.txt").read_bytes())
     bench = Bench()
     bench.shard.restore(data)
-    assert bench.shard.snapshot() == data
+    again = Bench()
+    again.shard.restore(bench.shard.snapshot())
+    assert again.shard.snapshot() == bench.shard.snapshot()
     bench.line(b"34200100,0,0,1872500,300,N,1,0", sequence=4, feed="ibm-quotes")
     assert bench.nbbo() is None  # the exchange's quote as it was: what was published is known
     bench.line(b"34200101,1872400,300,D,1,0", TRADE, sequence=3, feed="ibm-trades")

@@ -1,131 +1,111 @@
-"""The market data engine of one shard of symbols: raw feed records in, market-data, nbbo and dead-letter out.
+"""The market data engine of one shard of symbols: raw feed records in; market-data, nbbo, depth, halts, dead letters out.
 
 Ordering: records of one symbol come in the order of their Kafka partition; everything a record causes is written in
-that order. `apply` writes the market data events and dead letters of a record; `flush` writes one NBBO for each symbol
-whose market looks different from what was published last, or that had an eligible trade since, so a burst within a batch
-costs one NBBO (conflation).
+that order. `apply` writes the market data events, controls and dead letters of a record; `flush` writes one NBBO for each
+symbol whose market looks different from what was published last, or that had an eligible trade since, and one depth for
+each book that does, so a burst within a batch costs one of each (conflation).
 
 Invariants:
-- Every record ends as exactly one market data event or exactly one dead letter.
-- Nothing depends on a clock or on how records are grouped into batches, but for which NBBO states are published.
+- Every record ends in exactly one counter (market_outbox.py); one that is refused is exactly one dead letter.
+- A quote or trade of a feed is one market data event. A change of a book is a trade when it prints, and a quote when it
+  changes the exchange's; a halt is a control; what is missing before a record is told before it.
+- Nothing depends on a clock or on how records are grouped into batches, but for which NBBO and depth states are published.
 - Each eligible trade is in exactly one published NBBO: `flush` publishes all that there are and begins anew, so that a
   snapshot, which is taken between batches, has none to remember.
 - `restore(snapshot())` gives an engine that continues with identical output.
 
-After a failure nbbo is written again from the last checkpoint, in batches cut elsewhere: sequences are the same for the
-same records, so a reader that keeps to rising sequences misses no trade, but may be told one again.
+After a failure nbbo and depth are written again from the last checkpoint, in batches cut elsewhere: sequences are the same
+for the same records, so a reader that keeps to rising sequences misses no trade, but may be told one again.
+
+Symbols: the source's spelling is understood (symbology.py). The record's key must be the symbol in our own, because the key
+decides the shard.
 
 Duplicates and gaps: sequence numbers count per feed, and a feed carries one symbol. A number at or below the highest
-seen is a duplicate (a refused record counts as seen); numbers that were skipped are counted as missing, not refused:
-nobody can send them again. The marks of the last `FEEDS_PER_SYMBOL` feeds of a symbol are kept, so a feed that is
-replayed after that many newer ones is taken for new.
+seen is a duplicate (a refused record counts as seen). Numbers that were skipped are told as a GAP event on market-data, at
+the place where they are missing, so that who computes from the events knows it in their order; a dead letter would be the
+wrong place, because there is no record to keep, and the number of dead letters can stop the job. Nobody can send the missing
+ones again: numbers count on. The marks of the last feeds of a symbol are kept (market_symbol.py), so a feed that is replayed
+after that many newer ones is taken for new.
 
 Late records: one that is older than the record before it in its feed by more than `max_regress_ns` is refused, so that
 one glitch does not rewind the market; when `resync_after` come in a row, it was the earlier time that was wrong, and
-they count.
+they count. In feeds that tell every order, sequence is what counts, and none is late.
 
-Complexity: a record costs one pass over the exchanges of its symbol; state grows with symbols, exchanges and feeds,
-all bounded.
+Silence: of several sources of one symbol, one that says nothing for `silent_after_ns` while another does is told to be
+STALE, once. (Its quotes leave the NBBO after `stale_after_ns` anyway.) Records are the only clock, so the silence of all is
+not seen here.
+
+Halts: whichever source is first to tell a halt or its end counts; what a slower one says of a time before that does not.
+
+Complexity: a record costs one pass over the exchanges of its symbol, or a change of a book (exchange_book.py); state grows
+with symbols, exchanges, feeds, orders and known trades, all bounded.
 """
 
 from typing import Final
 
 from schemas.errors import DecodeError
-from schemas.messages import dead_letter, market_data, nbbo, raw_feed
+from schemas.messages import raw_feed
 from schemas.messages.enums import (
     DEAD_LETTER_REASON_CODES,
     DEAD_LETTER_REASON_DUPLICATE_EVENT,
     DEAD_LETTER_REASON_INVALID_VALUE,
     DEAD_LETTER_REASON_LATE,
     DEAD_LETTER_REASON_UNSUPPORTED,
-    FEED_FORMAT_LEAN_QUOTE,
-    FEED_FORMAT_LEAN_TRADE,
-    MARKET_DATA_KIND_QUOTE,
-    MARKET_DATA_KIND_TRADE,
 )
+from udfs.domain.book_builder import BookBuilder
+from udfs.domain.feed_adapter import (
+    EVENT_CANCEL,
+    EVENT_CORRECTION,
+    EVENT_DIRECTORY,
+    EVENT_GAP,
+    EVENT_QUOTE,
+    EVENT_STATE,
+    EVENT_TRADE,
+    FeedEvent,
+)
+from udfs.domain.feed_table import new_adapters
 from udfs.domain.market_outbox import MarketCounters, MarketOutbox
-from udfs.domain.nbbo import SymbolQuotes, Venue, same_market
-from udfs.domain.normalise import (
-    FIRM_QUOTE_CONDITIONS,
-    NS_PER_MS,
-    MarketLimits,
-    QuoteLine,
-    Refusal,
-    TradeLine,
-    is_eligible,
-    parse_quote,
-    parse_trade,
-)
+from udfs.domain.market_symbol import FEEDS_PER_SYMBOL, Feed, SymbolState
+from udfs.domain.market_writer import RAW_FEED_TOPIC, MarketWriter
+from udfs.domain.nbbo import same_market
+from udfs.domain.normalise import MAX_TIME_NS, MarketLimits, Refusal
 from udfs.domain.sharding import shard_of
 from udfs.domain.state_codec import StateError, StateReader, StateWriter
+from udfs.domain.symbology import canonical_symbol
+from udfs.domain.trade_prints import TradePrints
 
-RAW_FEED_TOPIC: Final = "raw-feed"
-FEEDS_PER_SYMBOL: Final = 8
+__all__ = ("FEEDS_PER_SYMBOL", "MAX_FEED_ID", "MAX_SYMBOLS", "RAW_FEED_TOPIC", "MarketShard")
+
 MAX_SYMBOLS: Final = 65_536
+MAX_SPELLINGS: Final = 4 * MAX_SYMBOLS
 MAX_FEED_ID: Final = 200
-"""Longest feed id taken: an event id is the feed id and a sequence, and has at most 256 bytes."""
+"""Longest feed id taken, in bytes: an event id is the feed id, a sequence and a word, and has at most 256 bytes."""
 
-# Base times outside are a broken adapter, not a market: 1970 to 2200.
-_MAX_BASE_TIME_NS: Final = 7_258_118_400_000_000_000
-_SNAPSHOT_VERSION: Final = 1
+_SNAPSHOT_VERSION: Final = 2
 _SNAPSHOT_KIND: Final = 3
-_JOB: Final = "market_data"
-_STAGE: Final = "normalise"
-_DEAD_LETTER_KEY: Final = RAW_FEED_TOPIC.encode()
-
-
-class _Feed:
-    """How far one feed has come."""
-
-    __slots__ = ("late_run", "sequence", "time_ns")
-
-    def __init__(self) -> None:
-        self.sequence = 0
-        self.time_ns = 0
-        self.late_run = 0
-
-
-class _SymbolState:
-    """Everything the engine knows about one symbol."""
-
-    __slots__ = ("changed", "feeds", "key", "published", "quotes")
-
-    def __init__(self, symbol: str, limits: MarketLimits) -> None:
-        self.key = symbol.encode("utf-8")
-        self.quotes = SymbolQuotes(symbol)
-        self.feeds: dict[str, _Feed] = {}
-        self.published: nbbo.Nbbo = self.quotes.consolidate(limits)
-        self.changed = False
-
-    def feed(self, feed_id: str) -> _Feed:
-        """The feed's marks; the oldest feed makes room for a new one."""
-        feed = self.feeds.get(feed_id)
-        if feed is None:
-            if len(self.feeds) >= FEEDS_PER_SYMBOL:
-                del self.feeds[next(iter(self.feeds))]
-            feed = _Feed()
-            self.feeds[feed_id] = feed
-        return feed
+# A source that was last heard on another day is not silent, its day has ended.
+_SILENT_AT_MOST_NS: Final = 57_600_000_000_000
 
 
 class MarketShard:
     """Normalises, checks and consolidates the market data of the symbols of one shard; see the module's contract."""
 
     def __init__(self, shard: int, shards: int, schema_ids: dict[str, int], limits: MarketLimits) -> None:
-        """`schema_ids`: registry id of raw-feed, market-data, nbbo and dead-letter; KeyError names a missing one."""
+        """`schema_ids`: registry id of raw-feed and of the topics that are written; KeyError names a missing one."""
         self.outbox = MarketOutbox()
         self.counters = MarketCounters()
         self._shard = shard
         self._shards = shards
         self._limits = limits
         self._raw_schema = schema_ids[RAW_FEED_TOPIC]
-        self._event_schema = schema_ids["market-data"]
-        self._nbbo_schema = schema_ids["nbbo"]
-        self._dead_letter_schema = schema_ids["dead-letter"]
-        self._symbols: dict[str, _SymbolState] = {}
-        self._changed: list[_SymbolState] = []
-        self._quote = QuoteLine()
-        self._trade = TradeLine()
+        self._writer = MarketWriter(self.outbox, schema_ids)
+        self._prints = TradePrints(self._writer, self.counters, limits.trades_kept)
+        self._books = BookBuilder(self._writer, self.counters, self._prints)
+        self._adapters = new_adapters()
+        self._event = FeedEvent()
+        self._symbols: dict[str, SymbolState] = {}
+        self._spellings: dict[str, SymbolState] = {}
+        self._changed: list[SymbolState] = []
 
     def apply(self, source: int, payload: bytes, partition: int, offset: int, kafka_timestamp_ms: int) -> None:
         """Apply one raw feed record (a Confluent frame). There is one input stream, so `source` is not looked at."""
@@ -134,23 +114,30 @@ class MarketShard:
             raw = raw_feed.decode(payload, self._raw_schema)
         except DecodeError as error:
             refusal = Refusal(DEAD_LETTER_REASON_CODES[error.reason], str(error))
-            self._dead_letter(refusal, payload, partition, offset, kafka_timestamp_ms)
+            self.counters.refused += 1
+            self._writer.dead_letter(refusal, payload, partition, offset, kafka_timestamp_ms)
             return
         refused = self._accept(raw)
         if refused is not None:
-            self._dead_letter(refused, payload, partition, offset, kafka_timestamp_ms)
+            self.counters.refused += 1
+            self._writer.dead_letter(refused, payload, partition, offset, kafka_timestamp_ms)
 
     def flush(self) -> None:
-        """Publish the NBBO of each symbol whose market has changed since it was last published."""
+        """Publish the NBBO and the books of each symbol whose market has changed since they were last published."""
         counters = self.counters
+        levels = self._limits.depth_levels
         for state in self._changed:
             state.changed = False
+            for book in state.books:
+                if book.is_deep(levels):
+                    self._writer.depth(state, book)
+                    counters.depth += 1
             latest = state.quotes.consolidate(self._limits)
             if latest.trade_count is None and same_market(latest, state.published):
                 continue
             state.quotes.trades_published()
             state.published = latest
-            self.outbox.nbbo.put(state.key, nbbo.encode(latest, self._nbbo_schema))
+            self._writer.nbbo(state, latest)
             counters.nbbo += 1
             bid, ask = latest.bid_price, latest.ask_price
             if bid is not None and ask is not None:
@@ -170,13 +157,8 @@ class MarketShard:
         out.put(len(self._symbols))
         for symbol, state in self._symbols.items():
             out.put_text(symbol)
-            state.quotes.write(out)
-            out.put(len(state.feeds))
-            for feed_id, feed in state.feeds.items():
-                out.put_text(feed_id)
-                out.put(feed.sequence)
-                out.put(feed.time_ns)
-                out.put(feed.late_run)
+            state.write(out)
+        self._prints.memory.write(out)
         return out.finish(_SNAPSHOT_VERSION, _SNAPSHOT_KIND)
 
     def restore(self, data: bytes) -> None:
@@ -188,212 +170,212 @@ class MarketShard:
                 f"snapshot of shard {shard} of {shards} given to shard {self._shard} of {self._shards}: "
                 "the number of shards cannot change while the state is kept"
             )
-        symbols: dict[str, _SymbolState] = {}
+        symbols: dict[str, SymbolState] = {}
         for _ in range(reader.take()):
             symbol = reader.take_text()
-            state = _SymbolState(symbol, self._limits)
-            state.quotes.read(reader)
-            for _feed in range(reader.take()):
-                feed = state.feed(reader.take_text())
-                feed.sequence = reader.take()
-                feed.time_ns = reader.take()
-                feed.late_run = reader.take()
-            # Between batches, what was published says the same as what the quotes give now.
-            state.published = state.quotes.consolidate(self._limits)
+            state = SymbolState(symbol, self._limits)
+            state.read(reader, self._limits)
             symbols[symbol] = state
+        prints = TradePrints(self._writer, self.counters, self._limits.trades_kept)
+        if reader.version >= 2:
+            prints.memory.read(reader)
         reader.expect_end()
+        self._prints = prints
+        self._books = BookBuilder(self._writer, self.counters, prints)
         self._symbols = symbols
+        self._spellings = {}
         self._changed = []
         self.outbox.clear()
 
     def _accept(self, raw: raw_feed.RawFeedRecord) -> Refusal | None:
-        """Check the envelope and the sequence, then the line; write the event or say why not."""
-        state = self._symbols.get(raw.symbol)
+        """Check the envelope and the sequence, then the payload; write what it says or say why not."""
+        state = self._spellings.get(raw.symbol)
         if state is None:
-            refusal = self._check_new_symbol(raw.symbol)
+            refusal = self._meet_symbol(raw.symbol)
             if refusal is not None:
                 return refusal
-            state = _SymbolState(raw.symbol, self._limits)
-            self._symbols[raw.symbol] = state
+            state = self._spellings[raw.symbol]
+        feed = state.feeds.get(raw.feed_id)
         if (
             raw.sequence <= 0
             or raw.base_time_ns < 0
-            or raw.base_time_ns > _MAX_BASE_TIME_NS
-            or len(raw.feed_id) > MAX_FEED_ID
+            or raw.base_time_ns > MAX_TIME_NS
+            or (feed is None and len(raw.feed_id.encode("utf-8")) > MAX_FEED_ID)
         ):
             return Refusal(
                 DEAD_LETTER_REASON_INVALID_VALUE,
                 f"sequence={raw.sequence} must be positive, baseTimeNs={raw.base_time_ns} between 1970 and 2200, "
                 f"feedId at most {MAX_FEED_ID} characters",
             )
-        feed = state.feed(raw.feed_id)
+        if feed is None:
+            feed = state.new_feed(raw.feed_id)
         if raw.sequence <= feed.sequence:
             self.counters.duplicates += 1
             return Refusal(
                 DEAD_LETTER_REASON_DUPLICATE_EVENT,
                 f"sequence={raw.sequence} of feed {raw.feed_id} was seen, the highest is {feed.sequence}",
             )
-        if feed.sequence != 0 and raw.sequence != feed.sequence + 1:
-            self.counters.gaps += 1
-            self.counters.missing += raw.sequence - feed.sequence - 1
+        adapter = self._adapters.get(raw.format)
+        by_order = adapter is not None and adapter.order_by_order
+        if raw.sequence != feed.sequence + 1 and (feed.sequence != 0 or by_order):
+            self._miss(raw, state, feed, by_order)
         feed.sequence = raw.sequence
-        if raw.format == FEED_FORMAT_LEAN_QUOTE:
-            return self._apply_quote(raw, state, feed)
-        if raw.format == FEED_FORMAT_LEAN_TRADE:
-            return self._apply_trade(raw, state, feed)
-        return Refusal(DEAD_LETTER_REASON_UNSUPPORTED, f"feed format {raw.format} is not known to this release")
-
-    def _check_new_symbol(self, symbol: str) -> Refusal | None:
-        if not symbol or not symbol.isprintable():
-            return Refusal(DEAD_LETTER_REASON_INVALID_VALUE, f"symbol {symbol!r} is empty or not printable")
-        owner = shard_of(symbol, self._shards)
-        if owner != self._shard:
-            return Refusal(
-                DEAD_LETTER_REASON_INVALID_VALUE,
-                f"symbol {symbol} belongs to shard {owner}, came to {self._shard}: the record's key must be its symbol",
-            )
-        if len(self._symbols) >= MAX_SYMBOLS:
-            return Refusal(DEAD_LETTER_REASON_INVALID_VALUE, f"shard {self._shard} holds {MAX_SYMBOLS} symbols already")
-        return None
-
-    def _apply_quote(self, raw: raw_feed.RawFeedRecord, state: _SymbolState, feed: _Feed) -> Refusal | None:
-        quote = self._quote
-        refusal = parse_quote(raw.payload, self._limits, quote)
-        if refusal is None:
-            refusal = self._advance(raw, quote.time_ms, state, feed)
+        if adapter is None:
+            return Refusal(DEAD_LETTER_REASON_UNSUPPORTED, f"feed format {raw.format} is not known to this release")
+        event = self._event
+        refusal = adapter.read(raw, state.symbol, self._limits, event)
         if refusal is not None:
+            if by_order and refusal.reason != DEAD_LETTER_REASON_UNSUPPORTED:
+                self._lose_book(raw, state, feed)
             return refusal
-        counters = self.counters
-        counters.quotes += 1
-        firm = quote.condition & ~FIRM_QUOTE_CONDITIONS == 0
-        if quote.suspicious:
-            counters.suspicious += 1
-        elif not firm:
-            counters.not_firm += 1
-        best_of_market = raw.source in self._limits.best_quote_sources
-        venue = state.quotes.apply_quote(quote, firm and not quote.suspicious, best_of_market)
-        self._write_quote(raw, quote, venue, state)
+        if not by_order and event.time_ns < feed.time_ns - self._limits.max_regress_ns:
+            refusal = self._step_back(event.time_ns, feed)
+            if refusal is not None:
+                return refusal
+        kind = event.kind
+        if kind in (EVENT_CORRECTION, EVENT_CANCEL):
+            refusal = self._prints.unknown(raw, state, event)
+            if refusal is not None:
+                return refusal
+        self._advance(raw, event.time_ns, state, feed)
+        if kind == EVENT_QUOTE:
+            self._apply_quote(raw, state, event)
+        elif kind == EVENT_TRADE:
+            self._prints.trade(raw, state, event)
+        elif kind >= EVENT_DIRECTORY:
+            return self._books.apply(raw, state, feed, event)
+        else:
+            self._apply_other(raw, state, event)
         return None
 
-    def _write_quote(self, raw: raw_feed.RawFeedRecord, quote: QuoteLine, venue: Venue, state: _SymbolState) -> None:
-        """The exchange's quote after the line: the line's own sides, and what stood on the other."""
-        bid_price = quote.bid_price if quote.bid_present else venue.bid.price
-        bid_size = quote.bid_size if quote.bid_present else venue.bid.size
-        ask_price = quote.ask_price if quote.ask_present else venue.ask.price
-        ask_size = quote.ask_size if quote.ask_present else venue.ask.size
-        event = market_data.encode_fields(
-            self._event_schema,
-            event_id=f"{raw.feed_id}-{raw.sequence}",
-            kind=MARKET_DATA_KIND_QUOTE,
-            symbol=raw.symbol,
-            exchange=quote.exchange,
-            bid_price=None if bid_size == 0 else bid_price,
-            bid_size=bid_size,
-            ask_price=None if ask_size == 0 else ask_price,
-            ask_size=ask_size,
-            last_price=None,
-            volume=0,
-            sale_condition=None,
-            suspicious=quote.suspicious,
-            sequence=raw.sequence,
-            source=raw.source,
-            timestamp=state.quotes.time_ns,
-            eligible=None,
-            trade_id=None,
-            original_event_id=None,
-            original_price=None,
-            original_volume=None,
-            original_timestamp=None,
-            original_eligible=None,
-            missing=None,
-        )
-        self.outbox.market_data.put(state.key, event)
-
-    def _apply_trade(self, raw: raw_feed.RawFeedRecord, state: _SymbolState, feed: _Feed) -> Refusal | None:
-        trade = self._trade
-        refusal = parse_trade(raw.payload, self._limits, trade)
-        if refusal is None:
-            refusal = self._advance(raw, trade.time_ms, state, feed)
-        if refusal is not None:
-            return refusal
-        self.counters.trades += 1
-        if trade.suspicious:
-            self.counters.suspicious += 1
-        if is_eligible(trade, state.quotes.time_ns):
-            state.quotes.apply_trade(trade.price)
-        event = market_data.encode_fields(
-            self._event_schema,
-            event_id=f"{raw.feed_id}-{raw.sequence}",
-            kind=MARKET_DATA_KIND_TRADE,
-            symbol=raw.symbol,
-            exchange=trade.exchange,
-            bid_price=None,
-            bid_size=0,
-            ask_price=None,
-            ask_size=0,
-            last_price=trade.price,
-            volume=trade.size,
-            sale_condition=trade.condition_text,
-            suspicious=trade.suspicious,
-            sequence=raw.sequence,
-            source=raw.source,
-            timestamp=state.quotes.time_ns,
-            eligible=None,
-            trade_id=None,
-            original_event_id=None,
-            original_price=None,
-            original_volume=None,
-            original_timestamp=None,
-            original_eligible=None,
-            missing=None,
-        )
-        self.outbox.market_data.put(state.key, event)
-        return None
-
-    def _advance(self, raw: raw_feed.RawFeedRecord, time_ms: int, state: _SymbolState, feed: _Feed) -> Refusal | None:
-        """Move the feed's and the symbol's time to an accepted record, or refuse one that is late."""
-        time_ns = raw.base_time_ns + time_ms * NS_PER_MS
-        if time_ns < feed.time_ns - self._limits.max_regress_ns:
-            feed.late_run += 1
-            if feed.late_run < self._limits.resync_after:
-                self.counters.late += 1
+    def _meet_symbol(self, spelled: str) -> Refusal | None:
+        """Find or make the state of a symbol in a spelling that was not seen yet."""
+        if not spelled or not spelled.isprintable():
+            return Refusal(DEAD_LETTER_REASON_INVALID_VALUE, f"symbol {spelled!r} is empty or not printable")
+        symbol = canonical_symbol(spelled)
+        state = self._symbols.get(symbol)
+        if state is None:
+            owner = shard_of(symbol, self._shards)
+            if not symbol or owner != self._shard:
                 return Refusal(
-                    DEAD_LETTER_REASON_LATE,
-                    f"time {time_ns} ns is {feed.time_ns - time_ns} ns before the feed's last, "
-                    f"at most {self._limits.max_regress_ns} ns are taken",
+                    DEAD_LETTER_REASON_INVALID_VALUE,
+                    f"symbol {symbol} belongs to shard {owner}, came to {self._shard}: "
+                    "the record's key must be its symbol",
                 )
-            self.counters.resynchronised += 1
+            if len(self._symbols) >= MAX_SYMBOLS:
+                return Refusal(
+                    DEAD_LETTER_REASON_INVALID_VALUE, f"shard {self._shard} holds {MAX_SYMBOLS} symbols already"
+                )
+            state = SymbolState(symbol, self._limits)
+            self._symbols[symbol] = state
+        if len(self._spellings) >= MAX_SPELLINGS:
+            self._spellings = {}
+        self._spellings[spelled] = state
+        return None
+
+    def _miss(self, raw: raw_feed.RawFeedRecord, state: SymbolState, feed: Feed, by_order: bool) -> None:
+        """Tell that records of a feed are missing before this one."""
+        missing = raw.sequence - feed.sequence - 1
+        self.counters.gaps += 1
+        self.counters.missing += missing
+        self._writer.gap(raw, state, missing, feed.time_ns if feed.time_ns else raw.base_time_ns)
+        if by_order:
+            self._lose_book(raw, state, feed)
+
+    def _lose_book(self, raw: raw_feed.RawFeedRecord, state: SymbolState, feed: Feed) -> None:
+        """A record of a feed that tells every order is missing or was refused."""
+        # What the exchange shows becomes another without an accepted record: readers go by rising sequences.
+        state.quotes.sequence += 1
+        self._books.lose(raw, state, feed)
+        self._mark_changed(state)
+
+    def _step_back(self, time_ns: int, feed: Feed) -> Refusal | None:
+        """Refuse a record that is late, unless it is the feed's clock that was wrong before."""
+        feed.late_run += 1
+        if feed.late_run < self._limits.resync_after:
+            self.counters.late += 1
+            return Refusal(
+                DEAD_LETTER_REASON_LATE,
+                f"time {time_ns} ns is {feed.time_ns - time_ns} ns before the feed's last, "
+                f"at most {self._limits.max_regress_ns} ns are taken",
+            )
+        self.counters.resynchronised += 1
+        return None
+
+    def _advance(self, raw: raw_feed.RawFeedRecord, time_ns: int, state: SymbolState, feed: Feed) -> None:
+        """Move the feed's and the symbol's time to an accepted record."""
         feed.late_run = 0
         feed.time_ns = time_ns
         quotes = state.quotes
         quotes.time_ns = time_ns
         quotes.sequence += 1
         if not state.changed:
+            self._mark_changed(state)
+        mark = feed.mark
+        if mark is None:
+            mark = state.mark_of(raw.source, feed)
+            feed.mark = mark
+        else:
+            mark.feed = feed
+        mark.told = False
+        if len(state.marks) > 1:
+            self._watch_sources(state, time_ns)
+
+    def _watch_sources(self, state: SymbolState, time_ns: int) -> None:
+        """Tell the sources that have become silent."""
+        for mark in state.marks:
+            silent = time_ns - mark.feed.time_ns
+            if not mark.told and self._limits.silent_after_ns < silent < _SILENT_AT_MOST_NS:
+                mark.told = True
+                self.counters.stale += 1
+                self._writer.stale(state, mark)
+
+    def _mark_changed(self, state: SymbolState) -> None:
+        if not state.changed:
             state.changed = True
             self._changed.append(state)
-        return None
 
-    def _dead_letter(
-        self, refusal: Refusal, payload: bytes, partition: int, offset: int, kafka_timestamp_ms: int
-    ) -> None:
-        self.counters.refused += 1
-        schema_id: int | None = None
-        if len(payload) >= 5 and payload[0] == 0:
-            schema_id = int.from_bytes(payload[1:5], "big", signed=True)
-        letter = dead_letter.encode_fields(
-            self._dead_letter_schema,
-            event_id=f"{RAW_FEED_TOPIC}-{partition}-{offset}",
-            job=_JOB,
-            stage=_STAGE,
-            source_topic=RAW_FEED_TOPIC,
-            source_partition=partition,
-            source_offset=offset,
-            source_timestamp=kafka_timestamp_ms,
-            reason=refusal.reason,
-            detail=refusal.detail,
-            schema_id=schema_id,
-            record_key=None,
-            payload=payload,
-            timestamp=kafka_timestamp_ms * NS_PER_MS,
-        )
-        self.outbox.dead_letter.put(_DEAD_LETTER_KEY, letter)
+    def _apply_quote(self, raw: raw_feed.RawFeedRecord, state: SymbolState, quote: FeedEvent) -> None:
+        """A quote that was accepted at the symbol's time."""
+        counters = self.counters
+        counters.quotes += 1
+        if quote.suspicious:
+            counters.suspicious += 1
+        elif not quote.firm:
+            counters.not_firm += 1
+        best_of_market = raw.source in self._limits.best_quote_sources
+        if state.books and state.has_book(quote.exchange):
+            # The exchange's own book knows better than what others say that it shows.
+            venue = state.quotes.venue(quote.exchange)
+        else:
+            venue = state.quotes.apply_quote(quote, quote.firm and not quote.suspicious, best_of_market)
+        self._writer.quote(raw, state, quote, venue)
+
+    def _apply_other(self, raw: raw_feed.RawFeedRecord, state: SymbolState, event: FeedEvent) -> None:
+        """Changes of trades, states of the symbol, losses of the source; all else is only counted."""
+        kind = event.kind
+        if kind == EVENT_CORRECTION:
+            self._prints.correct(raw, state, event)
+        elif kind == EVENT_CANCEL:
+            self._prints.cancel(raw, state, event)
+        else:
+            self.counters.other += 1
+            if kind == EVENT_STATE:
+                self._apply_state(raw, state, event)
+            elif kind == EVENT_GAP:
+                self.counters.gaps += 1
+                self.counters.missing += event.missing
+                self._writer.gap(raw, state, event.missing, event.time_ns)
+
+    def _apply_state(self, raw: raw_feed.RawFeedRecord, state: SymbolState, event: FeedEvent) -> None:
+        """A halt or its end, when it is news."""
+        if event.halted == state.halted or event.time_ns <= state.halt_time_ns:
+            return
+        state.halted = event.halted
+        state.halt_time_ns = event.time_ns
+        self.counters.controls += 1
+        self._writer.halt(raw, state, event.halted, event.reason, event.time_ns)
+        for book in state.books:
+            book.halted = event.halted
+            book.stirred = True
+            self._books.show(raw, state, book)

@@ -18,6 +18,10 @@ Rules:
   the two quotes is left out if it is older than `crossed_after_ns`, because a quote that others trade through for so
   long is no longer there; and so on until the market is uncrossed or all of it is fresh. A fresh cross is published as
   it is.
+- An exchange whose whole book is known shows what the book says (exchange_book.py); `show` replaces both sides at once,
+  and every record of the book confirms them.
+- A trade that is taken back or corrected no longer sets the last price: the eligible trade before it does, of the last
+  `LAST_TRADES`. What it did to the trades since the state before stays: it did print, and triggered what it triggered.
 - Best-quote feeds: some sources (Lean's equity files are one) report only the quotes that are the national best. Each
   line then also says that every better bid (or ask), and every larger one at that price, has gone from the other
   exchanges.
@@ -26,13 +30,19 @@ Invariants:
 - What `consolidate` says about quotes and the last price is a function of the accepted records so far, so that the
   grouping into batches decides only which of these states are published, never what they say. Its trades are those
   since `trades_published`: over all published states, each trade is told once.
-- When there were trades, the last of them is `last_price`.
+- When there were trades, the last of them is `last_price`, unless it was changed since.
 Complexity: a quote costs one pass over the exchanges of its symbol (20 at most), so does a consolidation.
 """
 
+from typing import Final
+
 from schemas.messages.nbbo import Nbbo, VenueQuote
-from udfs.domain.normalise import MarketLimits, QuoteLine
+from udfs.domain.feed_adapter import FeedEvent
+from udfs.domain.normalise import MarketLimits
 from udfs.domain.state_codec import StateReader, StateWriter
+
+LAST_TRADES: Final = 16
+"""Eligible trades that are remembered for the last price; those before can be taken back without changing it."""
 
 
 class VenueSide:
@@ -68,8 +78,11 @@ class SymbolQuotes:
     """Quotes of all exchanges for one symbol, its last eligible trade, and the trades that were not published yet."""
 
     __slots__ = (
+        "last_keys",
         "last_price",
+        "last_prices",
         "sequence",
+        "settled_price",
         "symbol",
         "time_ns",
         "trade_count",
@@ -83,6 +96,10 @@ class SymbolQuotes:
         self.symbol = symbol
         self.venues: list[Venue] = []
         self.last_price = 0
+        self.settled_price = 0
+        """Last price if all trades of `last_keys` were taken back: those can be, each with its price, oldest first."""
+        self.last_keys: list[str] = []
+        self.last_prices: list[int] = []
         self.time_ns = 0
         self.sequence = 0
         self.trade_count = 0
@@ -103,8 +120,8 @@ class SymbolQuotes:
         self.venues.append(created)
         return created
 
-    def apply_quote(self, quote: QuoteLine, trusted: bool, best_of_market: bool) -> Venue:
-        """Apply a quote line that was accepted at `time_ns` with `sequence`; returns the exchange's entry after it."""
+    def apply_quote(self, quote: FeedEvent, trusted: bool, best_of_market: bool) -> Venue:
+        """Apply a quote that was accepted at `time_ns` with `sequence`; returns the exchange's entry after it."""
         venue = self.venue(quote.exchange)
         if not trusted:
             if quote.bid_present:
@@ -127,6 +144,14 @@ class SymbolQuotes:
             if quote.ask_present and quote.ask_size != 0:
                 self._retire_better_asks(venue)
         return venue
+
+    def show(self, venue: Venue, bid_price: int, bid_size: int, ask_price: int, ask_size: int) -> None:
+        """Replace both sides of an exchange by those of its book, at `time_ns`; size 0: it has none."""
+        bid, ask = venue.bid, venue.ask
+        if bid.price != bid_price or bid.size != bid_size:
+            self._set(bid, bid_price, bid_size)
+        if ask.price != ask_price or ask.size != ask_size:
+            self._set(ask, ask_price, ask_size)
 
     def _set(self, side: VenueSide, price: int, size: int) -> None:
         side.time_ns = self.time_ns
@@ -151,8 +176,19 @@ class SymbolQuotes:
             if venue is not best and ask.price != 0 and (ask.price < price or (ask.price == price and ask.size > size)):
                 ask.clear()
 
-    def apply_trade(self, price: int) -> None:
-        """Apply an eligible trade."""
+    def apply_trade(self, price: int, key: str) -> None:
+        """Apply an eligible trade; `key`: what it can be taken back by, empty when it cannot be."""
+        if key:
+            self.last_keys.append(key)
+            self.last_prices.append(price)
+            if len(self.last_keys) > LAST_TRADES:
+                del self.last_keys[0]
+                self.settled_price = self.last_prices.pop(0)
+        else:
+            self.settled_price = price
+            if self.last_keys:
+                self.last_keys = []
+                self.last_prices = []
         self.last_price = price
         if self.trade_count == 0 or price > self.trade_high:
             self.trade_high = price
@@ -160,6 +196,18 @@ class SymbolQuotes:
             self.trade_low = price
         self.trade_count += 1
         self.trade_price_sum += price
+
+    def change_trade(self, key: str, price: int) -> None:
+        """A trade has this price now and is still eligible; price 0: it no longer is, or was taken back."""
+        if key not in self.last_keys:
+            return
+        at = self.last_keys.index(key)
+        if price == 0:
+            del self.last_keys[at]
+            del self.last_prices[at]
+        else:
+            self.last_prices[at] = price
+        self.last_price = self.last_prices[-1] if self.last_prices else self.settled_price
 
     def trades_published(self) -> None:
         """The trades so far were published: those of the next state begin."""
@@ -170,7 +218,11 @@ class SymbolQuotes:
 
     def write(self, out: StateWriter) -> None:
         """Put the state into a snapshot. Trades have no place in it: between batches all have been published."""
-        out.put(self.last_price)
+        out.put(self.settled_price)
+        out.put(len(self.last_keys))
+        for at in range(len(self.last_keys)):
+            out.put_text(self.last_keys[at])
+            out.put(self.last_prices[at])
         out.put(self.time_ns)
         out.put(self.sequence)
         out.put(len(self.venues))
@@ -183,8 +235,15 @@ class SymbolQuotes:
                 out.put(side.sequence)
 
     def read(self, reader: StateReader) -> None:
-        """Take the state from a snapshot, as `write` put it."""
-        self.last_price = reader.take()
+        """Take the state from a snapshot, as `write` put it, or the release of version 1 did."""
+        self.settled_price = reader.take()
+        self.last_keys = []
+        self.last_prices = []
+        if reader.version >= 2:
+            for _ in range(reader.take()):
+                self.last_keys.append(reader.take_text())
+                self.last_prices.append(reader.take())
+        self.last_price = self.last_prices[-1] if self.last_prices else self.settled_price
         self.time_ns = reader.take()
         self.sequence = reader.take()
         self.venues = []

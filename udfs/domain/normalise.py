@@ -1,31 +1,23 @@
-"""Parse feed lines into normalised quotes and trades: strict, bounded, one precise reason for every refusal.
+"""What is common to all feeds: limits, refusals, codes of exchanges, sale conditions, exact prices, and which trades count.
 
-Purpose: turn one source line (bytes, as it came) into the numbers of a quote or a trade. Formats known so far are
-Lean's two tick formats (one day of one symbol per file, comma-separated, no header):
+Purpose: adapters (feed_adapter.py and the modules named after it) read the bytes of a source; what their numbers may be,
+and what they mean for prices, is decided here, the same for all.
 
-- trade: ``ms, price_e4, size, exchange letter, sale condition (hex flags), suspicious``
-- quote: ``ms, bid_price_e4, bid_size, ask_price_e4, ask_size, exchange letter, condition (hex flags), suspicious``
-
-``ms`` counts from midnight in New York. A quote line usually carries one side, the other being ``0,0``, which means
-"not in this line", not "gone". A side with a price and size 0 is a withdrawal of that side; a line of four zeroes
-withdraws both sides.
-
-Invariants: a parser either fills all fields of its result and returns None, or returns a Refusal and the result must
-not be read. No input raises. Known limits: prices have four decimals and there is one session day per feed file; what
-a round lot is goes by the trade's own price, because a feed has no average of the evaluation month.
-Complexity: linear in the length of the line, which is bounded by `MarketLimits.max_line_bytes`.
+Invariants: nothing here raises for bad input, and no price passes through a float.
+Known limits: prices have four decimals; what a round lot is goes by the trade's own price where the feed does not say,
+because a feed has no average of the evaluation month.
+Complexity: constant, or linear in a text of bounded length.
 """
 
 from typing import Final
 
-from schemas.messages.enums import (
-    DEAD_LETTER_REASON_INVALID_VALUE,
-    DEAD_LETTER_REASON_UNDECODABLE,
-)
-from udfs.domain.rules import round_lot
+from udfs.domain.rules import ROUND_LOT_TIERS, round_lot
 
-DAY_MS: Final = 86_400_000
+DAY_NS: Final = 86_400_000_000_000
 NS_PER_MS: Final = 1_000_000
+MAX_DEPTH_LEVELS: Final = 64
+MAX_TIME_NS: Final = 7_258_118_400_000_000_000
+"""Times outside 1970 to 2200 are a broken source, not a market."""
 
 # One letter per participant, as on the consolidated tapes (CTA and UTP plans' participant codes; Lean uses the same
 # letters, see Common/Exchange.cs there), with the market identifier code of ISO 10383 that we publish. In 2013's data
@@ -54,24 +46,35 @@ EXCHANGES: Final = {
     b"Z": "BATS",  # Cboe BZX
 }
 
-# Quote conditions that still promise an execution (flags of Lean's QuoteConditionFlags): regular, opening quote,
-# resume, fast trading. Every other flag marks a quote as slow, closing, halted, indicative or not firm, so that it may
-# not set the NBBO.
-FIRM_QUOTE_CONDITIONS: Final = 0x1 | 0x800 | 0x2000 | 0x200000
+_MICS: Final[dict[str, str]] = {
+    **{letter.decode("ascii"): mic for letter, mic in EXCHANGES.items()},
+    **{mic: mic for mic in EXCHANGES.values()},
+    "AMEX": "XASE",
+    "ARCA": "ARCX",
+    "BATS": "BATS",
+    "BX": "XBOS",
+    "BYX": "BATY",
+    "BZX": "BATS",
+    "EDGA": "EDGA",
+    "EDGX": "EDGX",
+    "FINRA": "FINR",
+    "IEX": "IEXG",
+    "MEMX": "MEMX",
+    "NASDAQ": "XNAS",
+    "NYSE": "XNYS",
+    "PSX": "XPHL",
+    "TRF": "FINR",
+}
 
-# Sale conditions that may not update the last price (flags of Lean's TradeConditionFlags; the rule is the consolidated
-# plans' table of what updates the consolidated last, without its conditional cases): cash 1, next day 2, seller 3,
-# derivatively priced 9, form T 10, sold late 11, extended hours 13, out of sequence 14, stock-option 18, average price
-# 20, price variation 22, official close 24, prior reference price 25, official open 26, odd lot 31.
-INELIGIBLE_SALE_CONDITIONS: Final = (
-    1 << 1 | 1 << 2 | 1 << 3 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 13 | 1 << 14
-    | 1 << 18 | 1 << 20 | 1 << 22 | 1 << 24 | 1 << 25 | 1 << 26 | 1 << 31
-)  # fmt: skip
+# Sale conditions as letters of the consolidated tapes (UTP participant specification, "sale condition modifiers"; CTA's
+# where they agree) that may not update the last price, conditional cases among them: cash C, price variation H, odd lot
+# I, sold last L, official close M, next day N, prior reference price P, official open Q, seller R, form T, extended
+# hours U, contingent V and 7, average price W and B, sold out of sequence Z, derivatively priced 4, corrected
+# consolidated close 9, bunched sold G.
+INELIGIBLE_SALE_LETTERS: Final = frozenset("BCGHILMNPQRTUVWZ479")
 
-_MAX_DIGITS: Final = 15
-_MAX_CONDITION_DIGITS: Final = 16
-_TRADE_FIELDS: Final = 6
-_QUOTE_FIELDS: Final = 8
+_LARGEST_LOT: Final[int] = max(tier.shares for tier in ROUND_LOT_TIERS)
+_MAX_PRICE_TEXT: Final = 20
 
 
 class MarketLimits:
@@ -88,6 +91,10 @@ class MarketLimits:
         stale_after_ns: int = 600_000_000_000,
         crossed_after_ns: int = 1_000_000_000,
         best_quote_sources: str = "lean",
+        max_message_bytes: int = 2_048,
+        silent_after_ns: int = 600_000_000_000,
+        depth_levels: int = 10,
+        trades_kept: int = 65_536,
     ) -> None:
         """Limits that are not positive are refused with ValueError.
 
@@ -97,6 +104,9 @@ class MarketLimits:
         was not updated for longer (in the symbol's market time) is dropped. crossed_after_ns: while exchanges cross
         each other, the older quote is dropped when it is older than this. best_quote_sources: comma-separated sources
         whose quote lines state the best quote of the whole market (see nbbo.py), as Lean's equity files do.
+        max_message_bytes: longest message of a text feed other than lines. silent_after_ns: a source that says nothing
+        about a symbol for longer, while others do, is told to be stale. depth_levels: prices of each side that are
+        published of an exchange's book, at most 64. trades_kept: trades of a shard that can still be corrected.
         """
         self.max_price_e4 = max_price_e4
         self.max_size = max_size
@@ -106,6 +116,10 @@ class MarketLimits:
         self.max_spread_bps = max_spread_bps
         self.stale_after_ns = stale_after_ns
         self.crossed_after_ns = crossed_after_ns
+        self.max_message_bytes = max_message_bytes
+        self.silent_after_ns = silent_after_ns
+        self.depth_levels = depth_levels
+        self.trades_kept = trades_kept
         self.best_quote_sources = [name for name in best_quote_sources.split(",") if name]
         smallest = min(
             max_price_e4,
@@ -116,9 +130,15 @@ class MarketLimits:
             max_spread_bps,
             stale_after_ns,
             crossed_after_ns,
+            max_message_bytes,
+            silent_after_ns,
+            depth_levels,
+            trades_kept,
         )
         if smallest <= 0:
             raise ValueError(f"every market data limit must be positive, got {smallest}")
+        if depth_levels > MAX_DEPTH_LEVELS:
+            raise ValueError(f"depth_levels={depth_levels} must be at most {MAX_DEPTH_LEVELS}")
 
 
 class Refusal:
@@ -131,200 +151,38 @@ class Refusal:
         self.detail = detail
 
 
-class QuoteLine:
-    """One parsed quote line. A side is `present` when the line speaks about it; then size 0 withdraws it."""
-
-    __slots__ = (
-        "ask_present",
-        "ask_price",
-        "ask_size",
-        "bid_present",
-        "bid_price",
-        "bid_size",
-        "condition",
-        "exchange",
-        "suspicious",
-        "time_ms",
-    )
-
-    def __init__(self) -> None:
-        self.time_ms = 0
-        self.bid_present = False
-        self.bid_price = 0
-        self.bid_size = 0
-        self.ask_present = False
-        self.ask_price = 0
-        self.ask_size = 0
-        self.exchange = ""
-        self.condition = 0
-        self.suspicious = False
+def mic_of(text: str) -> str:
+    """The market identifier code for a tape letter, a code itself or a usual name; empty when it is not known."""
+    return _MICS.get(text, "")
 
 
-class TradeLine:
-    """One parsed trade line; `condition_text` is the source's spelling."""
+def price_e4(text: str) -> int:
+    """A plain decimal as a count of 1/10,000, exactly; -1 when it is none, -2 when it has more than four decimals.
 
-    __slots__ = ("condition", "condition_text", "exchange", "price", "size", "suspicious", "time_ms")
-
-    def __init__(self) -> None:
-        self.time_ms = 0
-        self.price = 0
-        self.size = 0
-        self.exchange = ""
-        self.condition = 0
-        self.condition_text = ""
-        self.suspicious = False
-
-
-class _Fields:
-    """The fields of one line and the first thing that was wrong with them."""
-
-    __slots__ = ("_refusal", "parts")
-
-    def __init__(self, line: bytes, limits: MarketLimits, expected: int) -> None:
-        self.parts: list[bytes] = []
-        self._refusal: Refusal | None = None
-        if len(line) > limits.max_line_bytes:
-            self._refuse(
-                DEAD_LETTER_REASON_UNDECODABLE, f"line of {len(line)} bytes, at most {limits.max_line_bytes} are read"
-            )
-            return
-        self.parts = line.split(b",")
-        if len(self.parts) != expected:
-            self._refuse(DEAD_LETTER_REASON_UNDECODABLE, f"line has {len(self.parts)} fields, expected {expected}")
-
-    def problem(self) -> Refusal | None:
-        """The first thing that was wrong. A call, because mypyc takes a narrowed attribute for unchanged."""
-        return self._refusal
-
-    def number(self, index: int, name: str, largest: int) -> int:
-        """A decimal number from 0 to `largest`; 0 and a problem when it is not one."""
-        part = self.parts[index]
-        if part.isdigit() and len(part) <= _MAX_DIGITS:
-            value = int(part)
-            if value <= largest:
-                return value
-            self._refuse(DEAD_LETTER_REASON_INVALID_VALUE, f"{name}={value} is above the limit {largest}")
-        elif part[:1] == b"-" and part[1:].isdigit():
-            self._refuse(DEAD_LETTER_REASON_INVALID_VALUE, f"{name} is negative: {_shown(part)}")
-        elif part.isdigit():
-            self._refuse(
-                DEAD_LETTER_REASON_INVALID_VALUE, f"{name} has {len(part)} digits, at most {_MAX_DIGITS} are read"
-            )
-        else:
-            self._refuse(DEAD_LETTER_REASON_UNDECODABLE, f"{name} is not a number: {_shown(part)}")
-        return 0
-
-    def flags(self, index: int, name: str) -> int:
-        """Hexadecimal flags without a prefix."""
-        part = self.parts[index]
-        if part.isdigit() and len(part) <= _MAX_CONDITION_DIGITS:
-            return int(part, 16)
-        # int() would also take signs, spaces, underscores and 0x: only letters and digits may reach it.
-        if part.isalnum() and len(part) <= _MAX_CONDITION_DIGITS and not part.strip(b"0123456789abcdefABCDEF"):
-            return int(part, 16)
-        self._refuse(DEAD_LETTER_REASON_UNDECODABLE, f"{name} is not a hexadecimal number: {_shown(part)}")
-        return 0
-
-    def boolean(self, index: int, name: str) -> bool:
-        """0 or 1."""
-        part = self.parts[index]
-        if part == b"0":
-            return False
-        if part == b"1":
-            return True
-        self._refuse(DEAD_LETTER_REASON_UNDECODABLE, f"{name} is neither 0 nor 1: {_shown(part)}")
-        return False
-
-    def exchange(self, index: int) -> str:
-        """The market identifier code of the exchange letter."""
-        code = EXCHANGES.get(self.parts[index])
-        if code is None:
-            self._refuse(DEAD_LETTER_REASON_INVALID_VALUE, f"exchange code {_shown(self.parts[index])} is not known")
-            return ""
-        return code
-
-    def time_ms(self) -> int:
-        """Milliseconds since midnight; the whole day, its end included."""
-        return self.number(0, "time", DAY_MS)
-
-    def _refuse(self, reason: int, detail: str) -> None:
-        if self._refusal is None:
-            self._refusal = Refusal(reason, detail)
+    Zeros behind the fourth decimal do no harm. Signs, exponents, spaces and empty parts are not plain.
+    """
+    if len(text) > _MAX_PRICE_TEXT or not text.isascii():
+        return -1
+    whole, point, fraction = text.partition(".")
+    if not whole.isdigit() or (point and not fraction.isdigit()):
+        return -1
+    if len(fraction) > 4 and fraction[4:].strip("0"):
+        return -2
+    return int(whole) * 10_000 + int((fraction + "0000")[:4])
 
 
-def parse_quote(line: bytes, limits: MarketLimits, quote: QuoteLine) -> Refusal | None:
-    """Fill `quote` from a Lean quote line, or say why not."""
-    fields = _Fields(line, limits, _QUOTE_FIELDS)
-    refusal = fields.problem()
-    if refusal is not None:
-        return refusal
-    quote.time_ms = fields.time_ms()
-    quote.bid_price = fields.number(1, "bidPrice", limits.max_price_e4)
-    quote.bid_size = fields.number(2, "bidSize", limits.max_size)
-    quote.ask_price = fields.number(3, "askPrice", limits.max_price_e4)
-    quote.ask_size = fields.number(4, "askSize", limits.max_size)
-    quote.exchange = fields.exchange(5)
-    quote.condition = fields.flags(6, "condition")
-    quote.suspicious = fields.boolean(7, "suspicious")
-    refusal = fields.problem()
-    if refusal is not None:
-        return refusal
-    return _check_sides(quote)
+def letters_set_price(conditions: str) -> bool:
+    """Whether a trade with these sale condition letters may update the last price."""
+    return not set(conditions) & INELIGIBLE_SALE_LETTERS
 
 
-def parse_trade(line: bytes, limits: MarketLimits, trade: TradeLine) -> Refusal | None:
-    """Fill `trade` from a Lean trade line, or say why not."""
-    fields = _Fields(line, limits, _TRADE_FIELDS)
-    refusal = fields.problem()
-    if refusal is not None:
-        return refusal
-    trade.time_ms = fields.time_ms()
-    trade.price = fields.number(1, "price", limits.max_price_e4)
-    trade.size = fields.number(2, "size", limits.max_size)
-    trade.exchange = fields.exchange(3)
-    trade.condition = fields.flags(4, "condition")
-    trade.suspicious = fields.boolean(5, "suspicious")
-    refusal = fields.problem()
-    if refusal is not None:
-        return refusal
-    if trade.price == 0 or trade.size == 0:
-        return Refusal(
-            DEAD_LETTER_REASON_INVALID_VALUE, f"trade without price or size: price={trade.price} size={trade.size}"
-        )
-    trade.condition_text = fields.parts[4].decode("ascii")
-    return None
-
-
-def is_eligible(trade: TradeLine, time_ns: int) -> bool:
-    """Whether a trade may set the last price, trigger stop orders and count for price bands: a good print of a round lot.
+def is_eligible(price: int, size: int, lot: int, time_ns: int) -> bool:
+    """Whether a good print is large enough to set the last price, trigger stop orders and count for price bands.
 
     A trade below a round lot is left out whatever its condition says: odd lots do not update the consolidated last, and
-    feeds do not all flag them.
+    feeds do not all flag them. `lot`: shares of a round lot as the feed states it, 0 when it does not.
     """
-    return (
-        not trade.suspicious
-        and trade.condition & INELIGIBLE_SALE_CONDITIONS == 0
-        and trade.size >= round_lot(trade.price, time_ns)
-    )
-
-
-def _check_sides(quote: QuoteLine) -> Refusal | None:
-    """Decide which sides the line speaks about, and refuse sides that contradict themselves."""
-    if quote.bid_price == 0 and quote.bid_size != 0:
-        return Refusal(DEAD_LETTER_REASON_INVALID_VALUE, f"bidSize={quote.bid_size} without a bidPrice")
-    if quote.ask_price == 0 and quote.ask_size != 0:
-        return Refusal(DEAD_LETTER_REASON_INVALID_VALUE, f"askSize={quote.ask_size} without an askPrice")
-    if quote.bid_size != 0 and quote.ask_size != 0 and quote.bid_price >= quote.ask_price:
-        return Refusal(
-            DEAD_LETTER_REASON_INVALID_VALUE,
-            f"one exchange's quote is locked or crossed: bidPrice={quote.bid_price} askPrice={quote.ask_price}",
-        )
-    empty = quote.bid_price == 0 and quote.ask_price == 0
-    quote.bid_present = empty or quote.bid_price != 0
-    quote.ask_present = empty or quote.ask_price != 0
-    return None
-
-
-def _shown(part: bytes) -> str:
-    """A short printable form of untrusted bytes."""
-    return repr(part[:40])
+    if lot > 0:
+        return size >= lot
+    # Most trades are no smaller than any round lot: then the table need not be looked at.
+    return size >= _LARGEST_LOT or size >= round_lot(price, time_ns)
