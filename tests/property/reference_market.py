@@ -203,6 +203,10 @@ class ReferenceMarket:
         if order["side"] != "BUY":
             approval = f"reserved_shares={order['quantity']}"
         self.event(order, "RISK_APPROVED", "NONE", approval)
+        if order["timeInForce"] == "OPG" and self.phase == "OPEN":
+            self.seen.add("order for the opening after it")
+            self.finish(order, "CANCELLED", "MATCH_AUCTION_UNFILLED", None)
+            return True
         if self.is_killed(order):
             self.seen.add("kill switch met an order on its way")
             self.finish(order, "CANCELLED", "CANCEL_KILL_SWITCH", None)
@@ -537,14 +541,15 @@ class ReferenceMarket:
         """A session takes orders: yesterday's quotes are no offers any more."""
         self.session = self.next_session()
         self.phase = "PRE_OPEN"
-        self.taken = []
         assert self.session is not None
         times = self.session["openTime"], self.session["closeTime"]
         self.breaker.begin_session(*times)
         self.breaker_halted = False
         for s in self.symbols.values():
             s["bands"].begin_session(*times)
-            s["quote"] = None
+            if s["quote"] is not None and s["quote"]["timestamp"] < self.entry(self.session):
+                s["quote"] = None
+                self.taken = [t for t in self.taken if t["symbol"] != s["symbol"]]
             s["restricted"] = s["fallen"]
             s["fallen"] = False
         if self.session["openTime"] <= self.day:
@@ -753,6 +758,8 @@ class ReferenceMarket:
         result = self.auction(s, "REOPENING", must_uncross=False)
         if self.is_crossed(s):
             self.seen.add("pause extended")
+            if result[1]:
+                self.publish(s, "AUCTION", result)
             s["bands"].extend(self.day)
             return
         self.seen.add("pause ended")
@@ -807,8 +814,9 @@ class ReferenceMarket:
         result = self.uncross(s, kind, reference, auction_range(reference, s["tick"]))
         if must_uncross and self.is_crossed(s):
             self.seen.add("auction beyond its range")
-            rest = self.uncross(s, kind, reference, (0, 0))
-            result = (rest[0], result[1] + rest[1], rest[2])
+            if result[1]:
+                self.publish(s, "AUCTION", result)
+            result = self.uncross(s, kind, reference, (0, 0))
         return result
 
     def uncross(self, s: dict[str, Any], kind: str, reference: int, limits: tuple[int, int]) -> tuple[int, int, int]:
