@@ -17,8 +17,8 @@ PRIORITY: tuple[Broken, ...] = (
     (
         "worst bid first",
         "book",
-        "heapq.heappush(self.heap, -price if self.is_bid else price)",
-        "heapq.heappush(self.heap, price)",
+        "level = Level(price, -price if self.is_bid else price)",
+        "level = Level(price, price)",
     ),
     (
         "street sweep youngest first",
@@ -342,15 +342,15 @@ OPERATORS: tuple[Broken, ...] = (
     (
         "orders on their way pass the kill switch",
         "match_shard",
-        "if self.killed_all or frame.account_id in self.killed_accounts or frame.symbol in self.killed_symbols:",
-        "if False:",
+        "if late or self._is_killed(frame.account_id, frame.symbol):",
+        "if late:",
     ),
     ("kill switch unlocked", "switches", "            if mode == MODE_KILL:\n", "            if mode < MODE_ACTIVE:\n"),
     (
         "reduce-only weakens the kill switch",
-        "switches",
-        "MODE_ACTIVE if mode == MODE_ACTIVE else max(mode, self.firm)",
-        "mode",
+        "desk_controls",
+        "account.mode = MODE_ACTIVE if mode == MODE_ACTIVE else max(mode, account.mode)",
+        "account.mode = mode",
     ),
     ("resumed symbol stays off", "match_shard", "            del self.killed_symbols[target]\n", "            pass\n"),
     (

@@ -19,7 +19,7 @@ from broken_engines import BROKEN
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 300
-SEEDS = 100
+SEEDS = 60
 RELOADED = ("udfs", "trading_harness", "trading_streams", "test_trading_reference")
 
 
@@ -55,6 +55,23 @@ def short_sales(h: ModuleType) -> None:
         if topic == "routing-decisions" and r["action"] == "POST"
     ]
     assert posted == [("s3", 89_9100), ("b1", 90_0000), ("s4", 90_0100)]
+
+
+def switches(h: ModuleType) -> None:
+    """REDUCE does not weaken a KILL of the same account: a sale that would reduce is refused too."""
+    desk = h.Desk(check_every_step=True)
+    desk.run(
+        [
+            h.instrument("IBM"),
+            h.account("A", positions={"IBM": 100}),
+            h.session("day-1", h.OPEN, h.CLOSE),
+            h.snapshot_end(),
+            h.control("KILL", "A", scope="ACCOUNT"),
+            h.control("REDUCE", "A", scope="ACCOUNT"),
+            h.order("o1", "A", "IBM", "SELL", 100, 100_0000),
+        ]
+    )
+    assert [r["reason"] for topic, r in desk.records if topic == "order-events"][-1] == "RISK_KILL_SWITCH"
 
 
 class Changed(SourceFileLoader):
@@ -102,9 +119,10 @@ def notices(module: str, old: str, new: str, seeds: int = SEEDS) -> str | None:
     try:
         run_seed = importlib.import_module("test_trading_reference").run_seed
         try:
-            short_sales(importlib.import_module("trading_harness"))
+            for scenario in (short_sales, switches):
+                scenario(importlib.import_module("trading_harness"))
         except Exception as error:
-            return f"short sales: {error!r}"
+            return f"scenario: {error!r}"
         for seed in range(seeds):
             try:
                 run_seed(seed, STEPS)
