@@ -345,7 +345,8 @@ class MatchShard:
                 self._apply_frame(decode_frame(frame))
         elif record.effective_from > self.clock_ns and record.effective_from > record.timestamp:
             self.pending.append((record.effective_from, payload))
-            self.pending.sort()
+            # By time; what came first stays first among equals.
+            self.pending.sort(key=_effective_ns)
         else:
             self._put_reference(record)
 
@@ -475,3 +476,8 @@ class MatchShard:
             "late_actions": self.protection.adjuster.late,
             "dead_letters": self.dead_letters.count,
         }
+
+
+def _effective_ns(waiting: tuple[int, bytes]) -> int:
+    """When a record that waits takes effect."""
+    return waiting[0]
