@@ -29,15 +29,17 @@ ENGINES = (
     (
         "worst bid first",
         "book",
-        "heapq.heappush(self.heap, -price if self.is_bid else price)",
-        "heapq.heappush(self.heap, price)",
+        "level = Level(price, -price if self.is_bid else price)",
+        "level = Level(price, price)",
     ),
+    ("worse level rises", "book", "heap[child + 1].signed < other.signed", "heap[child + 1].signed > other.signed"),
+    ("empty level in the middle leaves a gap", "book", "                self._sink(last, at)", "                pass"),
     ("best price forgotten", "book", "price > top.price if self.is_bid else price < top.price", "False"),
     (
-        "levels lost when they are compacted",
+        "levels lost that others were empty after",
         "book",
-        "self.levels.items() if level.count > 0}",
-        "self.levels.items() if level.count > 1}",
+        "if oldest.count == 0 and oldest.at >= 0",
+        "if oldest.at >= 0",
     ),
     (
         "worse price through",

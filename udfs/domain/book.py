@@ -5,10 +5,10 @@ Invariants: an order is in at most one level, with a positive open quantity; a l
 sums over its orders; while trading is continuous the best bid is below the best ask (checked by `Book.check`, because
 matching has to keep it).
 Known limits: all orders are displayed; reserve and hidden orders do not exist.
-Complexity: add, cancel and fill cost O(1) at a price that has a level, and O(log levels) at a new one; the best price
-is O(1) amortised; `available` costs O(k log k) for the k levels that it has to look at. Nothing depends on the number
-of orders. A level that has become empty stays, because its price is often used again; it goes when it comes to the top
-of the heap, or when most levels are empty.
+Complexity: add, cancel and fill cost O(1) at a price that has a level, and O(log levels) at a new one; `available` costs
+O(k log k) for the k levels that it has to look at. Nothing depends on the number of orders, and nothing is put off: no
+single command pays for many before it. A level that has become empty stays for a while, because its price is often used
+again: it goes when it comes to the top of the heap, or when `_KEPT` others have become empty after it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final
 from schemas.messages.enums import STP_MODE_EXPIRE_MAKER, STP_MODE_NONE
 from schemas.messages.order_outcomes import OrderOutcome
 
-_COMPACT_AT: Final = 64
+_KEPT: Final = 32
 
 RESTING: Final = 1
 WAITING: Final = 2
@@ -134,12 +134,17 @@ class Order:
 
 
 class Level:
-    """The orders at one price, oldest first, as a doubly linked list through the orders themselves."""
+    """The orders at one price, oldest first, as a doubly linked list through the orders themselves.
 
-    __slots__ = ("count", "head", "price", "quantity", "tail")
+    signed: the price, negated for bids, so that the lowest is the best. at: its place in the heap, -1 when it is out.
+    """
 
-    def __init__(self, price: int) -> None:
+    __slots__ = ("at", "count", "head", "price", "quantity", "signed", "tail")
+
+    def __init__(self, price: int, signed: int) -> None:
         self.price = price
+        self.signed = signed
+        self.at: int = -1
         self.quantity: int = 0
         self.count: int = 0
         self.head: Order | None = None
@@ -147,16 +152,22 @@ class Level:
 
 
 class BookSide:
-    """One side of a book: levels by price, and a heap of the prices with the best on top."""
+    """One side of a book: levels by price, and a heap of them with the best on top.
 
-    __slots__ = ("blocked", "empty", "heap", "is_bid", "levels", "top")
+    The heap is our own, because each level knows its place in it: so one that is empty can be taken out from anywhere.
+    """
+
+    __slots__ = ("blocked", "emptied", "empty", "heap", "is_bid", "levels", "next_emptied", "top")
 
     def __init__(self, is_bid: bool) -> None:
         self.is_bid = is_bid
         self.levels: dict[int, Level] = {}
-        # Prices of all levels, negated for bids; each level exactly once.
-        self.heap: list[int] = []
+        # The same levels, each exactly once; the one at i is not worse than those at 2i + 1 and 2i + 2.
+        self.heap: list[Level] = []
         self.empty: int = 0
+        # The levels that became empty last, in a ring. All that are empty are in it.
+        self.emptied: list[Level] = []
+        self.next_emptied: int = 0
         # Price at which the last call of `available` met an own order that stops the incoming one; 0 for none.
         self.blocked: int = 0
         # The best level that holds orders, when it is known; None means "look at the heap".
@@ -168,25 +179,22 @@ class BookSide:
         if top is not None:
             return top
         heap = self.heap
-        levels = self.levels
         while heap:
-            price = -heap[0] if self.is_bid else heap[0]
-            level = levels[price]
+            level = heap[0]
             if level.count > 0:
                 self.top = level
                 return level
-            heapq.heappop(heap)
-            del levels[price]
-            self.empty -= 1
+            self._drop(level)
         return None
 
     def add(self, order: Order, price: int, leaves: int) -> None:
         """Put an order with `leaves` open shares at the end of its price's queue."""
         level = self.levels.get(price)
         if level is None:
-            level = Level(price)
+            level = Level(price, -price if self.is_bid else price)
             self.levels[price] = level
-            heapq.heappush(self.heap, -price if self.is_bid else price)
+            self.heap.append(level)
+            self._rise(level, len(self.heap) - 1)
         elif level.count == 0:
             self.empty -= 1
         tail = level.tail
@@ -235,8 +243,68 @@ class BookSide:
             self.empty += 1
             if self.top is level:
                 self.top = None
-            if self.empty > _COMPACT_AT and self.empty * 2 > len(self.levels):
-                self._compact()
+            self._keep_empty(level)
+
+    def _keep_empty(self, level: Level) -> None:
+        """A level has become empty: it stays, and the one that has been empty for longest goes."""
+        if len(self.emptied) < _KEPT:
+            self.emptied.append(level)
+            return
+        at = self.next_emptied
+        oldest = self.emptied[at]
+        self.emptied[at] = level
+        self.next_emptied = at + 1 if at + 1 < _KEPT else 0
+        # It may hold orders again, be out already, or be the one that has just become empty once more.
+        if oldest.count == 0 and oldest.at >= 0 and oldest is not level:
+            self._drop(oldest)
+
+    def _drop(self, level: Level) -> None:
+        """Take an empty level out."""
+        at = level.at
+        last = self.heap.pop()
+        if last is not level:
+            if at > 0 and last.signed < self.heap[(at - 1) // 2].signed:
+                self._rise(last, at)
+            else:
+                self._sink(last, at)
+        level.at = -1
+        del self.levels[level.price]
+        self.empty -= 1
+
+    def _rise(self, level: Level, at: int) -> None:
+        """Put a level into the heap at `at`, or above when it is better than what is there."""
+        heap = self.heap
+        signed = level.signed
+        while at > 0:
+            above = (at - 1) // 2
+            other = heap[above]
+            if other.signed <= signed:
+                break
+            heap[at] = other
+            other.at = at
+            at = above
+        heap[at] = level
+        level.at = at
+
+    def _sink(self, level: Level, at: int) -> None:
+        """Put a level into the heap at `at`, or below when it is worse than what is there."""
+        heap = self.heap
+        size = len(heap)
+        signed = level.signed
+        child = 2 * at + 1
+        while child < size:
+            other = heap[child]
+            if child + 1 < size and heap[child + 1].signed < other.signed:
+                child += 1
+                other = heap[child]
+            if signed <= other.signed:
+                break
+            heap[at] = other
+            other.at = at
+            at = child
+            child = 2 * at + 1
+        heap[at] = level
+        level.at = at
 
     def available(self, worst_price: int, need: int, stp: int, stp_key: str) -> int:
         """Shares that an incoming order could get here at `worst_price` or better; stops counting at `need`.
@@ -251,18 +319,18 @@ class BookSide:
         # The best prices of a heap are found from its top down: the children of a looked-at entry are candidates.
         candidates: list[tuple[int, int]] = []
         if size > 0:
-            candidates.append((heap[0], 0))
+            candidates.append((heap[0].signed, 0))
         while candidates and found < need:
-            signed, index = heapq.heappop(candidates)
-            price = -signed if self.is_bid else signed
+            index = heapq.heappop(candidates)[1]
+            level = heap[index]
+            price = level.price
             if (price < worst_price) if self.is_bid else (price > worst_price):
                 break
             child = 2 * index + 1
             if child < size:
-                heapq.heappush(candidates, (heap[child], child))
+                heapq.heappush(candidates, (heap[child].signed, child))
             if child + 1 < size:
-                heapq.heappush(candidates, (heap[child + 1], child + 1))
-            level = self.levels[price]
+                heapq.heappush(candidates, (heap[child + 1].signed, child + 1))
             if stp == STP_MODE_NONE:
                 found += level.quantity
                 continue
@@ -276,12 +344,6 @@ class BookSide:
                 order = order.next
         return found
 
-    def _compact(self) -> None:
-        """Drop the empty levels; a sorted list is a heap."""
-        self.levels = {price: level for price, level in self.levels.items() if level.count > 0}
-        self.heap = sorted([-price for price in self.levels]) if self.is_bid else sorted(self.levels)
-        self.empty = 0
-
     def orders(self) -> list[Order]:
         """All orders in priority order (for auctions, snapshots and checks; linear)."""
         result: list[Order] = []
@@ -294,14 +356,21 @@ class BookSide:
 
     def check(self) -> None:
         """Raise InvariantViolation when sums, links or the heap are wrong."""
-        if sorted(self.heap) != sorted([-p for p in self.levels] if self.is_bid else list(self.levels)):
-            raise InvariantViolation("the heap does not hold each level's price exactly once")
+        if len(self.heap) != len(self.levels):
+            raise InvariantViolation("the heap does not hold each level exactly once")
+        for at, level in enumerate(self.heap):
+            if level.at != at or self.levels.get(level.price) is not level:
+                raise InvariantViolation(f"the level at {level.price} is not where it believes to be")
+            if at > 0 and self.heap[(at - 1) // 2].signed > level.signed:
+                raise InvariantViolation(f"the level at {level.price} is better than the one above it in the heap")
         empty = 0
         best: Level | None = None
         for price in sorted(self.levels, reverse=self.is_bid):
             level = self.levels[price]
             if level.count == 0:
                 empty += 1
+                if level not in self.emptied:
+                    raise InvariantViolation(f"the empty level at {price} was forgotten")
             elif best is None:
                 best = level
             quantity = 0
