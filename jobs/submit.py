@@ -19,6 +19,7 @@ import site
 import subprocess
 import sys
 import tempfile
+import threading
 import urllib.parse
 import zipfile
 from collections.abc import Callable, Mapping
@@ -40,6 +41,7 @@ _OPENED: Final = (
     "java.util.concurrent.atomic java.util.concurrent.locks sun.nio.ch"
 )
 _FOLDER: Final = Path(__file__).resolve().parent
+_PARSING: Final = threading.Lock()
 
 
 class SubmitError(RuntimeError):
@@ -76,7 +78,9 @@ def job_scripts() -> dict[str, JobScript]:
 def _job_script(file: Path) -> JobScript | None:
     """What the module is as a job; None when it is none."""
     try:
-        tree = ast.parse(file.read_text(encoding="utf-8"), file.name)
+        # One thread at a time: in Python 3.11 two that parse at once can end in a SystemError.
+        with _PARSING:
+            tree = ast.parse(file.read_text(encoding="utf-8"), file.name)
     except SyntaxError:
         # Whatever it is to become: a file that cannot run is no job, and must not hide the others.
         return None
