@@ -40,6 +40,10 @@ IMPORT_EXCEPTIONS: Final[dict[tuple[str, str], str]] = {
         "a workload whose accounts share a shard must compute the shard as the jobs do; a second copy of the function "
         "would drift"
     ),
+    ("infra/feeds/itch_router.py", "udfs.domain.symbology"): (
+        "the key of a raw feed record is the symbol in our spelling, which the market data job expects; a second copy of the "
+        "rules would drift"
+    ),
 }
 # Packages that are neither ours nor Python's. Folders that are not named may use what pyproject.toml installs, except
 # PyFlink, which belongs to the jobs and the operators.

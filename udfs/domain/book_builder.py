@@ -49,7 +49,10 @@ class BookBuilder:
 
     def apply(self, raw: RawFeedRecord, state: SymbolState, feed: Feed, event: FeedEvent) -> Refusal | None:
         """Apply an event of a kind from EVENT_DIRECTORY on, at the symbol's time; or say why not."""
-        book = self.book_of(state, feed, event)
+        if feed.over:
+            self._skip(raw, state, event)
+            return None
+        book = self._book_of(state, feed, event)
         if event.locate != book.locate:
             if book.locate != 0:
                 return self.refuse(raw, state, feed, f"locate {event.locate} is not the symbol's, {book.locate}")
@@ -69,15 +72,12 @@ class BookBuilder:
             problem = self._change(raw, state, book, event)
             if problem:
                 return self.refuse(raw, state, feed, problem)
-        elif kind == EVENT_EXECUTE_AT and event.printable:
-            self._prints.trade(raw, state, event)
         else:
-            self._counters.other += 1
-            self._counters.skipped += 1
+            self._skip(raw, state, event)
         self.show(raw, state, book)
         return None
 
-    def book_of(self, state: SymbolState, feed: Feed, event: FeedEvent) -> ExchangeBook:
+    def _book_of(self, state: SymbolState, feed: Feed, event: FeedEvent) -> ExchangeBook:
         """The book of a feed, which its first record opens."""
         book = feed.book
         if book is None:
@@ -118,6 +118,14 @@ class BookBuilder:
                 self._writer.book_quote(raw, state, venue)
         bid.time_ns = quotes.time_ns
         ask.time_ns = quotes.time_ns
+
+    def _skip(self, raw: RawFeedRecord, state: SymbolState, event: FeedEvent) -> None:
+        """A record of a feed without a book: a trade that says its price is told, all else is not looked at."""
+        if event.kind == EVENT_EXECUTE_AT and event.printable:
+            self._prints.trade(raw, state, event)
+        else:
+            self._counters.other += 1
+            self._counters.skipped += 1
 
     def _change(self, raw: RawFeedRecord, state: SymbolState, book: ExchangeBook, event: FeedEvent) -> str:
         """Change the orders; returns why they cannot be, or an empty text, and then they are as before."""

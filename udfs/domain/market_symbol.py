@@ -20,9 +20,9 @@ SOURCES_PER_SYMBOL: Final = 8
 
 
 class Feed:
-    """How far one feed has come. lost: it tells orders, and its book misses a change, or another feed took its place."""
+    """How far one feed has come. lost: its book misses a change. over: another feed tells the orders of its exchange now."""
 
-    __slots__ = ("book", "feed_id", "late_run", "lost", "mark", "sequence", "time_ns")
+    __slots__ = ("book", "feed_id", "late_run", "lost", "mark", "over", "sequence", "time_ns")
 
     def __init__(self, feed_id: str) -> None:
         self.feed_id = feed_id
@@ -30,6 +30,7 @@ class Feed:
         self.time_ns: int = 0
         self.late_run: int = 0
         self.lost: bool = False
+        self.over: bool = False
         self.book: ExchangeBook | None = None
         self.mark: SourceMark | None = None
 
@@ -116,9 +117,9 @@ class SymbolState:
                 book.stirred = True
                 book.bids_published = before.bids_published
                 book.asks_published = before.asks_published
-                before.drop()
                 if before.feed_id in self.feeds:
-                    self.feeds[before.feed_id].lost = True
+                    self.feeds[before.feed_id].over = True
+                    self.feeds[before.feed_id].book = None
                 self.books[at] = book
                 return book
         self.books.append(book)
@@ -141,6 +142,7 @@ class SymbolState:
             out.put(feed.time_ns)
             out.put(feed.late_run)
             out.put_flag(feed.lost)
+            out.put_flag(feed.over)
         out.put(len(self.marks))
         for mark in self.marks:
             out.put_text(mark.source)
@@ -167,6 +169,7 @@ class SymbolState:
             feed.late_run = reader.take()
             if newer:
                 feed.lost = reader.take_flag()
+                feed.over = reader.take_flag()
         if newer:
             self._read_marks(reader)
             for _ in range(reader.take()):
