@@ -82,6 +82,23 @@ class MarketDataConfig:
     symbol_shards: int = 8
     window_ms: int = 10
     """How long records are gathered for one call of Python: longer is faster under load, shorter is quicker to answer."""
+    max_price: int = 1_000_000
+    """Prices above it, in the currency, are absurd, and their records refused; so are sizes above `max_size`."""
+    max_size: int = 100_000_000
+    max_spread_bps: int = 500
+    """An exchange whose own quote is wider, in 1/10,000 of the price, does not set the best bid and offer."""
+    late_after_s: int = 60
+    """A record that is older by more than the one before it in its feed is refused."""
+    stale_after_s: int = 600
+    """A quote that was not confirmed for longer does not count."""
+    silent_after_s: int = 600
+    """A source that says nothing about a symbol for longer, while others do, is told to be stale."""
+    crossed_after_ms: int = 1_000
+    """While exchanges cross each other, the older quote does not count when it is older than this."""
+    depth_levels: int = 10
+    """Prices of each side that are published of an exchange's book, at most 64."""
+    trades_kept: int = 65_536
+    """Trades of a shard that can still be corrected or taken back."""
 
 
 @dataclass(frozen=True, slots=True)

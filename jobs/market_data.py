@@ -23,6 +23,7 @@ from pyflink.common import Types
 from pyflink.table import StatementSet
 
 from jobs.config import Config
+from jobs.config_sections import MarketDataConfig
 from jobs.runtime import (
     Environments,
     create_environments,
@@ -44,6 +45,7 @@ from udfs.operators.spread_keys import shard_key
 NAME: Final = "market_data"
 LEDGER: Final = ("market-data", "controls", "dead-letter")
 LAST_VALUES: Final = ("nbbo", "market-depth")
+_NS_PER_S: Final = 1_000_000_000
 
 
 def build(config: Config, env: Environments) -> StatementSet:
@@ -64,7 +66,7 @@ def build(config: Config, env: Environments) -> StatementSet:
     # 2. Normalise and consolidate by symbol.
     stage = Stage(
         name="normalise",
-        new_engine=partial(MarketShard, shards=settings.symbol_shards, schema_ids=ids, limits=MarketLimits()),
+        new_engine=partial(MarketShard, shards=settings.symbol_shards, schema_ids=ids, limits=limits_of(settings)),
         resolution=resolution(config, ids, {sources.RAW_FEED: "raw-feed"}),
     )
     normalised = (
@@ -85,6 +87,21 @@ def build(config: Config, env: Environments) -> StatementSet:
     create_sink(env, config, "last_values_sink", LAST_VALUES, transactional_prefix=None)
     inserts.add_insert_sql(insert_chunks("chunks", "last_values_sink", LAST_VALUES))
     return inserts
+
+
+def limits_of(settings: MarketDataConfig) -> MarketLimits:
+    """The engine's limits, in its units. Raises ValueError when one is out of range."""
+    return MarketLimits(
+        max_price_e4=settings.max_price * 10_000,
+        max_size=settings.max_size,
+        max_regress_ns=settings.late_after_s * _NS_PER_S,
+        max_spread_bps=settings.max_spread_bps,
+        stale_after_ns=settings.stale_after_s * _NS_PER_S,
+        crossed_after_ns=settings.crossed_after_ms * 1_000_000,
+        silent_after_ns=settings.silent_after_s * _NS_PER_S,
+        depth_levels=settings.depth_levels,
+        trades_kept=settings.trades_kept,
+    )
 
 
 def main() -> None:

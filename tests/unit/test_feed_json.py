@@ -1,10 +1,12 @@
 """The vendor's JSON messages: exact numbers, units, times, exchanges, and a reason for every refusal."""
 
 import json
+import random
 from fractions import Fraction
 
 import pytest
 
+from schemas.messages.enums import FEED_FORMAT_VENDOR_JSON
 from tests.unit.feed_bench import BASE, OPEN, FeedBench
 from udfs.domain.normalise import price_e4
 
@@ -204,3 +206,21 @@ def test_prices_are_exact_decimals() -> None:
         assert price_e4(text) == Fraction(text) * 10_000
     assert [price_e4(text) for text in ("", "1.2.3", "1,5", " 1", "1_0", "0x1", "1" * 21)] == [-1] * 7
     assert price_e4("0.00001") == -2
+
+
+def test_damaged_messages_end_as_dead_letters_and_never_raise() -> None:
+    refused = 0
+    for seed in range(30):
+        rng = random.Random(seed)
+        bench = FeedBench()
+        for number in range(100):
+            whole = bytearray(json.dumps(rng.choice((TRADE, QUOTE)) | {"id": f"T{number}"}).encode())
+            for _ in range(rng.randint(0, 4)):
+                whole[rng.randrange(len(whole))] = rng.choice(b'{}":,.-0123456789e\\nu \xff\x00')
+            bench.record(FEED_FORMAT_VENDOR_JSON, bytes(whole), "AAPL", "v", "vendor")
+        bench.shard.flush()
+        counted = dict(bench.shard.counters.items())
+        assert counted["quotes"] + counted["trades"] + counted["refused"] == counted["records"] == 100, seed
+        assert len(bench.letters()) == counted["refused"]
+        refused += counted["refused"]
+    assert 1_000 < refused < 2_900

@@ -1,5 +1,8 @@
 """Feeds of several sources: our own Avro, symbols in other spellings, gaps, silent sources, halts on their way to trading."""
 
+import base64
+from pathlib import Path
+
 import pytest
 
 from infra.feeds import itch_writer as itch
@@ -7,6 +10,8 @@ from infra.feeds.itch_router import route_all
 from infra.feeds.items import tick_items
 from infra.feeds.reference import reference_items
 from infra.feeds.sessions import DEFAULT_DAY, trading_day
+from jobs.config_sections import MarketDataConfig
+from jobs.market_data import limits_of
 from schemas.messages import market_data, market_status, risk_events
 from schemas.messages.enums import (
     FEED_FORMAT_LEAN_QUOTE,
@@ -29,6 +34,7 @@ from udfs.domain.normalise import MarketLimits
 from udfs.domain.symbology import canonical_symbol
 
 SECOND = 1_000_000_000
+GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 
 
 def event(kind: int, **changes: object) -> MarketDataEvent:
@@ -180,14 +186,20 @@ def test_source_of_another_day_is_not_silent() -> None:
     assert bench.counted("stale") == 0
 
 
-def test_state_with_everything_in_it_restores_and_goes_on() -> None:
-    limits = MarketLimits(silent_after_ns=60 * SECOND)
+def full_state(limits: MarketLimits) -> FeedBench:
+    """A halted symbol with a book, trades of two sources that can be taken back, and a silent source."""
     bench = FeedBench(limits)
     bench.itch(itch.stock_directory(7, OPEN, "AAPL", 40), itch.trading_action(7, OPEN, "AAPL", b"H", "T1"))
     bench.itch(itch.order_added(7, OPEN, 2**64 - 1, b"B", 100, "AAPL", 1_000_000))
     bench.itch(itch.trade(7, OPEN, 100, "AAPL", 1_000_000, 1), itch.trade(7, OPEN, 100, "AAPL", 1_000_200, 2))
     bench.json(type="trade", price="100.05", size=100, id="T-1", time=BASE + OPEN + 61 * SECOND)
     bench.shard.flush()
+    return bench
+
+
+def test_state_with_everything_in_it_restores_and_goes_on() -> None:
+    limits = MarketLimits(silent_after_ns=60 * SECOND)
+    bench = full_state(limits)
     saved = bench.shard.snapshot()
     other = FeedBench(limits)
     other.sequences = dict(bench.sequences)
@@ -202,6 +214,19 @@ def test_state_with_everything_in_it_restores_and_goes_on() -> None:
     for left, right in zip(bench.shard.outbox.lanes(), other.shard.outbox.lanes(), strict=True):
         assert left.values == right.values, left.topic
     assert bench.kinds() == ["CANCEL", "QUOTE", "TRADE", "QUOTE", "CANCEL", "QUOTE"]
+    assert len(bench.controls()) == 1
+
+
+def test_snapshot_of_the_second_release_restores() -> None:
+    """tests/golden/market_state_v2.txt is that release's snapshot of `full_state`."""
+    data = base64.decodebytes((GOLDEN / "market_state_v2.txt").read_bytes())
+    bench = FeedBench()
+    bench.shard.restore(data)
+    assert bench.shard.snapshot() == data
+    bench.itch(itch.broken_trade(7, OPEN, 2), sequence=6)
+    bench.itch(itch.trading_action(7, OPEN + 1, "AAPL", b"T"), sequence=7)
+    assert bench.kinds() == ["CANCEL", "QUOTE"]
+    assert (bench.events()[1].bid_price, bench.events()[1].bid_size) == (1_000_000, 80)
     assert len(bench.controls()) == 1
 
 
@@ -221,6 +246,24 @@ def test_halt_of_a_feed_stops_trading_in_its_symbol_alone() -> None:
     halted_at = day.midnight_ns + OPEN + SECOND
     assert (audit.control_id, audit.issued_by) == (f"HALT-AAPL-{halted_at}", "itch/20261120/AAPL")
     assert system.dead_letters() == {}
+
+
+def test_limits_of_the_configuration_are_the_engines() -> None:
+    names = ("max_price_e4", "max_size", "max_regress_ns", "max_spread_bps", "stale_after_ns", "crossed_after_ns")
+    for name in (*names, "silent_after_ns", "depth_levels", "trades_kept"):
+        assert getattr(limits_of(MarketDataConfig()), name) == getattr(MarketLimits(), name), name
+    settings = MarketDataConfig(max_price=50, max_size=9, late_after_s=2, silent_after_s=3, crossed_after_ms=4)
+    limits = limits_of(settings)
+    assert (limits.max_price_e4, limits.max_size, limits.max_regress_ns) == (500_000, 9, 2 * SECOND)
+    assert (limits.silent_after_ns, limits.crossed_after_ns) == (3 * SECOND, 4_000_000)
+    with pytest.raises(ValueError, match="depth_levels=65 must be at most 64"):
+        limits_of(MarketDataConfig(depth_levels=65))
+    with pytest.raises(ValueError, match="must be at most 1000000000000000"):
+        limits_of(MarketDataConfig(max_price=10**12))
+    bench = FeedBench(limits)
+    bench.json(type="trade", price="50.0001", size=1)
+    bench.json(type="trade", price="50", size=10)
+    assert [reason for reason, _ in bench.letters()] == ["INVALID_VALUE"] * 2
 
 
 def test_every_format_has_its_adapter_and_every_topic_its_schema() -> None:

@@ -115,12 +115,12 @@ class MarketShard:
         except DecodeError as error:
             refusal = Refusal(DEAD_LETTER_REASON_CODES[error.reason], str(error))
             self.counters.refused += 1
-            self._writer.dead_letter(refusal, payload, partition, offset, kafka_timestamp_ms)
+            self._writer.refuse(refusal, payload, partition, offset, kafka_timestamp_ms)
             return
         refused = self._accept(raw)
         if refused is not None:
             self.counters.refused += 1
-            self._writer.dead_letter(refused, payload, partition, offset, kafka_timestamp_ms)
+            self._writer.refuse(refused, payload, partition, offset, kafka_timestamp_ms)
 
     def flush(self) -> None:
         """Publish the NBBO and the books of each symbol whose market has changed since they were last published."""
@@ -137,7 +137,7 @@ class MarketShard:
                 continue
             state.quotes.trades_published()
             state.published = latest
-            self._writer.nbbo(state, latest)
+            self._writer.best(state, latest)
             counters.nbbo += 1
             bid, ask = latest.bid_price, latest.ask_price
             if bid is not None and ask is not None:

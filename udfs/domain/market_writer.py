@@ -277,7 +277,7 @@ class MarketWriter:
         )
         self.outbox.market_data.put(state.key, event)
 
-    def nbbo(self, state: SymbolState, latest: nbbo.Nbbo) -> None:
+    def best(self, state: SymbolState, latest: nbbo.Nbbo) -> None:
         """The best bid and offer of a symbol."""
         self.outbox.nbbo.put(state.key, nbbo.encode(latest, self._nbbo))
 
@@ -314,7 +314,7 @@ class MarketWriter:
         )
         self.outbox.controls.put(state.key, record)
 
-    def dead_letter(
+    def refuse(
         self, refusal: Refusal, payload: bytes, partition: int, offset: int, kafka_timestamp_ms: int
     ) -> None:
         """A record that cannot be used."""

@@ -73,7 +73,9 @@ _MICS: Final[dict[str, str]] = {
 # consolidated close 9, bunched sold G.
 INELIGIBLE_SALE_LETTERS: Final = frozenset("BCGHILMNPQRTUVWZ479")
 
-_LARGEST_LOT: Final[int] = max(tier.shares for tier in ROUND_LOT_TIERS)
+_LARGEST_LOT: Final[int] = max([tier.shares for tier in ROUND_LOT_TIERS])
+# Prices and sizes that pass must fit 64 bits, and so must sums of thousands of them.
+_LARGEST_LIMIT: Final = 10**15
 _MAX_PRICE_TEXT: Final = 20
 
 
@@ -137,6 +139,8 @@ class MarketLimits:
         )
         if smallest <= 0:
             raise ValueError(f"every market data limit must be positive, got {smallest}")
+        if max(max_price_e4, max_size) > _LARGEST_LIMIT:
+            raise ValueError(f"max_price_e4={max_price_e4} and max_size={max_size} must be at most {_LARGEST_LIMIT}")
         if depth_levels > MAX_DEPTH_LEVELS:
             raise ValueError(f"depth_levels={depth_levels} must be at most {MAX_DEPTH_LEVELS}")
 
