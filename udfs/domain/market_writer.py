@@ -314,9 +314,7 @@ class MarketWriter:
         )
         self.outbox.controls.put(state.key, record)
 
-    def refuse(
-        self, refusal: Refusal, payload: bytes, partition: int, offset: int, kafka_timestamp_ms: int
-    ) -> None:
+    def refuse(self, refusal: Refusal, payload: bytes, partition: int, offset: int, kafka_timestamp_ms: int) -> None:
         """A record that cannot be used."""
         schema_id: int | None = None
         if len(payload) >= 5 and payload[0] == 0:
