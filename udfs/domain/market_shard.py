@@ -233,18 +233,21 @@ class MarketShard:
             if refusal is not None:
                 return refusal
         kind = event.kind
-        if kind in (EVENT_CORRECTION, EVENT_CANCEL):
-            refusal = self._prints.unknown(raw, state, event)
-            if refusal is not None:
-                return refusal
-        self._advance(raw, event.time_ns, state, feed)
         if kind == EVENT_QUOTE:
+            self._advance(raw, event.time_ns, state, feed)
             self._apply_quote(raw, state, event)
         elif kind == EVENT_TRADE:
+            self._advance(raw, event.time_ns, state, feed)
             self._prints.trade(raw, state, event)
         elif kind >= EVENT_DIRECTORY:
+            self._advance(raw, event.time_ns, state, feed)
             return self._books.apply(raw, state, feed, event)
         else:
+            if kind in (EVENT_CORRECTION, EVENT_CANCEL):
+                refusal = self._prints.unknown(raw, state, event)
+                if refusal is not None:
+                    return refusal
+            self._advance(raw, event.time_ns, state, feed)
             self._apply_other(raw, state, event)
         return None
 

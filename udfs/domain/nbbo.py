@@ -78,6 +78,7 @@ class SymbolQuotes:
     """Quotes of all exchanges for one symbol, its last eligible trade, and the trades that were not published yet."""
 
     __slots__ = (
+        "_by_exchange",
         "last_keys",
         "last_price",
         "last_prices",
@@ -95,6 +96,7 @@ class SymbolQuotes:
     def __init__(self, symbol: str) -> None:
         self.symbol = symbol
         self.venues: list[Venue] = []
+        self._by_exchange: dict[str, Venue] = {}
         self.last_price = 0
         self.settled_price = 0
         """Last price if all trades of `last_keys` were taken back: those can be, each with its price, oldest first."""
@@ -109,15 +111,15 @@ class SymbolQuotes:
 
     def venue(self, exchange: str) -> Venue:
         """The exchange's entry; venues are kept in the order of their names."""
-        for at, known in enumerate(self.venues):
-            if known.exchange == exchange:
-                return known
-            if known.exchange > exchange:
-                created = Venue(exchange)
-                self.venues.insert(at, created)
-                return created
+        known = self._by_exchange.get(exchange)
+        if known is not None:
+            return known
         created = Venue(exchange)
-        self.venues.append(created)
+        at = 0
+        while at < len(self.venues) and self.venues[at].exchange < exchange:
+            at += 1
+        self.venues.insert(at, created)
+        self._by_exchange[exchange] = created
         return created
 
     def apply_quote(self, quote: FeedEvent, trusted: bool, best_of_market: bool) -> Venue:
@@ -247,6 +249,7 @@ class SymbolQuotes:
         self.time_ns = reader.take()
         self.sequence = reader.take()
         self.venues = []
+        self._by_exchange = {}
         for _ in range(reader.take()):
             venue = self.venue(reader.take_text())
             for side in (venue.bid, venue.ask):

@@ -4,8 +4,7 @@ Ordering: in the order of the feed.
 Invariants: a change refers to the trade's own event and says the values that it replaces; after it, they are known as
 changed. A change of a trade that is not known any more, or never was, is refused as LATE.
 Known limits: as trade_corrections.py. A change moves the last price, not what was told of prints since the NBBO before:
-those printed, and what they triggered stands (Rule 1.5 and 11.17 obvious-error procedures of exchanges leave triggered
-orders as they are).
+those did print, and what they triggered is not undone here.
 Complexity: constant.
 """
 
