@@ -95,7 +95,7 @@ def prepare(count: int, seed: int) -> Prepared:
         commands=bench_measure.calls(flow.commands),
         flow=flow,
         rows=as_rows,
-        text=bench_measure.csv_text(as_rows),
+        text=bench_measure.csv_text(as_rows[len(flow.preload) :]),
         frames=frames(every, 1, NEVER),
         preloaded=len(flow.preload),
     )

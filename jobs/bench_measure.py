@@ -147,7 +147,7 @@ def new_matcher(reporter: Reporter | None = None) -> Matcher:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A flow in all the forms in which it is run."""
+    """A flow in all the forms in which it is run; `text` is of the measured commands, `rows` and `frames` are of all."""
 
     preload: list[Call]
     commands: list[Call]
@@ -196,12 +196,18 @@ def check_same(matcher: Matcher, books: NaiveBooks) -> None:
         )
 
 
-def run_rows(prepared: Prepared) -> Run:
-    """Fields of text to lines of text."""
+def preloaded_desk(prepared: Prepared) -> BareDesk:
+    """A desk of `match` that has the resting orders."""
     desk = BareDesk()
     for row in prepared.rows[: prepared.preloaded]:
         desk.apply_plain(row)
     desk.take_lines()
+    return desk
+
+
+def run_rows(prepared: Prepared) -> Run:
+    """Fields of text to lines of text."""
+    desk = preloaded_desk(prepared)
     rows = prepared.rows[prepared.preloaded :]
 
     def body() -> None:
@@ -209,14 +215,15 @@ def run_rows(prepared: Prepared) -> Run:
         for row in rows:
             apply(row)
 
-    return timed(len(rows), body)
+    return timed(prepared.count, body)
 
 
 def run_text(prepared: Prepared) -> Run:
     """A file of commands to a file of reports, both in memory: all that `tradestream match` does."""
+    desk = preloaded_desk(prepared)
     lines = io.TextIOWrapper(io.BytesIO(prepared.text.encode()), encoding="utf-8", newline="")
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="")
-    return timed(len(prepared.rows), lambda: match_stream(lines, out))
+    return timed(prepared.count, lambda: match_stream(lines, out, desk=desk))
 
 
 def run_split(prepared: Prepared) -> Run:
@@ -228,7 +235,7 @@ def run_split(prepared: Prepared) -> Run:
             if '"' not in line and line.isascii():
                 line.rstrip("\r\n").split(",")
 
-    return timed(len(prepared.rows), body)
+    return timed(prepared.count, body)
 
 
 def csv_text(rows: Sequence[Sequence[str]]) -> str:
@@ -282,17 +289,18 @@ def run_frames(prepared: Prepared) -> tuple[Run, int]:
         nonlocal records
         records = drive_shard(shard, frames)
 
-    return timed(len(frames), body), records
+    return timed(prepared.count, body), records
 
 
 def run_decode(prepared: Prepared) -> Run:
     """Frames to fields."""
+    frames = prepared.frames[prepared.preloaded :]
 
     def body() -> None:
-        for frame in prepared.frames:
+        for frame in frames:
             decode_frame(frame)
 
-    return timed(len(prepared.frames), body)
+    return timed(prepared.count, body)
 
 
 def run_events(prepared: Prepared) -> Run:

@@ -9,6 +9,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Final
 
@@ -440,6 +441,27 @@ def test_match_interrupted_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 
     assert _match().exit_code == 130
     assert (Path("out.csv").read_text(), sorted(os.listdir())) == ("old", ["in.csv", "out.csv"])
+
+
+def test_match_terminated_leaves_nothing() -> None:
+    Path("out.csv").write_text("old")
+    os.mkfifo("in.csv")
+    command = [sys.executable, "-m", "jobs.cli", "match", "--commands", "in.csv", "--reports", "out.csv"]
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL)
+    try:
+        with Path("in.csv").open("w") as pipe:
+            pipe.write(COMMANDS)
+            pipe.flush()
+            deadline = time.monotonic() + 60
+            while not list(Path().glob(".out.csv.*.partial")):
+                assert time.monotonic() < deadline and process.poll() is None
+                time.sleep(0.05)
+            process.terminate()
+            assert process.wait(60) == 130
+    finally:
+        process.kill()
+        process.wait()
+    assert (sorted(os.listdir()), Path("out.csv").read_text()) == (["in.csv", "out.csv"], "old")
 
 
 def test_match_replaces_the_file_behind_a_link_and_keeps_its_mode() -> None:
