@@ -172,10 +172,9 @@ def stages(each: dict[str, float]) -> dict[str, dict[str, int]]:
     alone = each["engine"] - each["loop"]
     text = {
         "read the line, split it": each["split"],
-        "check the fields, find the order": each["rows"] - each["engine_text"],
+        "check the fields, collect the lines": each["file"] - each["split"] - each["engine_text"],
         "engine": alone,
-        "write the reports' lines": each["engine_text"] - each["engine"],
-        "collect and write them": each["file"] - each["split"] - each["rows"],
+        "make the reports' lines": each["engine_text"] - each["engine"],
     }
     stage = {
         "decode the frame": each["decode"],
@@ -261,7 +260,7 @@ def _stages(result: Result) -> list[str]:
         parts = result["stages"][chain]
         total = sum(parts.values())
         lines.append(f"  {label}: {total:,}")
-        lines += [f"    {name:<34}{value:>7,}{value / total:>7.0%}" for name, value in parts.items()]
+        lines += [f"    {name:<36}{value:>7,}{value / total:>7.0%}" for name, value in parts.items()]
     return lines
 
 

@@ -7,7 +7,9 @@ import gzip
 import io
 import os
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final, TextIO, cast
@@ -72,14 +74,32 @@ def replacing(target: str) -> Iterator[TextIO]:
     # A link goes on pointing to the file that is replaced.
     path = path.resolve()
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with _interruptible():
+        try:
+            with partial.open("xb", buffering=_BUFFER) as raw, _packed(raw, target) as binary, _text(binary) as out:
+                yield out
+            if path.exists():
+                shutil.copymode(path, partial)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM is like Ctrl-C within this block, so that nothing is left half written."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        with partial.open("xb", buffering=_BUFFER) as raw, _packed(raw, target) as binary, _text(binary) as out:
-            yield out
-        if path.exists():
-            shutil.copymode(path, partial)
-        partial.replace(path)
+        yield
     finally:
-        partial.unlink(missing_ok=True)
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

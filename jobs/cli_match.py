@@ -14,7 +14,6 @@ from typing import Final, TextIO
 
 import click
 
-from infra.stack import terminate_as_interrupt
 from jobs.cli_common import CliError
 from jobs.cli_files import STREAM, reading, replacing
 from jobs.match_csv import RULES, MatchInputError, Rules, Summary, match_stream
@@ -68,12 +67,7 @@ def match(source: str, target: str, rules: Rules) -> None:
     _refuse_one_file(source, target)
     try:
         # A row with bytes that are no UTF-8 is rejected, and its bytes come out as they went in.
-        with (
-            terminate_as_interrupt(),
-            reading(source, "surrogateescape") as lines,
-            replacing(target) as out,
-            _without_collector(),
-        ):
+        with reading(source, "surrogateescape") as lines, replacing(target) as out, _without_collector():
             started = time.monotonic()
             summary = match_stream(lines, out, rules, progress=_progress())
     except MatchInputError as error:
