@@ -104,10 +104,6 @@ class KafkaWatch:
         """The same for all watched topics."""
         return {topic: self.count(topic) for topic in WATCHED}
 
-    def shown(self, name: str) -> int:
-        """Committed records of a topic, or order events of a status."""
-        return self.count(name) if name in WATCHED else self.stages[name]
-
     def check(self) -> None:
         """Raise WatchError when the consumer has failed."""
         if self._failure is not None:

@@ -154,14 +154,9 @@ class OrderFlow:
             wrong = min(count // 4, self._wrong_sessions(count))
             early = int((count - 2 * wrong) * EARLY_SHARE)
             until_ns = None if is_last else self.days[index + 1].midnight_ns
-            # Both stages know the time when matching has told the state of every symbol and risk has answered the controls.
-            everywhere = {"market-status": len(self._prior_closes)}
-            answers = {"risk-events": 1 + len(self._mix.purse.locates)}
-            yield Phase(
-                f"{day.day} pre-open", self._pre_open(day, source, wrong), ("orders", "controls"), everywhere | answers
-            )
-            yield Phase(f"{day.day} early orders", self._early(day, source, early), ("orders",), {"VALIDATED": early})
-            yield Phase(f"{day.day} opening", self._opening(day, source), ("raw-feed", "nbbo", "controls"), everywhere)
+            yield Phase(f"{day.day} pre-open", self._pre_open(day, source, wrong), ("orders", "controls"))
+            yield Phase(f"{day.day} early orders", self._early(day, source, early), ("orders",))
+            yield Phase(f"{day.day} opening", self._opening(day, source), ("raw-feed", "nbbo", "controls"))
             yield Phase(
                 f"{day.day} session",
                 self._session(day, source, count - 2 * wrong - early),

@@ -1,8 +1,7 @@
 """The steps of a day that is played, and the controls that lead through it.
 
 Topics race: what one of them says may reach a stage before what another said earlier. Where the order counts, a step ends
-only when the jobs have taken what it wrote. Most steps show that in what the jobs write; to ask for the offsets that Flink
-commits takes longer, because a source that gets no more records commits up to ten seconds after its checkpoint.
+only when the jobs have taken what it wrote.
 """
 
 from __future__ import annotations
@@ -20,16 +19,11 @@ EVERYTHING: Final = "*"
 
 
 class Phase(NamedTuple):
-    """Some items, and the topics that the jobs must have taken before the next phase is played.
-
-    `shows`: when it is not empty, how many records more of an output topic, or order events of a status, committed readers
-    see as soon as all was taken that the next phase depends on.
-    """
+    """Some items, and the topics that the jobs must have taken before the next phase is played."""
 
     name: str
     items: Iterator[Item]
     awaits: tuple[str, ...]
-    shows: Mapping[str, int] = {}
 
 
 def control_item(

@@ -200,14 +200,13 @@ class DeterministicFlow(_QuietMarket):
         early = count // 20
         pre_open_ns = day.midnight_ns + PRE_OPEN_NS
         yield Phase("reference", self.reference(), ("reference-data",))
-        everywhere = {"market-status": len(self.symbols)}
         clock = clock_item(self._schema_ids, f"{prefix}-pre-open", pre_open_ns, "orders are taken")
-        yield Phase("pre-open", iter((clock,)), ("controls",), everywhere)
-        commands = list(self._commands(early, day.open_ns - _EARLY_NS, _EARLY_NS // 2, self._early_order))
-        # Cancels among them are answered too, and a cancel comes behind its order.
-        yield Phase("early", iter(commands), ("orders",), {"VALIDATED": self._number})
+        yield Phase("pre-open", iter((clock,)), ("controls",))
+        yield Phase(
+            "early", self._commands(early, day.open_ns - _EARLY_NS, _EARLY_NS // 2, self._early_order), ("orders",)
+        )
         clock = clock_item(self._schema_ids, f"{prefix}-open", day.open_ns, "the opening")
-        yield Phase("opening", iter((clock,)), ("controls",), everywhere)
+        yield Phase("opening", iter((clock,)), ("controls",))
         yield Phase("quotes", self.quotes(), ("raw-feed", "nbbo"))
         session = self._commands(count - early, day.open_ns + NS_PER_SECOND, _SESSION_NS, self._session_order)
         yield Phase("session", session, ("orders",))

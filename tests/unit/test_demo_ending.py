@@ -175,7 +175,6 @@ def test_watch_counts_stages_and_remembers_positions() -> None:
     assert (watch.count("order-events"), watch.count("orders"), watch.filled_shares) == (2, 1, 100)
     assert watch.unread({("order-events", 0): 6, ("orders", 0): 1}) == 1, "the end of orders was not seen yet"
     assert watch.unread({("order-events", 0): 7}) == 1
-    assert (watch.shown("order-events"), watch.shown("EXECUTED"), watch.shown("EXPIRED")) == (2, 1, 0)
 
 
 def test_watch_stops_at_an_error_that_stays() -> None:

@@ -193,9 +193,9 @@ def test_plan_of_a_simulated_day_makes_what_it_says() -> None:
     plan = Plan(DemoOptions(orders=500, symbols=3, accounts=20), SCHEMA_IDS)
     topics: dict[str, int] = {}
     names = []
-    for phase in plan.phases():
-        names.append(phase.name)
-        for item in phase.items:
+    for name, items, _ in plan.phases():
+        names.append(name)
+        for item in items:
             topics[item[0]] = topics.get(item[0], 0) + 1
     day = ("pre-open", "early orders", "opening", "session", "close")
     assert names == ["reference", *(f"2026-11-20 {name}" for name in day)]
