@@ -186,6 +186,7 @@ class Desk:
             self.offsets[sources.OUTCOMES] = offset + 1
             self.risk[shard].apply(sources.OUTCOMES, value, 0, offset, 1_000)
             self._collect(self.risk[shard].outbox)
+            self._forward(self.risk[shard].outbox)
 
     def check(self) -> None:
         """Check both stages' invariants."""

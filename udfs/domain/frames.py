@@ -8,7 +8,8 @@ bytes of order id, account id and symbol u8 each; account shard i16; partition i
 `orders`; quantity, limit price (0: none), worst price, commission per share, session close, reserved money, timestamp
 i64 each; then, since version 2, stop price i64 (0: none), self-trade prevention u8 and the length of its group u8; then
 the texts in UTF-8: order id, account id, symbol and group. A cancel has 0 in worst price, commission, close and
-reserved money.
+reserved money. A partition of `OURS` marks a cancel that no client sent: a forced reduction, whose offset is the number
+of the account's risk event.
 Known limits: read by the release that wrote it, or a newer one; texts are at most 255 bytes, which the schema of
 orders sees to; shards are at most 32,767.
 """
@@ -29,6 +30,8 @@ from schemas.messages.enums import STP_MODE_NONE
 from schemas.messages.orders import OrderCommand
 
 FRAME_VERSION: Final = 2
+OURS: Final = -1
+"""Partition of a cancel by the risk stage itself, which came from no record of `orders`."""
 HEAD_BYTES: Final = 88
 _HEAD_BYTES_1: Final = 78
 

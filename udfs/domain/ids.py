@@ -11,6 +11,7 @@ after two sessions, because each id starts with the position of the command that
     trade event                   T-3-1234-5-B, -S     the trade's buy and sell side
     routing decision              orders-3-1234-D2     second decision about the order
     risk event                    orders-3-1234-K      one for a command at most
+                                  risk-ACC-1-7         seventh of an account that no command caused
 """
 
 from typing import Final
@@ -58,6 +59,11 @@ def decision_id(origin: str, index: int) -> str:
 def risk_event_id(position: str) -> str:
     """Identity of the risk event that a command caused."""
     return position + "-K"
+
+
+def account_event_id(account_id: str, number: int) -> str:
+    """Identity of the risk event number `number` (from 1) of an account that no command caused."""
+    return "risk-" + account_id + "-" + str(number)
 
 
 def order_key(account_id: str, order_id: str) -> str:

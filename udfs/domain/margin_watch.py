@@ -2,13 +2,14 @@
 
 Ordering: accounts in the order in which they became margin accounts.
 Rules: an account whose equity is below maintenance is called once; the call is met when the equity is back, and comes
-due three sessions later, when a reduction is proposed and the account may only reduce. At the end of a session an
+due three sessions later, when a reduction is proposed, the account may only reduce, and its open orders that do not reduce
+are cancelled (reducing.py). At the end of a session an
 account that traded and is below the initial requirement is called the same way (Regulation T). Under the intraday rule
 the largest deficit after a fill that lowered the excess is the day's deficit; above the de minimis it is called at the
 session's end, and it is cured as soon as the maintenance excess reaches its amount. Deficits that come due uncured
 freeze the account when they make a pattern. Nothing follows as long as a stock or future that is held has no price.
 Invariants: every event is published once for each call, deficit or freeze; nothing is sold here, a reduction is
-proposed.
+proposed; after it no open order enlarges a position.
 Sources: margin_rules.py.
 Known limits: prices are looked at once a minute of input time and after the account's fills; there are no deposits in
 the inputs, so only prices and trades cure.
@@ -39,6 +40,7 @@ from udfs.domain.margin_groups import Work, change_cost, group_of, group_reserva
 from udfs.domain.margin_rules import call_terms, day_trader_terms, intraday_terms
 from udfs.domain.margin_state import CALL_INITIAL, CALL_MAINTENANCE, CALL_NONE, Deficit, MarginState
 from udfs.domain.money import money_text
+from udfs.domain.reducing import beyond_reduction, withdrawal
 from udfs.domain.reference import ReferenceBook
 from udfs.domain.risk_notices import Notices
 
@@ -63,9 +65,10 @@ def _largest_first(release: _Release) -> int:
 class MarginWatch:
     """Watches the margin accounts of one shard."""
 
-    __slots__ = ("book", "notices", "reference")
+    __slots__ = ("book", "notices", "reference", "shard")
 
-    def __init__(self, book: AccountBook, reference: ReferenceBook, notices: Notices) -> None:
+    def __init__(self, shard: int, book: AccountBook, reference: ReferenceBook, notices: Notices) -> None:
+        self.shard = shard
         self.book = book
         self.reference = reference
         self.notices = notices
@@ -211,6 +214,9 @@ class MarginWatch:
                 worth.equity_e4,
                 now_ns,
             )
+            for order in beyond_reduction(account):
+                frame = withdrawal(order, self.shard, account.notices, now_ns)
+                self.notices.outbox.forward[order.position.instrument.shard].append(frame)
 
     def _proposal(self, account: AccountState, shortfall_e4: int, now_ns: int) -> str:
         """What to trade to cover a shortfall: SYMBOL:change, the position that gives back most first."""

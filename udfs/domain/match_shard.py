@@ -39,6 +39,7 @@ from schemas.messages.enums import (
     ORDER_EVENT_TYPE_REPLACE_REJECTED,
     ORDER_STATUS_REJECTED,
     REASON_CODE_CANCEL_CORPORATE_ACTION,
+    REASON_CODE_CANCEL_FORCED_REDUCTION,
     REASON_CODE_CANCEL_KILL_SWITCH,
     REASON_CODE_CANCEL_TOO_LATE,
     REASON_CODE_MATCH_AUCTION_UNFILLED,
@@ -57,7 +58,7 @@ from udfs.domain.dead_letters import DeadLetters
 from udfs.domain.desk_controls import MAX_SEEN
 from udfs.domain.events import MatchReporter, refused_command
 from udfs.domain.frame_orders import order_of
-from udfs.domain.frames import Frame, decode_frame
+from udfs.domain.frames import OURS, Frame, decode_frame
 from udfs.domain.match_check import check_matcher
 from udfs.domain.match_state import MATCH_KIND, MATCH_VERSION, read_matcher, write_matcher
 from udfs.domain.matching import Matcher
@@ -156,10 +157,15 @@ class MatchShard:
 
     def _apply_frame(self, frame: Frame) -> None:
         """Place, cancel or replace."""
-        cause_id = ids.order_origin(frame.partition, frame.offset)
-        self.reporter.begin(cause_id, frame.timestamp)
         key = ids.order_key(frame.account_id, frame.order_id)
         matcher = self.matcher
+        if frame.partition == OURS:
+            # No client waits for an answer: an order that is done meanwhile has told so itself.
+            self.reporter.begin(ids.account_event_id(frame.account_id, frame.offset), frame.timestamp)
+            matcher.cancel(key, REASON_CODE_CANCEL_FORCED_REDUCTION)
+            return
+        cause_id = ids.order_origin(frame.partition, frame.offset)
+        self.reporter.begin(cause_id, frame.timestamp)
         if frame.command == COMMAND_TYPE_CANCEL:
             if not matcher.cancel(key):
                 self._refuse(frame, key, cause_id, ORDER_EVENT_TYPE_CANCEL_REJECTED, REASON_CODE_CANCEL_TOO_LATE)

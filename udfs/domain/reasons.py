@@ -106,7 +106,12 @@ REASONS: Final[list[Reason]] = [
     Reason("REPLACE_NOT_ALLOWED", 102, 2, "The order, or what is to be changed of it, cannot be replaced."),
     Reason("STOP_TRIGGERED", 0, 0, "A trade reached the stop price."),
     Reason("CANCEL_KILL_SWITCH", 0, 0, "An operator switched the firm, the account or the symbol off."),
-    Reason("CANCEL_FORCED_REDUCTION", 0, 0, "Cancelled because the account has to reduce."),
+    Reason(
+        "CANCEL_FORCED_REDUCTION",
+        0,
+        0,
+        "Cancelled because the account has to reduce, and the order did not only reduce.",
+    ),
     Reason("EXPIRY_INSTRUMENT", 0, 0, "The option or future expired."),
     Reason("EXPIRY_AUCTION", 0, 0, "The auction that the order was for is over."),
     Reason("CORPORATE_ACTION", 0, 0, "A dividend or split changed the order's terms on its ex-date (FINRA 5330)."),
@@ -123,7 +128,9 @@ NOT_REACHABLE: Final[dict[str, str]] = {
     "VALIDATION_UNSUPPORTED_COMMAND": "an unknown command is a dead letter; all known ones are offered",
     "VALIDATION_DUPLICATE_ORDER_ID": "a second order with an id is a dead letter; only the tool `match` answers so",
     "VALIDATION_MALFORMED": "what cannot be read is a dead letter; only the tool `match` answers so",
-    "EXPIRY_AUCTION": "what an auction leaves of its orders is cancelled (MATCH_AUCTION_UNFILLED)",
-    "CANCEL_FORCED_REDUCTION": "a forced reduction is proposed to people, and cancels nothing by itself",
+    "EXPIRY_AUCTION": (
+        "what an auction leaves of its orders is cancelled (MATCH_AUCTION_UNFILLED), as Nasdaq cancels unexecuted MOO, LOO, "
+        "MOC and LOC orders (Rules 4752 and 4754); the symbol stays because enums only grow"
+    ),
 }
 """Reasons that this release never gives, and why; every other one has a golden scenario."""

@@ -19,7 +19,7 @@ from schemas.messages.enums import (
     RISK_EVENT_TYPE_CONTROL_REJECTED,
 )
 from udfs.domain.holdings import AccountState
-from udfs.domain.ids import control_event_id
+from udfs.domain.ids import account_event_id, control_event_id
 from udfs.domain.outbox import Outbox
 
 _MAX_DETAIL: Final = 1_024
@@ -43,11 +43,6 @@ def cut(text: str) -> str:
     if len(encoded) <= _MAX_DETAIL:
         return encoded.decode("utf-8")
     return encoded[:_MAX_DETAIL].decode("utf-8", "ignore")
-
-
-def account_event_id(account_id: str, number: int) -> str:
-    """Identity of the risk event number `number` (from 1) of an account that no command caused."""
-    return "risk-" + account_id + "-" + str(number)
 
 
 class Notices:

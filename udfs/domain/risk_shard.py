@@ -100,7 +100,7 @@ class RiskShard:
         )
         self.controls = DeskControls(shard, shards, self.book, self.reference, self.switches, self.notices)
         self.contracts = ContractDesk(self.book, self.reference, self.notices)
-        self.watch = MarginWatch(self.book, self.reference, self.notices)
+        self.watch = MarginWatch(shard, self.book, self.reference, self.notices)
         self._order_schema: int = schema_ids["orders"]
         self._reference_schema: int = schema_ids["reference-data"]
         self._control_schema: int = schema_ids["controls"]
