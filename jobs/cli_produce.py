@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import click
 
-from jobs.cli_common import EXIT_FAILED, EXIT_INTERRUPTED, CliError, F, load_config, status
-from jobs.config import Config
+from jobs.cli_common import EXIT_FAILED, CliError, load_config, status
+from jobs.cli_play import play, speed_option
+from jobs.cli_produce_feeds import itch, vendor
 from jobs.produce import Encoded, LineReader
-
-if TYPE_CHECKING:
-    from infra.feeds.publisher import Progress, Published
 
 
 @click.group()
 def produce() -> None:
-    """Write ticks, orders or reference data to Kafka.
+    """Write ticks, recorded feeds, orders or reference data to Kafka.
 
     Everything is written in the wire format of the catalogue, keyed as the catalogue says; schemas that are not
     registered yet are registered. --speed 1 is the pace of the market, 60 a minute of it each second, 0 (the default) as
@@ -35,20 +30,14 @@ def produce() -> None:
     """
 
 
-def _speed_option(command: F) -> F:
-    return click.option(
-        "--speed",
-        type=click.FloatRange(0),
-        default=0.0,
-        show_default=True,
-        help="Market seconds a second; 0: no pacing.",
-    )(command)
+produce.add_command(itch)
+produce.add_command(vendor)
 
 
 @produce.command()
 @click.option("--ticks", "paths", multiple=True, required=True, type=click.Path(path_type=Path), metavar="PATH")
 @click.option("--longest-gap", default=5.0, show_default=True, help="Seconds that a night or a quiet hour may take.")
-@_speed_option
+@speed_option
 @click.pass_context
 def ticks(ctx: click.Context, paths: Sequence[Path], longest_gap: float, speed: float) -> None:
     """Play real tick files in the Lean format.
@@ -68,7 +57,7 @@ def ticks(ctx: click.Context, paths: Sequence[Path], longest_gap: float, speed: 
     status(f"{len(files)} tick files of {len({file.symbol for file in files})} symbols")
     config = load_config(ctx)
     ids = feed_schema_ids(config.registry)
-    _play(ctx, config, tick_items(read_lean(files), ids), speed, longest_gap)
+    play(ctx, config, tick_items(read_lean(files), ids), speed, longest_gap)
 
 
 @produce.command()
@@ -81,7 +70,7 @@ def ticks(ctx: click.Context, paths: Sequence[Path], longest_gap: float, speed: 
 @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), default="2013-10-07", show_default=True, help="Trading day.")
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same bytes.")
 @click.option("--run-id", default="", help="Part of every order id; a second run needs another.")
-@_speed_option
+@speed_option
 @click.pass_context
 def simulate(
     ctx: click.Context,
@@ -124,7 +113,7 @@ def simulate(
         items = flow.items(market.ticks())
     else:
         items = tick_items(market.ticks(), ids)
-    _play(ctx, config, items, speed, 5.0)
+    play(ctx, config, items, speed, 5.0)
 
 
 def _lines_command(name: str, topic: str, what: str, example: str) -> None:
@@ -135,7 +124,7 @@ def _lines_command(name: str, topic: str, what: str, example: str) -> None:
         "--file", "source", type=click.File("r", encoding="utf-8"), required=True, help="JSON lines; -: stdin."
     )
     @click.option("--strict", is_flag=True, help="Write nothing when a line is bad.")
-    @_speed_option
+    @speed_option
     @click.pass_context
     def command(ctx: click.Context, source: IO[str], strict: bool, speed: float) -> None:
         from infra.feeds.publisher import feed_schema_ids
@@ -151,7 +140,7 @@ def _lines_command(name: str, topic: str, what: str, example: str) -> None:
             if reader.bad:
                 raise CliError(f"{reader.bad} bad lines, nothing was written (--strict)")
         # A read from a pipe can only be ended by an exception, so Ctrl-C is left to raise one.
-        delivered = _play(ctx, config, items, speed, 5.0, patient=source is not sys.stdin)
+        delivered = play(ctx, config, items, speed, 5.0, patient=source is not sys.stdin)
         if reader.bad:
             status(f"{reader.bad} bad lines were skipped")
         if reader.bad and not delivered:
@@ -171,62 +160,3 @@ def _lines_command(name: str, topic: str, what: str, example: str) -> None:
 _lines_command("orders", "orders", "order commands", "tradestream produce orders --file orders.jsonl --strict")
 _lines_command("reference", "reference-data", "reference data", "tradestream produce reference --file accounts.jsonl")
 _lines_command("controls", "controls", "controls", "echo '{...}' | tradestream produce controls --file -")
-
-
-def _play(
-    ctx: click.Context, config: Config, items: Iterable[Encoded], speed: float, longest_gap: float, patient: bool = True
-) -> int:
-    """Publish with progress and return how many were delivered; Ctrl-C stops in order, a second one at once."""
-    from infra.feeds.publisher import Publisher
-
-    stop = threading.Event()
-    publisher = Publisher(config.kafka, stop)
-    with _stopping(stop) if patient else contextlib.nullcontext():
-        done = publisher.play(items, speed, _progress_line(), longest_wait_s=longest_gap)
-    _summary(done)
-    if done.stopped:
-        status("interrupted")
-        ctx.exit(EXIT_INTERRUPTED)
-    return done.total
-
-
-@contextlib.contextmanager
-def _stopping(stop: threading.Event) -> Iterator[None]:
-    def handle(_number: int, _frame: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    previous = signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-def _progress_line() -> Callable[[Progress], None]:
-    """One line that is overwritten on a terminal; elsewhere a line every ten seconds."""
-    from jobs.tail import format_time
-
-    terminal = sys.stderr.isatty()
-    told = 0.0
-
-    def show(progress: Progress) -> None:
-        nonlocal told
-        line = f"{progress.sent:,} records, {progress.rate:,.0f}/s, market time "
-        line += format_time(progress.event_time_ns, utc=False)[:19] if progress.event_time_ns else "-"
-        if terminal:
-            click.echo(f"\r\x1b[K{line}", err=True, nl=False)
-        elif progress.elapsed_s - told >= 10:
-            told = progress.elapsed_s
-            status(line)
-
-    return show
-
-
-def _summary(done: Published) -> None:
-    if sys.stderr.isatty():
-        click.echo("\r\x1b[K", err=True, nl=False)
-    parts = ", ".join(f"{count:,} to {topic}" for topic, count in done.delivered.items()) or "nothing"
-    rate = done.total / done.elapsed_s if done.elapsed_s > 0 else 0.0
-    click.echo(f"delivered {parts} in {done.elapsed_s:.1f} s ({rate:,.0f}/s)")

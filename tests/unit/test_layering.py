@@ -44,6 +44,13 @@ IMPORT_EXCEPTIONS: Final[dict[tuple[str, str], str]] = {
         "the key of a raw feed record is the symbol in our spelling, which the market data job expects; a second copy of the "
         "rules would drift"
     ),
+    ("infra/feeds/vendor_router.py", "udfs.domain.symbology"): "as of itch_router.py",
+    ("infra/feeds/vendor_router.py", "udfs.domain.feed_adapter"): "what the adapter fills",
+    (
+        "infra/feeds/vendor_router.py",
+        "udfs.domain.feed_json",
+    ): "a line's time is read as the job reads it",
+    ("infra/feeds/vendor_router.py", "udfs.domain.normalise"): "the limits that the adapter asks for",
 }
 # Packages that are neither ours nor Python's. Folders that are not named may use what pyproject.toml installs, except
 # PyFlink, which belongs to the jobs and the operators.
