@@ -73,6 +73,7 @@ PURE_MODULES: Final = frozenset(
         "enum",
         "fractions",
         "functools",
+        "hashlib",
         "json",
     }
     | {"heapq", "itertools", "math", "operator", "struct", "typing", "zlib", "zoneinfo"}
