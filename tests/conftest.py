@@ -51,6 +51,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--trading-workers", type=int, default=2, metavar="N", help="processes that share these streams (default: 2)"
     )
     parser.addoption(
+        "--simulator-seeds",
+        type=int,
+        default=0,
+        metavar="N",
+        help="simulated runs of the trading job with crashes, in --trading-workers processes (default: some tens)",
+    )
+    parser.addoption(
         "--clickhouse-url",
         metavar="URL",
         help="run the gateway's protocol tests against this ClickHouse server instead",
