@@ -378,6 +378,7 @@ OPERATORS: tuple[Broken, ...] = (
         "self._limit_ends_ns = self._time_ns + terms.limit_state_ns",
         "self._limit_ends_ns = self._close_ns",
     ),
+    ("straddle state not told", "guard", "            bands.straddle_text(),\n", "            None,\n"),
     ("fall without a restriction", "short_sale", "            self.restricted = True\n", "            pass\n"),
     (
         "short sale at our own bid",

@@ -706,6 +706,16 @@ class ReferenceMarket:
                     order["worst"] = band
                     self.settle_in(order, "REST")
 
+    def straddle(self, bands: ReferenceBands) -> str | None:
+        """What of the national best is outside the bands without a limit state."""
+        if bands.state != "STRADDLE":
+            return None
+        self.seen.add("straddle state")
+        outside = {"bid": 0 < bands.bid < bands.lower, "ask": bands.ask > bands.upper}
+        price = {"bid": bands.bid, "ask": bands.ask}
+        shown = [f"{side}={text(price[side])}" for side in ("bid", "ask") if outside[side]]
+        return " ".join(["straddle", *shown])
+
     def publish(self, s: dict[str, Any], cause: str, result: tuple[int, int, int] | None) -> None:
         """A market-status record."""
         price, quantity, imbalance = result or (0, 0, 0)
@@ -733,7 +743,7 @@ class ReferenceMarket:
                     "imbalance": imbalance,
                     "shortSaleRestricted": s["restricted"],
                     "resumeTime": resume or None,
-                    "detail": None,
+                    "detail": self.straddle(bands),
                     "causeId": self.cause,
                     "timestamp": self.now,
                 },

@@ -277,7 +277,8 @@ def render(topic: str, r: dict[str, Any]) -> str:
         auction = f"auction {r['auctionQuantity']} @ {money(r['auctionPrice'])} " if r["auctionQuantity"] else ""
         rest = f"imbalance {r['imbalance']} " if r["imbalance"] else ""
         short = "short sales restricted" if r["shortSaleRestricted"] else ""
-        return f"  status {r['symbol']} {r['state']} ({r['cause']}) {bands}{auction}{rest}{short}".rstrip()
+        detail = r["detail"] or ""
+        return f"  status {r['symbol']} {r['state']} ({r['cause']}) {bands}{auction}{rest}{short}{detail}".rstrip()
     return f"  dead letter {r['eventId']} {r['reason']}: {r['detail']}"
 
 

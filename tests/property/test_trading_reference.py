@@ -277,6 +277,7 @@ SITUATIONS = {
     "stop replaced, place lost",
     "stop triggered by a triggered stop",
     "stop triggered on arrival",
+    "straddle state",
 }
 """Rare meetings of rules, which the sample has to hold; also: an auction beyond its range, a pause that is extended."""
 

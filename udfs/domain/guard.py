@@ -70,7 +70,7 @@ class Guard:
             0 if auction is None else auction.imbalance,
             self.short_sale.restricted,
             resume_ns if resume_ns else None,
-            None,
+            bands.straddle_text(),
             cause_id,
             timestamp,
         )

@@ -10,7 +10,8 @@ Appendix A, with Amendment 18 of 2020).
   do not cross. Bands do not move in it. If it does not end within 15 seconds, trading pauses for five minutes and
   resumes with an auction, which the caller holds. If it ends, the reference becomes the mean of the last five minutes.
 - A straddle state is the other case of a market outside the bands (bid below the lower, or ask above the upper); the
-  listing exchange may pause, nothing happens by itself.
+  listing exchange may pause, nothing happens by itself. market-status tells it (`straddle_text`), so that an operator
+  can halt the symbol; the end of that halt reopens by auction, like the end of a pause.
 - A pause that lives ten minutes before the close is not reopened: the closing auction ends it.
 
 Ordering: calls come in the order of their times; a call with an older time counts as one now. Every call first meets
@@ -29,6 +30,7 @@ Complexity: constant for quotes; each trade enters and leaves the window once; m
 from typing import Final
 
 from udfs.domain.luld_tables import BandTerms, BandWidth, band_terms, band_width
+from udfs.domain.money import money_text
 from udfs.domain.rules import NEVER_NS
 from udfs.domain.state_codec import StateReader, StateWriter
 from udfs.domain.trade_window import TradeWindow
@@ -197,6 +199,17 @@ class PriceBands:
     def pauses_to_close(self) -> bool:
         """Whether the closing auction ends the pause."""
         return self.state == PAUSED and self._to_close
+
+    def straddle_text(self) -> str | None:
+        """Which side of the national best is outside the bands, for people; None when this is no straddle state."""
+        if self.state != STRADDLE:
+            return None
+        parts = ["straddle"]
+        if 0 < self._bid_e4 < self.lower_e4:
+            parts.append("bid=" + money_text(self._bid_e4))
+        if self._ask_e4 > self.upper_e4:
+            parts.append("ask=" + money_text(self._ask_e4))
+        return " ".join(parts)
 
     def pause(self, time_ns: int) -> None:
         """The listing exchange declares a pause, as it may in a straddle state."""
