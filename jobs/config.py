@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from jobs.config_sections import (
+    AnalyticsConfig,
     ClickHouseConfig,
     FlinkConfig,
     KafkaConfig,
@@ -39,6 +40,7 @@ from jobs.config_sections import (
 )
 
 __all__ = [
+    "AnalyticsConfig",
     "ClickHouseConfig",
     "Config",
     "ConfigError",
@@ -78,6 +80,7 @@ class Config:
     clickhouse: ClickHouseConfig
     market_data: MarketDataConfig
     trading: TradingConfig
+    analytics: AnalyticsConfig
     stack: StackConfig
     profile: Literal["local", "production"] = "local"
     state_dir: Path = Path(".tradestream")
@@ -151,6 +154,7 @@ SECTIONS: Mapping[str, type] = {
     "clickhouse": ClickHouseConfig,
     "market_data": MarketDataConfig,
     "trading": TradingConfig,
+    "analytics": AnalyticsConfig,
     "stack": StackConfig,
 }
 _ADDRESSES = {
@@ -243,6 +247,7 @@ class _Resolver:
             **filled,
             market_data=sections["market_data"],
             trading=sections["trading"],
+            analytics=sections["analytics"],
             stack=stack,
             profile="production" if profile == "production" else "local",
             state_dir=state_dir,
@@ -311,6 +316,8 @@ def _validate(config: Config) -> None:
         "trading.symbol_shards",
         "trading.window_ms",
         "trading.reference_price_window_ms",
+        "analytics.symbol_shards",
+        "analytics.window_ms",
     ):
         section, name = key.split(".")
         value = getattr(getattr(config, section), name)

@@ -114,6 +114,21 @@ class TradingConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AnalyticsConfig:
+    """The analytics job. All but `window_ms` are fixed for the life of its state."""
+
+    symbol_shards: int = 8
+    window_ms: int = 20
+    """How long records are gathered for one call of Python: longer is faster under load, shorter is quicker to answer."""
+    out_of_order_ms: int = 1_000
+    """A bar is given when the newest time of its partition is so far past its end."""
+    lateness_s: int = 300
+    """How long after that late trades still correct it, at most 300."""
+    indicators: str = "sma:20,ema:20,rsi:14,atr:14,bbands:20:2,macd:12:26:9,rvol:20,relvol:20"
+    """Of the bars of 5 and 15 minutes and an hour, written as for `tradestream indicators`; one of a kind and period."""
+
+
+@dataclass(frozen=True, slots=True)
 class StackConfig:
     """The local stack. Ports are moved together by `port_offset`, so that a second checkout runs beside the first."""
 

@@ -336,6 +336,9 @@ INDICATOR_BOLLINGER_LOWER: Final = 6
 INDICATOR_ATR: Final = 7
 INDICATOR_VOLATILITY: Final = 8
 INDICATOR_UNKNOWN: Final = 9
+INDICATOR_MACD_SIGNAL: Final = 10
+INDICATOR_MACD_HISTOGRAM: Final = 11
+INDICATOR_RELATIVE_VOLUME: Final = 12
 INDICATOR_NAMES: Final = (
     "NONE",
     "SMA",
@@ -347,6 +350,9 @@ INDICATOR_NAMES: Final = (
     "ATR",
     "VOLATILITY",
     "UNKNOWN",
+    "MACD_SIGNAL",
+    "MACD_HISTOGRAM",
+    "RELATIVE_VOLUME",
 )
 INDICATOR_CODES: Final[dict[str, int]] = {
     "NONE": 0,
@@ -359,6 +365,9 @@ INDICATOR_CODES: Final[dict[str, int]] = {
     "ATR": 7,
     "VOLATILITY": 8,
     "UNKNOWN": 9,
+    "MACD_SIGNAL": 10,
+    "MACD_HISTOGRAM": 11,
+    "RELATIVE_VOLUME": 12,
 }
 
 # IntradayRule: How trading within the day is limited. INTRADAY_MARGIN: deficits are computed and called (FINRA 4210

@@ -160,7 +160,7 @@ def _read_market_analytics(data: bytes, pos: i64, end: i64) -> tuple[MarketAnaly
         vwap_price, pos = read_long(data, pos, end, "MarketAnalytics.vwapPrice")
     volume, pos = read_long(data, pos, end, "MarketAnalytics.volume")
     trade_count, pos = read_long(data, pos, end, "MarketAnalytics.tradeCount")
-    indicator, pos = read_index(data, pos, end, 10, "MarketAnalytics.indicator")
+    indicator, pos = read_index(data, pos, end, 13, "MarketAnalytics.indicator")
     period, pos = read_int(data, pos, end, "MarketAnalytics.period")
     value: float | None = None
     branch, pos = read_index(data, pos, end, 2, "MarketAnalytics.value")
@@ -344,7 +344,7 @@ def encode_fields(
         write_long(writer, vwap_price, "MarketAnalytics.vwapPrice")
     write_long(writer, volume, "MarketAnalytics.volume")
     write_long(writer, trade_count, "MarketAnalytics.tradeCount")
-    write_index(writer, indicator, 10, "MarketAnalytics.indicator")
+    write_index(writer, indicator, 13, "MarketAnalytics.indicator")
     write_int(writer, period, "MarketAnalytics.period")
     if value is None:
         writer.append(u8(0))

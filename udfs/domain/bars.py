@@ -347,8 +347,11 @@ class BarLadder:
 
     def advance(self, time_ns: int) -> None:
         """Time has come so far elsewhere."""
-        self._shortest.advance(time_ns)
-        self._hand_on()
+        shortest = self._shortest
+        shortest.advance(time_ns)
+        # A clock calls this for every symbol and second, mostly for nothing.
+        if shortest.ready or shortest.watermark_ns() >= self._due_ns:
+            self._hand_on()
 
     def finish(self) -> None:
         """Give all bars that were not given: there will be no more trades."""

@@ -15,15 +15,15 @@ from udfs.domain.sources import TOPICS
 
 MAX_PAYLOAD: Final = 8_000_000
 _MAX_DETAIL: Final = 1_000
-_JOB: Final = "trading"
 
 
 class DeadLetters:
-    """Writes dead letters of one stage."""
+    """Writes dead letters of one stage of a job."""
 
-    __slots__ = ("count", "lane", "schema_id", "stage")
+    __slots__ = ("count", "job", "lane", "schema_id", "stage")
 
-    def __init__(self, lane: Lane, schema_id: int, stage: str) -> None:
+    def __init__(self, lane: Lane, schema_id: int, stage: str, job: str = "trading") -> None:
+        self.job = job
         self.lane = lane
         self.schema_id = schema_id
         self.stage = stage
@@ -58,7 +58,7 @@ class DeadLetters:
             encode_fields(
                 self.schema_id,
                 position_id(topic, partition, offset),
-                _JOB,
+                self.job,
                 self.stage,
                 topic,
                 partition,

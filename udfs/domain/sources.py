@@ -10,6 +10,7 @@ OUTCOMES: Final = 5
 FORWARD: Final = 6
 RAW_FEED: Final = 7
 CORPORATE_ACTIONS: Final = 8
+MARKET_DATA: Final = 9
 
 TOPICS: Final[dict[int, str]] = {
     ORDERS: "orders",
@@ -20,5 +21,6 @@ TOPICS: Final[dict[int, str]] = {
     FORWARD: "forward",
     RAW_FEED: "raw-feed",
     CORPORATE_ACTIONS: "corporate-actions",
+    MARKET_DATA: "market-data",
 }
 """The logical topic of each stream; `forward` is not a topic but the edge from the risk stage to the match stage."""

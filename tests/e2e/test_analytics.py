@@ -1,0 +1,111 @@
+"""The analytics job on the real stack: a disordered day with a TaskManager killed in its middle, against two recomputations.
+
+The records of each partition are read back from Kafka in their order, and what committed readers see of market-analytics and
+dead-letter must be, byte by byte, what an undisturbed engine says of them; and the bars what a plain sort of the trades makes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from typing import Final
+
+import confluent_kafka
+import pytest
+from conftest import RunningStack
+from test_exactly_once import PATIENCE_S, Run, read_committed, taskmanager_of, wait_until
+from tick_days import SECOND_NS, Tick, expected_bars, random_day
+
+from jobs.analytics import settings_of
+from jobs.submit import submit_job
+from schemas.catalogue import TOPICS
+from schemas.messages import dead_letter, market_analytics
+from schemas.messages.enums import ANALYTICS_KIND_BAR, DEAD_LETTER_REASON_NAMES
+from udfs.domain.analytics_shard import AnalyticsShard
+from udfs.domain.bars import LENGTHS_NS
+from udfs.domain.sources import MARKET_DATA
+
+TICKS: Final = 20_000
+SYMBOLS: Final = 12
+
+
+def produce(run: Run, ticks: list[Tick]) -> dict[int, list[tuple[int, bytes, bytes]]]:
+    """Send ticks in order; what Kafka has of them, as (offset, key, value) by partition."""
+    sent: dict[int, list[tuple[int, bytes, bytes]]] = {}
+    failures: list[str] = []
+
+    def delivered(error: confluent_kafka.KafkaError | None, message: confluent_kafka.Message) -> None:
+        if error is not None:
+            failures.append(str(error))
+        else:
+            sent.setdefault(message.partition(), []).append((message.offset(), message.key(), message.value()))
+
+    producer = confluent_kafka.Producer({**run.config.kafka.confluent(), "enable.idempotence": True, "linger.ms": 5})
+    for tick in ticks:
+        producer.produce(
+            "market-data", key=tick.symbol, value=tick.frame(run.ids["market-data"]), on_delivery=delivered
+        )
+        producer.poll(0)
+    assert producer.flush(60) == 0 and not failures, failures[:3]
+    return sent
+
+
+@pytest.mark.timeout(600)
+def test_analytics_killed_in_the_middle_equals_two_recomputations(stack: RunningStack) -> None:
+    day = random_day(random.Random(11), TICKS, SYMBOLS, 3.0)
+    final = max(tick.time_ns for tick in day) + 7_200 * SECOND_NS
+    closing = [Tick(TICKS + n, f"S{n}", 10_000, 0, final) for n in range(SYMBOLS)]
+    with Run(stack) as run:
+        one = dataclasses.replace(run.config, flink=dataclasses.replace(run.config.flink, parallelism=1))
+        job = run.job_ids["analytics"] = submit_job(one, "analytics", timeout_s=PATIENCE_S)
+        parts = [produce(run, day[: TICKS // 2])]
+        wait_until(
+            "the first half is read", lambda: sum(run.probe.ends(("market-analytics",), committed=False).values()) > 500
+        )
+        parts.append(produce(run, day[TICKS // 2 : TICKS * 3 // 4]))
+        run.stack.kill_component(taskmanager_of(run.config, job, "analyse"))
+        wait_until("the job restarted", lambda: run.rest.restarts(job) >= 1)
+        run.rest.wait_until_running(job, PATIENCE_S)
+        parts.append(produce(run, [*day[TICKS * 3 // 4 :], *closing]))
+        run.probe.job_ids = dict(run.job_ids)
+
+        settings = settings_of(run.config.analytics)
+        analytics: list[tuple[bytes, bytes]] = []
+        letters: list[tuple[bytes, bytes]] = []
+        for partition in range(TOPICS["market-data"].partitions_local):
+            # One engine for each partition: clocks are the partitions' own, so shards do not matter.
+            engine = AnalyticsShard(0, 1, run.ids, settings)
+            for offset, _, value in (record for part in parts for record in part.get(partition, [])):
+                engine.apply(MARKET_DATA, value, partition, offset, 0)
+            analytics += zip(engine.outbox.market_analytics.keys, engine.outbox.market_analytics.values, strict=True)
+            letters += zip(engine.outbox.dead_letter.keys, engine.outbox.dead_letter.values, strict=True)
+        wait_until(
+            f"all of {len(analytics)} records are committed; {run.rest.failure(job)}",
+            lambda: len(read_committed(run.config, "market-analytics")) >= len(analytics),
+            90,
+        )
+        seen = read_committed(run.config, "market-analytics")
+        refused = [dead_letter.decode(value) for _, value in read_committed(run.config, "dead-letter")]
+
+    assert seen == sorted(analytics)
+    late = {(letter.source_partition, letter.source_offset) for letter in refused}
+    assert len(late) == len(refused) == len(letters) > 0
+    assert {DEAD_LETTER_REASON_NAMES[letter.reason] for letter in refused} == {"LATE"}
+
+    records = [market_analytics.decode(value) for _, value in seen]
+    assert len({record.event_id for record in records}) == len(records)
+    numbers = {
+        value: (partition, offset) for part in parts for partition, sent in part.items() for offset, _, value in sent
+    }
+    frame_id = run.ids["market-data"]
+    in_time = [tick for tick in day if numbers[tick.frame(frame_id)] not in late]
+    for length in LENGTHS_NS[:3]:
+        last: dict[tuple[str, int], market_analytics.MarketAnalytics] = {}
+        for record in sorted(records, key=lambda r: r.revision):
+            if record.kind == ANALYTICS_KIND_BAR and record.window_end - record.window_start == length:
+                last[record.symbol, record.window_start] = record
+        found = {
+            key: (r.open_price, r.high_price, r.low_price, r.close_price, r.vwap_price, r.volume, r.trade_count)
+            for key, r in last.items()
+        }
+        assert found == expected_bars(in_time, length)

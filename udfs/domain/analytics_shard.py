@@ -1,0 +1,348 @@
+"""The analytics engine of one shard of symbols: market data in; bars, their indicators, and dead letters out.
+
+Bars are those of bars.py, in event time, of the lengths `LENGTHS_NS`, made of eligible trades. The indicators of the
+settings (TA-Lib's definitions, indicators.py) are computed of the bars of five minutes and longer.
+
+Ordering: what one record causes is written in its order, a bar before its indicators, shorter bars before longer ones.
+Time: each Kafka partition has a clock of its own, the newest time of its records, of any kind and symbol. It closes the bars
+of all its symbols, so that a symbol that is silent holds nothing back, and a partition that is read faster than another one
+makes nobody late. It stands still when the whole partition does: its last bars come with its next record.
+Late trades: a bar that was given is given again with the next revision while the clock is less than `lateness_ns` past its
+end, and with it its indicators, revised. A trade that is later than that for its bar of a second is a dead letter (LATE),
+even where a longer bar could still take it and does.
+Invariants: each record is counted once; no bar is given without a trade; `restore(snapshot())` gives an engine that continues
+with identical output; a revised indicator is the one of a series in which the bar had been right from the start.
+Identity of a record: symbol, length, start of the window, indicator and revision.
+Known limits: corrections and cancels of trades do not change bars that have the trade (they are counted); a window without
+trades has no bar, and indicators count bars. The lateness may not exceed the shortest length that has indicators,
+because an indicator can take back its last bar only.
+Complexity: constant for a trade, and for each second that passes, one look at each symbol of the partition.
+"""
+
+from typing import Final
+
+from schemas.errors import DecodeError
+from schemas.messages import market_data
+from schemas.messages.enums import (
+    ANALYTICS_KIND_BAR,
+    ANALYTICS_KIND_INDICATOR,
+    DEAD_LETTER_REASON_LATE,
+    INDICATOR_ATR,
+    INDICATOR_BOLLINGER_LOWER,
+    INDICATOR_BOLLINGER_UPPER,
+    INDICATOR_EMA,
+    INDICATOR_MACD,
+    INDICATOR_MACD_HISTOGRAM,
+    INDICATOR_MACD_SIGNAL,
+    INDICATOR_NAMES,
+    INDICATOR_NONE,
+    INDICATOR_RELATIVE_VOLUME,
+    INDICATOR_RSI,
+    INDICATOR_SMA,
+    INDICATOR_VOLATILITY,
+    MARKET_DATA_KIND_CANCEL,
+    MARKET_DATA_KIND_CORRECTION,
+    MARKET_DATA_KIND_TRADE,
+)
+from schemas.messages.market_analytics import encode_fields
+from udfs.domain.bars import LATE, LENGTHS_NS, MINUTE_NS, SECOND_NS, Bar, BarLadder
+from udfs.domain.dead_letters import DeadLetters
+from udfs.domain.indicator_specs import IndicatorError, IndicatorSet, IndicatorSpec, parse_indicators
+from udfs.domain.outbox import Lane
+from udfs.domain.state_codec import StateError, StateReader, StateWriter
+
+INDICATOR_LENGTHS_NS: Final = (5 * MINUTE_NS, 15 * MINUTE_NS, 60 * MINUTE_NS)
+"""Lengths of the bars that indicators are computed of."""
+MAX_LATENESS_NS: Final = 5 * MINUTE_NS
+
+_VERSION: Final = 1
+_KIND: Final = 4
+_LONG_AGO: Final = -(2**62)
+_UNPUBLISHED: Final = -1
+_E4: Final = 10_000.0
+# Codes of the outputs of an indicator, in their order.
+_OUTPUTS: Final[dict[str, tuple[int, ...]]] = {
+    "sma": (INDICATOR_SMA,),
+    "ema": (INDICATOR_EMA,),
+    "rsi": (INDICATOR_RSI,),
+    "atr": (INDICATOR_ATR,),
+    "macd": (INDICATOR_MACD, INDICATOR_MACD_SIGNAL, INDICATOR_MACD_HISTOGRAM),
+    # The middle band is the SMA of the same period.
+    "bbands": (INDICATOR_BOLLINGER_UPPER, _UNPUBLISHED, INDICATOR_BOLLINGER_LOWER),
+    "rvol": (INDICATOR_VOLATILITY,),
+    "relvol": (INDICATOR_RELATIVE_VOLUME,),
+}
+
+
+class AnalyticsSettings:
+    """How long to wait for trades, and which indicators; checked.
+
+    out_of_order_ns: a bar is given when the clock is so far past its end. lateness_ns: how long after that it is revised.
+    indicators: as indicator_specs.py has them, `sma:20,rsi:14`. Raises ValueError (IndicatorError) when one is out of range.
+    """
+
+    __slots__ = ("indicators", "lateness_ns", "out_of_order_ns", "outputs", "specs")
+
+    def __init__(self, out_of_order_ns: int, lateness_ns: int, indicators: str) -> None:
+        if out_of_order_ns < 0 or not 0 <= lateness_ns <= MAX_LATENESS_NS:
+            raise ValueError(f"lateness must be from 0 to {MAX_LATENESS_NS // SECOND_NS} s, and no delay negative")
+        self.out_of_order_ns = out_of_order_ns
+        self.lateness_ns = lateness_ns
+        self.indicators = indicators
+        self.specs: list[IndicatorSpec] = parse_indicators(indicators)
+        # Their parameters are checked where they are made.
+        IndicatorSet(self.specs)
+        self.outputs: list[tuple[int, int]] = []
+        """Code and period of each output, in the order of the indicators' values."""
+        for spec in self.specs:
+            codes = _OUTPUTS.get(spec.name)
+            if codes is None:
+                raise IndicatorError(f"{spec.text()} is not published; these are: {', '.join(_OUTPUTS)}")
+            # The period that decides where MACD begins is the slow one.
+            period = int(spec.parameters[1] if spec.name == "macd" else spec.parameters[0])
+            for code in codes:
+                if code != _UNPUBLISHED and (code, period) in self.outputs:
+                    raise IndicatorError(f"{spec.text()} has the name of one before it: one of a kind and period")
+                self.outputs.append((code, period))
+
+
+class AnalyticsOutbox:
+    """What the engine has written since its outputs were last taken."""
+
+    __slots__ = ("dead_letter", "market_analytics")
+
+    def __init__(self) -> None:
+        self.market_analytics = Lane("market-analytics")
+        self.dead_letter = Lane("dead-letter")
+
+    def lanes(self) -> list[Lane]:
+        """All lanes, in a fixed order."""
+        return [self.market_analytics, self.dead_letter]
+
+    def clear(self) -> None:
+        """Forget what was written."""
+        for lane in self.lanes():
+            if lane.keys:
+                lane.clear()
+
+
+class _Series:
+    """The indicators of the bars of one symbol and one length; `last_start_ns` is the bar that can be revised."""
+
+    __slots__ = ("indicators", "last_start_ns")
+
+    def __init__(self, specs: list[IndicatorSpec]) -> None:
+        self.indicators = IndicatorSet(specs)
+        self.last_start_ns: int = _LONG_AGO
+
+
+class _Symbol:
+    """What is known of one symbol."""
+
+    __slots__ = ("key", "ladder", "name", "series")
+
+    def __init__(self, name: str, settings: AnalyticsSettings) -> None:
+        self.name = name
+        self.key: bytes = name.encode("utf-8")
+        self.ladder = BarLadder(list(LENGTHS_NS), settings.out_of_order_ns, settings.lateness_ns)
+        self.series: dict[int, _Series] = {length: _Series(settings.specs) for length in INDICATOR_LENGTHS_NS}
+
+
+class _Partition:
+    """A clock and its symbols. `closed_ns`: the second up to which bars were looked at."""
+
+    __slots__ = ("closed_ns", "newest_ns", "symbols")
+
+    def __init__(self) -> None:
+        self.newest_ns: int = _LONG_AGO
+        self.closed_ns: int = _LONG_AGO
+        self.symbols: dict[str, _Symbol] = {}
+
+
+class AnalyticsShard:
+    """Bars and indicators of the symbols of one shard; see the module's contract."""
+
+    def __init__(self, shard: int, shards: int, schema_ids: dict[str, int], settings: AnalyticsSettings) -> None:
+        """`schema_ids`: registry ids of market-data and of the topics that are written; KeyError names a missing one."""
+        self.outbox = AnalyticsOutbox()
+        self.trades: int = 0
+        self.late: int = 0
+        self.changes: int = 0
+        """Trades taken, trades refused as late, corrections and cancels left out, since this engine was made."""
+        self._shard = shard
+        self._shards = shards
+        self._settings = settings
+        self._market_data = schema_ids["market-data"]
+        self._market_analytics = schema_ids["market-analytics"]
+        self._refused = DeadLetters(self.outbox.dead_letter, schema_ids["dead-letter"], "analyse", job="analytics")
+        self._partitions: dict[int, _Partition] = {}
+
+    def apply(self, source: int, payload: bytes, partition: int, offset: int, kafka_timestamp_ms: int) -> None:
+        """Apply one record of market-data (a Confluent frame)."""
+        try:
+            event = market_data.decode(payload, self._market_data)
+        except DecodeError as error:
+            self._refused.put_undecodable(source, partition, offset, kafka_timestamp_ms, error, payload)
+            return
+        clock = self._partitions.get(partition)
+        if clock is None:
+            clock = self._partitions[partition] = _Partition()
+        if event.kind == MARKET_DATA_KIND_TRADE:
+            if event.eligible and event.last_price is not None and event.volume > 0:
+                self._trade(clock, event, source, payload, partition, offset, kafka_timestamp_ms)
+        elif event.kind == MARKET_DATA_KIND_CORRECTION or event.kind == MARKET_DATA_KIND_CANCEL:
+            # Their time is that of the change, which is no trade.
+            self.changes += 1
+        if event.timestamp > clock.newest_ns:
+            clock.newest_ns = event.timestamp
+            second = event.timestamp - event.timestamp % SECOND_NS
+            if second > clock.closed_ns:
+                # Here and not once a batch, so that what is late does not depend on where batches are cut.
+                clock.closed_ns = second
+                for symbol in clock.symbols.values():
+                    symbol.ladder.advance(second)
+                    self._publish(symbol)
+
+    def flush(self) -> None:
+        """Nothing is written once a batch."""
+
+    def snapshot(self) -> bytes:
+        """The state, between batches."""
+        out = StateWriter()
+        out.put(self._shard)
+        out.put(self._shards)
+        out.put(self._settings.out_of_order_ns)
+        out.put(self._settings.lateness_ns)
+        out.put_text(self._settings.indicators)
+        out.put(len(self._partitions))
+        for number, clock in self._partitions.items():
+            out.put(number)
+            out.put(clock.newest_ns)
+            out.put(clock.closed_ns)
+            out.put(len(clock.symbols))
+            for symbol in clock.symbols.values():
+                out.put_text(symbol.name)
+                symbol.ladder.write(out)
+                for length in INDICATOR_LENGTHS_NS:
+                    series = symbol.series[length]
+                    out.put(series.last_start_ns)
+                    series.indicators.write(out)
+        return out.finish(_VERSION, _KIND)
+
+    def restore(self, data: bytes) -> None:
+        """Replace the state by a snapshot's. Raises StateError when it cannot be used, and is then unchanged."""
+        reader = StateReader(data, _KIND, _VERSION)
+        shard, shards = reader.take(), reader.take()
+        if shard != self._shard or shards != self._shards:
+            raise StateError(
+                f"snapshot of shard {shard} of {shards} given to shard {self._shard} of {self._shards}: "
+                "the number of shards cannot change while the state is kept"
+            )
+        settings = self._settings
+        found = (reader.take(), reader.take(), reader.take_text())
+        if found != (settings.out_of_order_ns, settings.lateness_ns, settings.indicators):
+            raise StateError(
+                f"the state was made with delays of {found[0]} and {found[1]} ns and the indicators {found[2]}: "
+                "settings of the analytics job cannot change while its state is kept; start it afresh for new ones"
+            )
+        partitions: dict[int, _Partition] = {}
+        for _ in range(reader.take()):
+            clock = partitions[reader.take()] = _Partition()
+            clock.newest_ns = reader.take()
+            clock.closed_ns = reader.take()
+            for _ in range(reader.take()):
+                symbol = _Symbol(reader.take_text(), settings)
+                symbol.ladder.read(reader)
+                for length in INDICATOR_LENGTHS_NS:
+                    series = symbol.series[length]
+                    series.last_start_ns = reader.take()
+                    series.indicators.read(reader)
+                clock.symbols[symbol.name] = symbol
+        reader.expect_end()
+        self._partitions = partitions
+        self.outbox.clear()
+
+    def _trade(
+        self,
+        clock: _Partition,
+        event: market_data.MarketDataEvent,
+        source: int,
+        payload: bytes,
+        partition: int,
+        offset: int,
+        kafka_timestamp_ms: int,
+    ) -> None:
+        """An eligible trade."""
+        symbol = clock.symbols.get(event.symbol)
+        if symbol is None:
+            symbol = clock.symbols[event.symbol] = _Symbol(event.symbol, self._settings)
+            # A symbol that is met late has the clock of its partition, as if it had been there.
+            symbol.ladder.advance(clock.closed_ns)
+        price = event.last_price
+        if symbol.ladder.add(0 if price is None else price, event.volume, event.timestamp) == LATE:
+            self.late += 1
+            behind_s = (clock.newest_ns - event.timestamp) / SECOND_NS
+            self._refused.put(
+                source,
+                partition,
+                offset,
+                kafka_timestamp_ms,
+                DEAD_LETTER_REASON_LATE,
+                f"trade {event.event_id} of {event.symbol} is {behind_s:.3f} s behind: its bar of a second is final",
+                payload,
+                event.timestamp,
+            )
+        else:
+            self.trades += 1
+        self._publish(symbol)
+
+    def _publish(self, symbol: _Symbol) -> None:
+        """Write the bars that are ready, and what follows from them."""
+        for bar in symbol.ladder.take():
+            self._write(symbol, bar, INDICATOR_NONE, 0, None)
+            series = symbol.series.get(bar.end_ns - bar.start_ns)
+            if series is not None:
+                self._follow(symbol, series, bar)
+
+    def _follow(self, symbol: _Symbol, series: _Series, bar: Bar) -> None:
+        """Indicators of a bar that is new, or is the last one revised. An older one changes no indicator."""
+        if bar.start_ns < series.last_start_ns:
+            return
+        revised = bar.start_ns == series.last_start_ns
+        series.last_start_ns = bar.start_ns
+        high, low, close = bar.high_e4 / _E4, bar.low_e4 / _E4, bar.close_e4 / _E4
+        if revised:
+            values = series.indicators.revise_bar(high, low, close, float(bar.volume))
+        else:
+            values = series.indicators.update_bar(high, low, close, float(bar.volume))
+        for place, (code, period) in enumerate(self._settings.outputs):
+            value = values[place]
+            if code != _UNPUBLISHED and value is not None:
+                self._write(symbol, bar, code, period, value)
+
+    def _write(self, symbol: _Symbol, bar: Bar, code: int, period: int, value: float | None) -> None:
+        """One record: the bar itself, or the value of an indicator at it."""
+        is_bar = code == INDICATOR_NONE
+        length_s = (bar.end_ns - bar.start_ns) // SECOND_NS
+        name = "BAR" if is_bar else f"{INDICATOR_NAMES[code]}{period}"
+        frame = encode_fields(
+            self._market_analytics,
+            f"{symbol.name}-{length_s}s-{bar.start_ns // SECOND_NS}-{name}-{bar.revision}",
+            ANALYTICS_KIND_BAR if is_bar else ANALYTICS_KIND_INDICATOR,
+            symbol.name,
+            bar.start_ns,
+            bar.end_ns,
+            bar.revision,
+            bar.open_e4 if is_bar else None,
+            bar.high_e4 if is_bar else None,
+            bar.low_e4 if is_bar else None,
+            bar.close_e4 if is_bar else None,
+            bar.vwap_e4() if is_bar else None,
+            bar.volume if is_bar else 0,
+            bar.trades if is_bar else 0,
+            code,
+            period,
+            value,
+            bar.last_ns,
+        )
+        self.outbox.market_analytics.put(symbol.key, frame)
