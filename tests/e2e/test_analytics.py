@@ -20,11 +20,11 @@ from tick_days import SECOND_NS, Tick, expected_bars, random_day
 
 from jobs.analytics import settings_of
 from jobs.submit import submit_job
-from schemas.catalogue import TOPICS
 from schemas.messages import dead_letter, market_analytics
 from schemas.messages.enums import ANALYTICS_KIND_BAR, DEAD_LETTER_REASON_NAMES
 from udfs.domain.analytics_shard import AnalyticsShard
 from udfs.domain.bars import LENGTHS_NS
+from udfs.domain.sharding import shard_of
 from udfs.domain.sources import MARKET_DATA
 
 TICKS: Final = 20_000
@@ -74,11 +74,16 @@ def test_analytics_killed_in_the_middle_equals_two_recomputations(stack: Running
         settings = settings_of(run.config.analytics)
         analytics: list[tuple[bytes, bytes]] = []
         letters: list[tuple[bytes, bytes]] = []
-        for partition in range(TOPICS["market-data"].partitions_local):
-            # One engine for each partition: clocks are the partitions' own, so shards do not matter.
-            engine = AnalyticsShard(0, 1, run.ids, settings)
-            for offset, _, value in (record for part in parts for record in part.get(partition, [])):
-                engine.apply(MARKET_DATA, value, partition, offset, 0)
+        shards = run.config.analytics.symbol_shards
+        engines: dict[tuple[int, int], AnalyticsShard] = {}
+        for partition, (offset, key, value) in (
+            (partition, record) for part in parts for partition, sent in part.items() for record in sent
+        ):
+            # Clocks are those of a partition within a shard, so each may have an engine of its own.
+            shard = shard_of(key.decode(), shards)
+            engine = engines.setdefault((partition, shard), AnalyticsShard(shard, shards, run.ids, settings))
+            engine.apply(MARKET_DATA, value, partition, offset, 0)
+        for engine in engines.values():
             analytics += zip(engine.outbox.market_analytics.keys, engine.outbox.market_analytics.values, strict=True)
             letters += zip(engine.outbox.dead_letter.keys, engine.outbox.dead_letter.values, strict=True)
         # A record too few or too many is for the comparison below to tell.

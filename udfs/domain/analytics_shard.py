@@ -4,9 +4,9 @@ Bars are those of bars.py, in event time, of the lengths `LENGTHS_NS`, made of e
 settings (TA-Lib's definitions, indicators.py) are computed of the bars of five minutes and longer.
 
 Ordering: what one record causes is written in its order, a bar before its indicators, shorter bars before longer ones.
-Time: each Kafka partition has a clock of its own, the newest time of its records, of any kind and symbol. It closes the bars
-of all its symbols, so that a symbol that is silent holds nothing back, and a partition that is read faster than another one
-makes nobody late. It stands still when the whole partition does: its last bars come with its next record.
+Time: the symbols of this shard that share a Kafka partition have one clock, the newest time of their records, of any kind.
+It closes the bars of all of them, so that no symbol waits for one that is silent, and a partition that is read faster than
+another one makes nobody late. It stands still when all of them are silent: their last bars come with the next record.
 Late trades: a bar that was given is given again with the next revision while the clock is less than `lateness_ns` past its
 end, and with it its indicators, revised. A trade that is later than that for its bar of a second is a dead letter (LATE),
 even where a longer bar could still take it and does.
@@ -16,7 +16,7 @@ Identity of a record: symbol, length, start of the window, indicator and revisio
 Known limits: corrections and cancels of trades do not change bars that have the trade (they are counted); a window without
 trades has no bar, and indicators count bars. The lateness may not exceed the shortest length that has indicators,
 because an indicator can take back its last bar only.
-Complexity: constant for a trade, and for each second that passes, one look at each symbol of the partition.
+Complexity: constant for a trade, and for each second that passes, one look at each symbol of the clock.
 """
 
 from typing import Final
