@@ -15,7 +15,7 @@ correct comes again with the same window and the next revision: the highest revi
 from __future__ import annotations
 
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from pyflink.common import Types
 from pyflink.table import StatementSet
@@ -60,9 +60,7 @@ def build(config: Config, env: Environments) -> StatementSet:
     # 2. Bars and indicators by symbol.
     stage = Stage(
         name="analyse",
-        new_engine=partial(
-            AnalyticsShard, shards=settings.symbol_shards, schema_ids=ids, settings=settings_of(settings)
-        ),
+        new_engine=partial(AnalyticsShard, shards=settings.symbol_shards, schema_ids=ids, **engine_settings(settings)),
         resolution=resolution(config, ids, {sources.MARKET_DATA: "market-data"}),
     )
     analysed = (
@@ -81,11 +79,16 @@ def build(config: Config, env: Environments) -> StatementSet:
     return inserts
 
 
-def settings_of(settings: AnalyticsConfig) -> AnalyticsSettings:
+def engine_settings(settings: AnalyticsConfig) -> dict[str, Any]:
     """The engine's settings, in its units. Raises ValueError when one is out of range."""
-    return AnalyticsSettings(
+    checked = AnalyticsSettings(
         settings.out_of_order_ms * 1_000_000, settings.lateness_s * 1_000_000_000, settings.indicators
     )
+    return {
+        "out_of_order_ns": checked.out_of_order_ns,
+        "lateness_ns": checked.lateness_ns,
+        "indicators": checked.indicators,
+    }
 
 
 def main() -> None:

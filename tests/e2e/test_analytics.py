@@ -18,7 +18,7 @@ from conftest import RunningStack
 from test_exactly_once import PATIENCE_S, Run, read_committed, taskmanager_of, wait_until
 from tick_days import SECOND_NS, Tick, expected_bars, random_day
 
-from jobs.analytics import settings_of
+from jobs.analytics import engine_settings
 from jobs.submit import submit_job
 from schemas.messages import dead_letter, market_analytics
 from schemas.messages.enums import ANALYTICS_KIND_BAR, DEAD_LETTER_REASON_NAMES
@@ -71,7 +71,7 @@ def test_analytics_killed_in_the_middle_equals_two_recomputations(stack: Running
         parts.append(produce(run, [*day[TICKS * 3 // 4 :], *closing]))
         run.probe.job_ids = dict(run.job_ids)
 
-        settings = settings_of(run.config.analytics)
+        settings = engine_settings(run.config.analytics)
         analytics: list[tuple[bytes, bytes]] = []
         letters: list[tuple[bytes, bytes]] = []
         shards = run.config.analytics.symbol_shards
@@ -81,7 +81,7 @@ def test_analytics_killed_in_the_middle_equals_two_recomputations(stack: Running
         ):
             # Clocks are those of a partition within a shard, so each may have an engine of its own.
             shard = shard_of(key.decode(), shards)
-            engine = engines.setdefault((partition, shard), AnalyticsShard(shard, shards, run.ids, settings))
+            engine = engines.setdefault((partition, shard), AnalyticsShard(shard, shards, run.ids, **settings))
             engine.apply(MARKET_DATA, value, partition, offset, 0)
         for engine in engines.values():
             analytics += zip(engine.outbox.market_analytics.keys, engine.outbox.market_analytics.values, strict=True)

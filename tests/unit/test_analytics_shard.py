@@ -13,6 +13,8 @@ import pytest
 from tick_days import OPENING_NS, SECOND_NS, Tick, expected_bars, random_day
 
 from infra.feeds.lean import find_lean_files, read_lean
+from jobs.analytics import engine_settings
+from jobs.config import AnalyticsConfig
 from schemas.messages import dead_letter, market_analytics, market_data, raw_feed
 from schemas.messages.enums import (
     ANALYTICS_KIND_BAR,
@@ -39,8 +41,7 @@ class Bench:
     """One shard that is fed with ticks; what it wrote, decoded."""
 
     def __init__(self, indicators: str = INDICATORS, out_of_order_s: int = 1, lateness_s: int = 300) -> None:
-        settings = AnalyticsSettings(out_of_order_s * SECOND_NS, lateness_s * SECOND_NS, indicators)
-        self.shard = AnalyticsShard(0, 1, IDS, settings)
+        self.shard = AnalyticsShard(0, 1, IDS, out_of_order_s * SECOND_NS, lateness_s * SECOND_NS, indicators)
         self.frames: list[bytes] = []
         self.letters: list[dead_letter.DeadLetter] = []
         self.decoded: list[Record] = []
@@ -190,7 +191,7 @@ def test_snapshot_of_other_settings_is_refused_with_what_to_do() -> None:
     with pytest.raises(StateError, match="start it afresh"):
         Bench(lateness_s=60).shard.restore(snapshot)
     with pytest.raises(StateError, match="number of shards"):
-        AnalyticsShard(1, 2, IDS, AnalyticsSettings(0, 0, "sma:2")).restore(snapshot)
+        AnalyticsShard(1, 2, IDS, 0, 0, "sma:2").restore(snapshot)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +210,7 @@ def test_settings_out_of_range_are_refused(out_of_order: int, lateness: int, ind
 
 
 def test_engine_travels_to_the_cluster_as_pickle() -> None:
-    make = partial(AnalyticsShard, shards=1, schema_ids=IDS, settings=AnalyticsSettings(SECOND_NS, 0, INDICATORS))
+    make = partial(AnalyticsShard, shards=1, schema_ids=IDS, **engine_settings(AnalyticsConfig()))
     assert pickle.loads(pickle.dumps(make))(0).snapshot() == make(0).snapshot()
 
 

@@ -162,8 +162,19 @@ class _Partition:
 class AnalyticsShard:
     """Bars and indicators of the symbols of one shard; see the module's contract."""
 
-    def __init__(self, shard: int, shards: int, schema_ids: dict[str, int], settings: AnalyticsSettings) -> None:
-        """`schema_ids`: registry ids of market-data and of the topics that are written; KeyError names a missing one."""
+    def __init__(
+        self,
+        shard: int,
+        shards: int,
+        schema_ids: dict[str, int],
+        out_of_order_ns: int,
+        lateness_ns: int,
+        indicators: str,
+    ) -> None:
+        """`schema_ids`: registry ids of market-data and of the topics that are written; KeyError names a missing one.
+
+        The others are AnalyticsSettings', as plain values, because a compiled object cannot travel to the cluster.
+        """
         self.outbox = AnalyticsOutbox()
         self.trades: int = 0
         self.late: int = 0
@@ -171,7 +182,7 @@ class AnalyticsShard:
         """Trades taken, trades refused as late, corrections and cancels left out, since this engine was made."""
         self._shard = shard
         self._shards = shards
-        self._settings = settings
+        self._settings = AnalyticsSettings(out_of_order_ns, lateness_ns, indicators)
         self._market_data = schema_ids["market-data"]
         self._market_analytics = schema_ids["market-analytics"]
         self._refused = DeadLetters(self.outbox.dead_letter, schema_ids["dead-letter"], "analyse", job="analytics")
