@@ -1,0 +1,130 @@
+"""Compares the committed records of a Kafka partition with the rows of its ClickHouse table, offset by offset.
+
+Both sides arrive ordered by offset and are merged, so that memory holds one page of each and no more. A row is what
+`arrow_blocks.block` makes of the record, and every column of it is compared, the source columns included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import pyarrow as pa
+
+from udfs.operators.arrow_blocks import Plan
+
+PAGE_ROWS: Final = 5_000
+"""Rows of ClickHouse that are held at a time."""
+
+Row = dict[str, Any]
+Problem = Literal["missing", "extra", "different"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One position that differs; `columns`: column, Kafka's value, ClickHouse's value, where the two differ."""
+
+    problem: Problem
+    offset: int
+    columns: tuple[tuple[str, Any, Any], ...] = ()
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was compared. `compared` counts the records of Kafka."""
+
+    compared: int = 0
+    missing: int = 0
+    extra: int = 0
+    different: int = 0
+
+    def add(self, finding: Finding) -> None:
+        """Count one finding."""
+        setattr(self, finding.problem, getattr(self, finding.problem) + 1)
+
+
+def merge(kafka: Iterator[Row], stored: Iterator[Row], tally: Tally) -> Iterator[Finding]:
+    """The differences of two streams of rows ordered by `_offset`, counted in `tally`.
+
+    A second row of one position is extra. Raises ValueError when a stream is out of order or Kafka repeats an offset.
+    """
+    left, right = _ordered(kafka, "Kafka", strictly=True), _ordered(stored, "ClickHouse", strictly=False)
+    record, row = next(left, None), next(right, None)
+    while record is not None or row is not None:
+        finding: Finding | None = None
+        if record is None or (row is not None and row["_offset"] < record["_offset"]):
+            assert row is not None
+            finding, row = Finding("extra", row["_offset"]), next(right, None)
+        elif row is None or record["_offset"] < row["_offset"]:
+            tally.compared += 1
+            finding, record = Finding("missing", record["_offset"]), next(left, None)
+        else:
+            tally.compared += 1
+            names = sorted(record.keys() | row.keys())
+            changed = tuple((n, record.get(n), row.get(n)) for n in names if record.get(n) != row.get(n))
+            if changed:
+                finding = Finding("different", record["_offset"], changed)
+            record, row = next(left, None), next(right, None)
+        if finding is not None:
+            tally.add(finding)
+            yield finding
+
+
+def _ordered(rows: Iterator[Row], side: str, *, strictly: bool) -> Iterator[Row]:
+    last = -1
+    for row in rows:
+        offset = row["_offset"]
+        if offset < last or (strictly and offset == last):
+            raise ValueError(f"{side} gives offset {offset} after {last}")
+        last = offset
+        yield row
+
+
+def stored_rows(client: Any, plan: Plan, partition: int, start: int, end: int, page: int = PAGE_ROWS) -> Iterator[Row]:
+    """The rows of offsets [start, end) of a partition, ordered by offset, repeated ones repeated. Raises ClickHouseError."""
+    columns = ", ".join(f"`{name}`" for name in plan.clickhouse_types())
+    # FINAL is left out on purpose: a row that was written twice is a finding.
+    query = (
+        f"SELECT {columns} FROM `{plan.table}` WHERE _topic = {{topic:String}} AND _partition = {{part:UInt16}} "
+        "AND _offset >= {start:UInt64} AND _offset < {end:UInt64} ORDER BY _offset LIMIT {page:UInt64} OFFSET {skip:UInt64}"
+    )
+    skip = 0
+    while True:
+        values = {"topic": plan.topic, "part": partition, "start": start, "end": end, "page": page, "skip": skip}
+        rows = plain_rows(client.query_arrow(query, parameters=values))
+        yield from rows
+        if len(rows) < page:
+            return
+        last = rows[-1]["_offset"]
+        here = sum(row["_offset"] == last for row in rows)
+        # The next page starts at the last offset and leaves out the rows of it that were read.
+        skip = here + (skip if last == start else 0)
+        start = last
+
+
+def plain_rows(table: pa.Table) -> list[Row]:
+    """Rows whose values compare equal when ClickHouse would hold the same: text as bytes, times and dates as integers."""
+    columns = {name: _plain(table.column(name).combine_chunks()) for name in table.column_names}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _plain(array: Any) -> list[Any]:
+    if isinstance(array, pa.ChunkedArray):
+        return [value for chunk in array.chunks for value in _plain(chunk)]
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        return _plain(array.dictionary_decode())
+    if pa.types.is_list(kind):
+        flat, lists, at = _plain(array.flatten()), [], 0
+        for length in array.value_lengths().to_pylist():
+            lists.append(flat[at : at + length])
+            at += length
+        return lists
+    if pa.types.is_timestamp(kind):
+        return list(array.cast(pa.int64()).to_pylist())
+    if pa.types.is_date32(kind):
+        return list(array.cast(pa.int32()).to_pylist())
+    if pa.types.is_string(kind):
+        return list(array.cast(pa.binary()).to_pylist())
+    return list(array.to_pylist())
