@@ -60,6 +60,7 @@ COMMANDS: Final[dict[str, dict[str, _Mount]]] = {
         "produce": _Mount("jobs.cli_produce", "produce", "Write ticks, orders or reference data to Kafka."),
         "control": _Mount("jobs.cli_control", "control", "Issue a control: kill switch, halts, limits, restrictions."),
         "tail": _Mount("jobs.cli_tail", "tail", "Read a topic, decoded."),
+        "reconcile": _Mount("jobs.cli_reconcile", "reconcile", "Compare ClickHouse with Kafka, record by record."),
     },
     _TRIALS: {
         "demo": _Mount("jobs.demo", "demo", "Play a market day through the whole system."),

@@ -1,0 +1,236 @@
+"""`tradestream reconcile`: the committed records of Kafka against the rows of ClickHouse, one by one."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import click
+
+from jobs.cli_common import EXIT_FAILED, CliError, json_option, load_config, print_table, status
+from jobs.config import Config
+
+_BATCH: Final = 2_000
+_TIMEOUT_S: Final = 30.0
+_POLL_S: Final = 0.2
+_MOMENTS: Final = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"]
+LISTED: Final = 20
+"""Differences that are listed; all are counted."""
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[TOPIC]...")
+@click.option(
+    "--from", "since", type=click.DateTime(_MOMENTS), help="Records from this time on, by Kafka's timestamp, UTC."
+)
+@click.option(
+    "--to", "until", type=click.DateTime(_MOMENTS), help="Records before this time, UTC; all that are committed."
+)
+@json_option
+@click.pass_context
+def reconcile(
+    ctx: click.Context, names: Sequence[str], since: datetime | None, until: datetime | None, as_json: bool
+) -> None:
+    """Compare ClickHouse with what Kafka has committed, record by record and column by column.
+
+    Every archived topic, or those named. A record without its row is missing (or not archived yet, when the archive job is
+    behind); a row without a record, or a second one, is extra; a row whose columns are not those of the record is
+    different. What Kafka has deleted cannot be compared. Memory is a few thousand rows, whatever there is to compare.
+    Exit code 1 when anything differs.
+
+    \b
+    Example:
+      tradestream reconcile order-events trade-events --from 2026-11-20
+    """
+    from jobs.archive import ARCHIVED
+    from jobs.reconcile_archive import Tally
+
+    wrong = sorted(set(names) - set(ARCHIVED))
+    if wrong:
+        raise CliError(f"{', '.join(wrong)} is not archived; these are: {', '.join(ARCHIVED)}")
+    config = load_config(ctx)
+    total = Tally()
+    rows: list[dict[str, object]] = []
+    listed: list[dict[str, object]] = []
+    for topic in names or ARCHIVED:
+        status(f"comparing {topic}")
+        tally = Tally()
+        for found in compare_topic(config, topic, tally, since, until):
+            if len(listed) < LISTED:
+                listed.append(found)
+        rows.append({"topic": topic, **dataclasses.asdict(tally)})
+        for field in dataclasses.fields(Tally):
+            setattr(total, field.name, getattr(total, field.name) + getattr(tally, field.name))
+    differing = total.missing + total.extra + total.different
+    if as_json:
+        click.echo(json.dumps({**dataclasses.asdict(total), "topics": rows, "differences": listed}, default=str))
+    else:
+        headings = dict.fromkeys(("topic", "compared", "missing", "extra", "different"), "right") | {"topic": "left"}
+        print_table(headings, [[str(row[name]) for name in headings] for row in rows])
+        for found in listed:
+            click.echo(" ".join(f"{name}={value}" for name, value in found.items()))
+        if differing > len(listed):
+            click.echo(f"... and {differing - len(listed)} more")
+        click.echo("nothing differs" if not differing else f"{differing} records differ")
+    if differing:
+        ctx.exit(EXIT_FAILED)
+
+
+def compare_topic(
+    config: Config, topic: str, tally: Any, since: datetime | None = None, until: datetime | None = None
+) -> Iterator[dict[str, object]]:
+    """The differences of one topic, as they are found; `tally` (reconcile_archive.Tally) counts on. Bounded memory.
+
+    Raises CliError when Kafka does not answer, ClickHouseError, RegistryError.
+    """
+    from confluent_kafka import Consumer, TopicPartition
+
+    from jobs.cli_schemas import open_registry
+    from jobs.migrate import endpoint
+    from jobs.reconcile_archive import Row, merge, plain_rows, stored_rows
+    from jobs.runtime import schema_ids
+    from schemas.catalogue import TOPICS
+    from schemas.resolution import Resolver
+    from udfs.operators.arrow_blocks import block, plan_of
+    from udfs.operators.decode_records import Batch, Decoder
+
+    client, entry, plan = endpoint(config).connect(), TOPICS[topic], plan_of(topic)
+    # What cannot be decoded is archived among the dead letters, under its own topic and position.
+    letters_plan = dataclasses.replace(plan_of("dead-letter"), topic=topic)
+    schema_id = schema_ids(config, (topic,))[topic]
+    resolve = Resolver(topic, schema_id, open_registry(config).schema).resolve
+    settings = config.kafka.confluent() | {
+        "group.id": "tradestream-reconcile",
+        "isolation.level": "read_committed",
+        "enable.auto.commit": "false",
+        "enable.partition.eof": "true",
+        "auto.offset.reset": "earliest",
+    }
+
+    def rows_of(partition: int, start: int, end: int, letters: bool) -> Iterator[Row]:
+        # However many are refused, all are to be compared.
+        decoder = Decoder(plan, schema_id, resolve, most_refused=1.0)
+        for payloads, positions in _records(settings, entry.name, partition, start, end):
+            decoded = decoder.decode(Batch(payloads, positions))
+            table = (
+                block(letters_plan, decoded.letters, decoded.letter_positions)
+                if letters
+                else block(plan, decoded.messages, decoded.positions)
+            )
+            yield from sorted(plain_rows(table), key=lambda row: int(row["_offset"]))
+
+    with contextlib.closing(Consumer(settings)) as consumer:
+        spans = {}
+        for partition in range(entry.partitions(config.profile)):
+            place = TopicPartition(entry.name, partition)
+            low, _ = consumer.get_watermark_offsets(place, timeout=_TIMEOUT_S)
+            end = _committed_end(settings, entry.name, partition)
+            spans[partition] = (
+                max(low, _offset_at(consumer, entry.name, partition, since, low)),
+                min(end, _offset_at(consumer, entry.name, partition, until, end)),
+            )
+    for partition, (start, end) in spans.items():
+        for letters, of in ((False, plan), (True, letters_plan)):
+            if letters and topic == "dead-letter":
+                continue
+            seen = _Seen(rows_of(partition, start, end, letters))
+            for finding in merge(seen, stored_rows(client, of, partition, start, end), tally):
+                if finding.problem == "extra" and "compact" in entry.cleanup and finding.offset != seen.last:
+                    # Kafka may have compacted the record away; a second row of one that it has is extra all the same.
+                    tally.extra -= 1
+                    continue
+                yield {
+                    "topic": topic,
+                    "partition": partition,
+                    "offset": finding.offset,
+                    "problem": finding.problem,
+                    "columns": [
+                        f"{name}: {ours!r} in Kafka, {theirs!r} in ClickHouse" for name, ours, theirs in finding.columns
+                    ],
+                }
+
+
+class _Seen:
+    """An iterator that knows the offset before the one it gave last: merge() looks one record ahead."""
+
+    def __init__(self, rows: Iterator[dict[str, Any]]) -> None:
+        self._rows = rows
+        self.last = self._next = -1
+
+    def __iter__(self) -> _Seen:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        self.last = self._next
+        row = next(self._rows)
+        self._next = int(row["_offset"])
+        return row
+
+
+def _records(
+    settings: dict[str, Any], topic: str, partition: int, start: int, end: int
+) -> Iterator[tuple[list[bytes], Any]]:
+    """Committed records of [start, end) of a partition, in batches: payloads and positions."""
+    from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+    from udfs.operators.arrow_blocks import Positions
+
+    if start >= end:
+        return
+    with contextlib.closing(Consumer(settings)) as consumer:
+        consumer.assign([TopicPartition(topic, partition, start)])
+        done, heard = False, time.monotonic()
+        while not done:
+            # It waits for a whole batch, and the end of a partition is less than one.
+            messages = consumer.consume(_BATCH, _POLL_S)
+            if messages:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > _TIMEOUT_S:
+                raise CliError(f"Kafka sent nothing of {topic}/{partition} for {_TIMEOUT_S:.0f} s: is the broker up?")
+            payloads, offsets, times = [], [], []
+            for message in messages:
+                error = message.error()
+                if error is not None:
+                    if error.code() != KafkaError._PARTITION_EOF:
+                        raise CliError(f"{topic}/{partition}: {error.str()}")
+                    done = done or message.offset() >= end
+                elif message.offset() >= end:
+                    done = True
+                else:
+                    payloads.append(message.value() or b"")
+                    offsets.append(message.offset())
+                    times.append(message.timestamp()[1])
+            if payloads:
+                yield payloads, Positions.of([partition] * len(offsets), offsets, times)
+
+
+def _committed_end(settings: dict[str, Any], topic: str, partition: int) -> int:
+    """The offset behind the last record that a committed reader may see."""
+    from confluent_kafka import OFFSET_END, Consumer, KafkaError, TopicPartition
+
+    with contextlib.closing(Consumer(settings)) as consumer:
+        consumer.assign([TopicPartition(topic, partition, OFFSET_END)])
+        message = consumer.poll(_TIMEOUT_S)
+        if message is None:
+            raise CliError(f"Kafka said nothing of {topic}/{partition} for {_TIMEOUT_S:.0f} s: is the broker up?")
+        error = message.error()
+        if error is None or error.code() == KafkaError._PARTITION_EOF:
+            return int(message.offset())
+        raise CliError(f"{topic}/{partition}: {error.str()}")
+
+
+def _offset_at(consumer: Any, topic: str, partition: int, moment: datetime | None, otherwise: int) -> int:
+    """The offset of the first record at or after a time; `otherwise` without one."""
+    from confluent_kafka import TopicPartition
+
+    if moment is None:
+        return otherwise
+    milliseconds = int(moment.replace(tzinfo=UTC).timestamp() * 1_000)
+    (found,) = consumer.offsets_for_times([TopicPartition(topic, partition, milliseconds)], timeout=_TIMEOUT_S)
+    # Kafka answers -1 when all records are older.
+    return int(found.offset) if found.offset >= 0 else 2**62
