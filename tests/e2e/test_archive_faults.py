@@ -124,6 +124,8 @@ def test_archive_killed_in_the_middle_equals_committed_kafka(stack: RunningStack
         known.register(TOPICS[topic].subject, TOPICS[topic].schema_file.read_text(encoding="utf-8"))
     migrate.apply(config, print)
     records = payloads(schema_ids(config, ARCHIVED))
+    # The stack is shared: another test's dead letters are archived like any other record.
+    before = sum(map(len, committed(config).values()))
     assert example("orders", "every_field")["orderId"]
 
     job_id = submit_job(config, "archive", timeout_s=240, progress=print)
@@ -131,7 +133,7 @@ def test_archive_killed_in_the_middle_equals_committed_kafka(stack: RunningStack
     try:
         produce(config, records, part=1)
         deadline = time.monotonic() + 120
-        while not archived(config):
+        while not any(topic == "orders" for topic, _ in archived(config)):
             assert time.monotonic() < deadline, rest.failure(job_id) or "nothing was archived in 120 s"
             time.sleep(0.5)
         processes.kill_component(taskmanager_of(config, job_id))
@@ -139,7 +141,7 @@ def test_archive_killed_in_the_middle_equals_committed_kafka(stack: RunningStack
 
         wanted = committed(config)
         total = sum(map(len, wanted.values()))
-        assert total == 2 * (TRANSACTIONS - TRANSACTIONS // ABORTED) * (RECORDS * len(ARCHIVED) + JUNK)
+        assert total - before == 2 * (TRANSACTIONS - TRANSACTIONS // ABORTED) * (RECORDS * len(ARCHIVED) + JUNK)
         deadline = time.monotonic() + 180
         while sum(map(len, archived(config).values())) < total:
             assert time.monotonic() < deadline, (
