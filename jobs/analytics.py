@@ -31,10 +31,10 @@ from jobs.runtime import (
     resolution,
     schema_ids,
     submit,
+    view_with_shard,
 )
 from udfs.domain import sources
 from udfs.domain.analytics_shard import AnalyticsSettings, AnalyticsShard
-from udfs.domain.sharding import shard_sql
 from udfs.operators.run_shard import OUTPUT_TYPE, RunShard, Stage
 from udfs.operators.spread_keys import shard_key
 
@@ -49,13 +49,7 @@ def build(config: Config, env: Environments) -> StatementSet:
 
     # 1. Source.
     create_source(env, config, "ticks_source", "market-data", group=NAME)
-    shard = shard_sql("COALESCE(record_key, '')", settings.symbol_shards)
-    env.table.create_temporary_view(
-        "ticks_by_symbol",
-        env.table.sql_query(
-            f"SELECT {shard} AS shard, COALESCE(payload, X'') AS payload, `position`, kafka_time, processed FROM ticks_source"
-        ),
-    )
+    view_with_shard(env, "ticks_by_symbol", "ticks_source", settings.symbol_shards)
 
     # 2. Bars and indicators by symbol.
     stage = Stage(

@@ -34,11 +34,11 @@ from jobs.runtime import (
     resolution,
     schema_ids,
     submit,
+    view_with_shard,
 )
 from udfs.domain import sources
 from udfs.domain.market_shard import MarketShard
 from udfs.domain.normalise import MarketLimits
-from udfs.domain.sharding import shard_sql
 from udfs.operators.run_shard import OUTPUT_TYPE, RunShard, Stage
 from udfs.operators.spread_keys import shard_key
 
@@ -55,13 +55,7 @@ def build(config: Config, env: Environments) -> StatementSet:
 
     # 1. Source.
     create_source(env, config, "feed_source", "raw-feed", group=NAME)
-    shard = shard_sql("COALESCE(record_key, '')", settings.symbol_shards)
-    env.table.create_temporary_view(
-        "feed_by_symbol",
-        env.table.sql_query(
-            f"SELECT {shard} AS shard, COALESCE(payload, X'') AS payload, `position`, kafka_time, processed FROM feed_source"
-        ),
-    )
+    view_with_shard(env, "feed_by_symbol", "feed_source", settings.symbol_shards)
 
     # 2. Normalise and consolidate by symbol.
     stage = Stage(

@@ -19,6 +19,7 @@ from pyflink.table import EnvironmentSettings, StatementSet, StreamTableEnvironm
 from jobs.config import Config
 from schemas.catalogue import TOPICS
 from schemas.registry import Registry
+from udfs.domain.sharding import shard_sql
 from udfs.operators.resolve_schemas import SchemaResolution
 from udfs.operators.spread_keys import MAX_PARALLELISM
 
@@ -143,6 +144,17 @@ def create_source(
             topic=TOPICS[topic].name,
             options=_options(options),
         )
+    )
+
+
+def view_with_shard(env: Environments, view: str, source: str, shards: int) -> None:
+    """A view of a table made by `create_source` whose records carry the shard of their key, as `micro_batches` wants it."""
+    shard = shard_sql("COALESCE(record_key, '')", shards)
+    env.table.create_temporary_view(
+        view,
+        env.table.sql_query(
+            f"SELECT {shard} AS shard, COALESCE(payload, X'') AS payload, `position`, kafka_time, processed FROM {source}"
+        ),
     )
 
 

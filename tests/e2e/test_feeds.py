@@ -80,7 +80,7 @@ def test_feeds_played_into_the_real_jobs_give_prices_and_halt_trading(stack: Run
         play(one, "vendor", "--file", str(tmp_path / "day.jsonl"))
 
         halts = {("AAPL", "HALTED", SECOND), ("MSFT", "HALTED", SECOND)}
-        wait_until("both symbols are halted by their feeds", lambda: halts <= told(one), 60)
+        wait_until("both symbols are halted by their feeds", lambda: halts <= told(one), 120)
         quotes = [nbbo.decode(value) for _, value in read_committed(one, "nbbo")]
         seen = {(q.symbol, q.bid_price, q.bid_size, q.ask_price, q.ask_size) for q in quotes}
         assert ("IBM", 1_999_900, 200, 2_000_100, 300) in seen
@@ -92,5 +92,5 @@ def test_feeds_played_into_the_real_jobs_give_prices_and_halt_trading(stack: Run
         (tmp_path / "later.jsonl").write_text(json.dumps(resume) + "\n", encoding="utf-8")
         play(one, "vendor", "--file", str(tmp_path / "later.jsonl"))
         released = ("MSFT", "OPEN", 2 * SECOND)
-        wait_until("MSFT is released by the vendor", lambda: released in told(one), 60)
+        wait_until("MSFT is released by the vendor", lambda: released in told(one), 120)
         assert {state for state in told(one) if state[1] == "HALTED"} == halts
