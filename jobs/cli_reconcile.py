@@ -112,11 +112,15 @@ def compare_topic(
         "auto.offset.reset": "earliest",
     }
 
+    refused = 0
+
     def rows_of(partition: int, start: int, end: int, letters: bool) -> Iterator[Row]:
+        nonlocal refused
         # However many are refused, all are to be compared.
         decoder = Decoder(plan, schema_id, resolve, most_refused=1.0)
-        for payloads, positions in _records(settings, entry.name, partition, start, end):
+        for payloads, positions in _records(consumer, entry.name, partition, start, end):
             decoded = decoder.decode(Batch(payloads, positions))
+            refused += len(decoded.letters)
             table = (
                 block(letters_plan, decoded.letters, decoded.letter_positions)
                 if letters
@@ -124,35 +128,36 @@ def compare_topic(
             )
             yield from sorted(plain_rows(table), key=lambda row: int(row["_offset"]))
 
+    # One consumer for all partitions, one after another: each new one costs more than a small partition's records.
     with contextlib.closing(Consumer(settings)) as consumer:
-        spans = {}
         for partition in range(entry.partitions(config.profile)):
             place = TopicPartition(entry.name, partition)
             low, _ = consumer.get_watermark_offsets(place, timeout=_TIMEOUT_S)
-            end = _committed_end(settings, entry.name, partition)
-            spans[partition] = (
-                max(low, _offset_at(consumer, entry.name, partition, since, low)),
-                min(end, _offset_at(consumer, entry.name, partition, until, end)),
-            )
-    for partition, (start, end) in spans.items():
-        for letters, of in ((False, plan), (True, letters_plan)):
-            if letters and topic == "dead-letter":
-                continue
-            seen = _Seen(rows_of(partition, start, end, letters))
-            for finding in merge(seen, stored_rows(client, of, partition, start, end), tally):
-                if finding.problem == "extra" and "compact" in entry.cleanup and finding.offset != seen.last:
-                    # Kafka may have compacted the record away; a second row of one that it has is extra all the same.
-                    tally.extra -= 1
+            end = _committed_end(consumer, entry.name, partition)
+            start = max(low, _offset_at(consumer, entry.name, partition, since, low))
+            end = min(end, _offset_at(consumer, entry.name, partition, until, end))
+            refused = 0
+            for letters, of in ((False, plan), (True, letters_plan)):
+                if letters and topic == "dead-letter":
                     continue
-                yield {
-                    "topic": topic,
-                    "partition": partition,
-                    "offset": finding.offset,
-                    "problem": finding.problem,
-                    "columns": [
-                        f"{name}: {ours!r} in Kafka, {theirs!r} in ClickHouse" for name, ours, theirs in finding.columns
-                    ],
-                }
+                # The first reading has counted what is refused: without any, Kafka has no letters to show.
+                kafka = rows_of(partition, start, end, letters) if refused or not letters else iter(())
+                seen = _Seen(kafka)
+                for finding in merge(seen, stored_rows(client, of, partition, start, end), tally):
+                    if finding.problem == "extra" and "compact" in entry.cleanup and finding.offset != seen.last:
+                        # Kafka may have compacted the record away; a second row of one that it has is extra all the same.
+                        tally.extra -= 1
+                        continue
+                    yield {
+                        "topic": topic,
+                        "partition": partition,
+                        "offset": finding.offset,
+                        "problem": finding.problem,
+                        "columns": [
+                            f"{name}: {ours!r} in Kafka, {theirs!r} in ClickHouse"
+                            for name, ours, theirs in finding.columns
+                        ],
+                    }
 
 
 class _Seen:
@@ -172,56 +177,52 @@ class _Seen:
         return row
 
 
-def _records(
-    settings: dict[str, Any], topic: str, partition: int, start: int, end: int
-) -> Iterator[tuple[list[bytes], Any]]:
-    """Committed records of [start, end) of a partition, in batches: payloads and positions."""
-    from confluent_kafka import Consumer, KafkaError, TopicPartition
+def _records(consumer: Any, topic: str, partition: int, start: int, end: int) -> Iterator[tuple[list[bytes], Any]]:
+    """Committed records of [start, end) of a partition, in batches: payloads and positions. Assigns the consumer."""
+    from confluent_kafka import KafkaError, TopicPartition
 
     from udfs.operators.arrow_blocks import Positions
 
     if start >= end:
         return
-    with contextlib.closing(Consumer(settings)) as consumer:
-        consumer.assign([TopicPartition(topic, partition, start)])
-        done, heard = False, time.monotonic()
-        while not done:
-            # It waits for a whole batch, and the end of a partition is less than one.
-            messages = consumer.consume(_BATCH, _POLL_S)
-            if messages:
-                heard = time.monotonic()
-            elif time.monotonic() - heard > _TIMEOUT_S:
-                raise CliError(f"Kafka sent nothing of {topic}/{partition} for {_TIMEOUT_S:.0f} s: is the broker up?")
-            payloads, offsets, times = [], [], []
-            for message in messages:
-                error = message.error()
-                if error is not None:
-                    if error.code() != KafkaError._PARTITION_EOF:
-                        raise CliError(f"{topic}/{partition}: {error.str()}")
-                    done = done or message.offset() >= end
-                elif message.offset() >= end:
-                    done = True
-                else:
-                    payloads.append(message.value() or b"")
-                    offsets.append(message.offset())
-                    times.append(message.timestamp()[1])
-            if payloads:
-                yield payloads, Positions.of([partition] * len(offsets), offsets, times)
+    consumer.assign([TopicPartition(topic, partition, start)])
+    done, heard = False, time.monotonic()
+    while not done:
+        # It waits for a whole batch, and the end of a partition is less than one.
+        messages = consumer.consume(_BATCH, _POLL_S)
+        if messages:
+            heard = time.monotonic()
+        elif time.monotonic() - heard > _TIMEOUT_S:
+            raise CliError(f"Kafka sent nothing of {topic}/{partition} for {_TIMEOUT_S:.0f} s: is the broker up?")
+        payloads, offsets, times = [], [], []
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                if error.code() != KafkaError._PARTITION_EOF:
+                    raise CliError(f"{topic}/{partition}: {error.str()}")
+                done = done or message.offset() >= end
+            elif message.offset() >= end:
+                done = True
+            else:
+                payloads.append(message.value() or b"")
+                offsets.append(message.offset())
+                times.append(message.timestamp()[1])
+        if payloads:
+            yield payloads, Positions.of([partition] * len(offsets), offsets, times)
 
 
-def _committed_end(settings: dict[str, Any], topic: str, partition: int) -> int:
-    """The offset behind the last record that a committed reader may see."""
-    from confluent_kafka import OFFSET_END, Consumer, KafkaError, TopicPartition
+def _committed_end(consumer: Any, topic: str, partition: int) -> int:
+    """The offset behind the last record that a committed reader may see. Assigns the consumer."""
+    from confluent_kafka import OFFSET_END, KafkaError, TopicPartition
 
-    with contextlib.closing(Consumer(settings)) as consumer:
-        consumer.assign([TopicPartition(topic, partition, OFFSET_END)])
-        message = consumer.poll(_TIMEOUT_S)
-        if message is None:
-            raise CliError(f"Kafka said nothing of {topic}/{partition} for {_TIMEOUT_S:.0f} s: is the broker up?")
-        error = message.error()
-        if error is None or error.code() == KafkaError._PARTITION_EOF:
-            return int(message.offset())
-        raise CliError(f"{topic}/{partition}: {error.str()}")
+    consumer.assign([TopicPartition(topic, partition, OFFSET_END)])
+    message = consumer.poll(_TIMEOUT_S)
+    if message is None:
+        raise CliError(f"Kafka said nothing of {topic}/{partition} for {_TIMEOUT_S:.0f} s: is the broker up?")
+    error = message.error()
+    if error is None or error.code() == KafkaError._PARTITION_EOF:
+        return int(message.offset())
+    raise CliError(f"{topic}/{partition}: {error.str()}")
 
 
 def _offset_at(consumer: Any, topic: str, partition: int, moment: datetime | None, otherwise: int) -> int:
