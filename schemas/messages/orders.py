@@ -25,16 +25,18 @@ from schemas.messages.enums import (
     TIME_IN_FORCE_CODES,
     TIME_IN_FORCE_NAMES,
 )
-from schemas.values import as_code, as_long, as_record, as_string
+from schemas.values import as_boolean, as_code, as_long, as_record, as_string
 from schemas.wire import (
     ANY_SCHEMA,
     check_frame,
     finish,
     new_frame,
+    read_boolean,
     read_index,
     read_long,
     read_string,
     trailing,
+    write_boolean,
     write_index,
     write_long,
     write_string,
@@ -64,12 +66,18 @@ class OrderCommand:
     timestamp: When the client sent it, UTC nanoseconds since the epoch.
     locate_id: Where the shares of a short sale were located (Rule 203 of Regulation SHO); null when the instrument is
         easy to borrow or the order is no short sale.
+    imbalance_only: The order takes part in the auction of its time in force only as far as others leave an imbalance
+        against it: it never adds to one (Nasdaq Rules 4752(a), 4754(a)). Null is false.
+    do_not_reduce: The price is not lowered by the amount of an ordinary cash dividend on its ex-date (FIX ExecInst F;
+        FINRA Rule 5330). Null is false.
     """
 
     __slots__ = (
         "account_id",
         "client_id",
         "command",
+        "do_not_reduce",
+        "imbalance_only",
         "locate_id",
         "order_id",
         "order_type",
@@ -99,6 +107,8 @@ class OrderCommand:
         client_id: str | None,
         timestamp: int,
         locate_id: str | None = None,
+        imbalance_only: bool | None = None,
+        do_not_reduce: bool | None = None,
     ) -> None:
         self.command = command
         self.order_id = order_id
@@ -114,6 +124,8 @@ class OrderCommand:
         self.client_id = client_id
         self.timestamp = timestamp
         self.locate_id = locate_id
+        self.imbalance_only = imbalance_only
+        self.do_not_reduce = do_not_reduce
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, OrderCommand):
@@ -155,6 +167,14 @@ def _read_order_command(data: bytes, pos: i64, end: i64) -> tuple[OrderCommand, 
     branch, pos = read_index(data, pos, end, 2, "OrderCommand.locateId")
     if branch == 1:
         locate_id, pos = read_string(data, pos, end, 64, "OrderCommand.locateId")
+    imbalance_only: bool | None = None
+    branch, pos = read_index(data, pos, end, 2, "OrderCommand.imbalanceOnly")
+    if branch == 1:
+        imbalance_only, pos = read_boolean(data, pos, end, "OrderCommand.imbalanceOnly")
+    do_not_reduce: bool | None = None
+    branch, pos = read_index(data, pos, end, 2, "OrderCommand.doNotReduce")
+    if branch == 1:
+        do_not_reduce, pos = read_boolean(data, pos, end, "OrderCommand.doNotReduce")
     record = OrderCommand(
         command,
         order_id,
@@ -170,6 +190,8 @@ def _read_order_command(data: bytes, pos: i64, end: i64) -> tuple[OrderCommand, 
         client_id,
         timestamp,
         locate_id,
+        imbalance_only,
+        do_not_reduce,
     )
     return record, pos
 
@@ -191,6 +213,8 @@ def to_dict_order_command(message: OrderCommand) -> dict[str, Any]:
         "clientId": message.client_id,
         "timestamp": message.timestamp,
         "locateId": message.locate_id,
+        "imbalanceOnly": message.imbalance_only,
+        "doNotReduce": message.do_not_reduce,
     }
 
 
@@ -221,6 +245,8 @@ _ORDER_COMMAND_FIELDS: Final = (
     "clientId",
     "timestamp",
     "locateId",
+    "imbalanceOnly",
+    "doNotReduce",
 )
 
 
@@ -231,6 +257,8 @@ def from_dict_order_command(mapping: object) -> OrderCommand:
     stop_price = fields.get("stopPrice")
     client_id = fields.get("clientId")
     locate_id = fields.get("locateId")
+    imbalance_only = fields.get("imbalanceOnly")
+    do_not_reduce = fields.get("doNotReduce")
     return OrderCommand(
         as_code(fields["command"], "OrderCommand.command", COMMAND_TYPE_CODES),
         as_string(fields["orderId"], "OrderCommand.orderId", 128),
@@ -246,6 +274,8 @@ def from_dict_order_command(mapping: object) -> OrderCommand:
         None if client_id is None else as_string(client_id, "OrderCommand.clientId", 128),
         as_long(fields["timestamp"], "OrderCommand.timestamp"),
         None if locate_id is None else as_string(locate_id, "OrderCommand.locateId", 64),
+        None if imbalance_only is None else as_boolean(imbalance_only, "OrderCommand.imbalanceOnly"),
+        None if do_not_reduce is None else as_boolean(do_not_reduce, "OrderCommand.doNotReduce"),
     )
 
 
@@ -278,6 +308,8 @@ def encode_fields(
     client_id: str | None,
     timestamp: int,
     locate_id: str | None = None,
+    imbalance_only: bool | None = None,
+    do_not_reduce: bool | None = None,
 ) -> bytes:
     """Write a whole frame (registry_id is its schema id) from fields, without a OrderCommand."""
     writer = new_frame(registry_id)
@@ -311,6 +343,16 @@ def encode_fields(
     else:
         writer.append(u8(2))
         write_string(writer, locate_id, 64, "OrderCommand.locateId")
+    if imbalance_only is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_boolean(writer, imbalance_only, "OrderCommand.imbalanceOnly")
+    if do_not_reduce is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_boolean(writer, do_not_reduce, "OrderCommand.doNotReduce")
     return finish(writer, MAX_BYTES, "OrderCommand")
 
 
@@ -332,6 +374,8 @@ def encode(message: OrderCommand, schema_id: int) -> bytes:
         message.client_id,
         message.timestamp,
         message.locate_id,
+        message.imbalance_only,
+        message.do_not_reduce,
     )
 
 

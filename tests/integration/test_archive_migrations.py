@@ -136,7 +136,7 @@ NEW_COLUMNS = {
         *("eligible", "trade_id", "original_event_id", "original_price", "original_volume", "original_timestamp"),
         *("original_eligible", "missing"),
     ],
-    "orders": ["locate_id"],
+    "orders": ["locate_id", "imbalance_only", "do_not_reduce"],
     "nbbo": ["trade_high", "trade_low", "trade_count", "trade_price_sum"],
     "risk_events": ["control_id", "issued_by", "quantity", "cash_change"],
     "routing_decisions": ["venue_fee"],

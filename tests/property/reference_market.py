@@ -9,6 +9,7 @@ from reference_rules import auction_range, collar, round_lot, text, uncross, ven
 
 FINAL = ("EXECUTED", "REJECTED", "CANCELLED", "EXPIRED")
 NEVER = 2**63 - 1
+INSTRUCTIONS = (("imbalanceOnly", "imbalance_only"), ("doNotReduce", "do_not_reduce"))
 BOUNDED = ("MATCH_COLLAR", "MATCH_NO_LIQUIDITY", "MATCH_PRICE_BAND", "MATCH_SHORT_SALE_PRICE")
 Record = tuple[str, dict[str, Any]]
 
@@ -198,7 +199,8 @@ class ReferenceMarket:
             "routed": False,
         }
         self.orders.append(order)
-        self.event(order, "VALIDATED")
+        told = [word for name, word in INSTRUCTIONS if order[name]]
+        self.event(order, "VALIDATED", "NONE", " ".join(told) or None)
         approval = f"reserved={text(f['reserved'])}"
         if order["side"] != "BUY":
             approval = f"reserved_shares={order['quantity']}"

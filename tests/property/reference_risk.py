@@ -716,6 +716,8 @@ class ReferenceRisk:
         ):
             if f[name] != order[name]:
                 return "REPLACE_NOT_ALLOWED", f"differs={shown}"
+        if f["doNotReduce"] is not None and f["doNotReduce"] != bool(order["doNotReduce"]):
+            return "REPLACE_NOT_ALLOWED", "differs=do_not_reduce"
         if order["orderType"] == "MARKET" or order["timeInForce"] in ("IOC", "FOK"):
             return "REPLACE_NOT_ALLOWED", "the order does not wait"
         if not self.accounts[f["accountId"]]["record"]["active"]:

@@ -21,6 +21,7 @@ import trading_harness as h
 from udfs.domain.reasons import NOT_REACHABLE, REASONS
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
+INSTRUCTIONS = {"IMBALANCE_ONLY": "imbalanceOnly", "DO_NOT_REDUCE": "doNotReduce"}
 FILES = sorted(GOLDEN.glob("trading_*.txt"))
 DAY_1 = "2023-11-14"
 DAY_2 = "2023-11-15"
@@ -156,10 +157,12 @@ class Scenario:
         )
 
     def do_order(self, plain: list[str], options: dict[str, str]) -> None:
-        order_id, account_id, side, quantity, symbol, order_type, *rest = plain
+        words = [word for word in plain if word not in INSTRUCTIONS]
+        order_id, account_id, side, quantity, symbol, order_type, *rest = words
         self.now = at(options["at"]) if "at" in options else self.now
         price = e4(rest.pop(0)) if rest and rest[0].lstrip("-")[0].isdigit() else None
         fields: dict[str, Any] = {"orderType": order_type, "stp": options.get("stp", "NONE")}
+        fields |= {name: True for word, name in INSTRUCTIONS.items() if word in plain}
         if "locate" in options:
             fields["locateId"] = options["locate"]
         if "stop" in options:
@@ -179,9 +182,10 @@ class Scenario:
         self._command("CANCEL", plain, 0, None, options)
 
     def do_replace(self, plain: list[str], options: dict[str, str]) -> None:
-        """ORDER ACCOUNT QUANTITY [PRICE]; what is not said is as in the order."""
-        price = e4(plain[3]) if len(plain) > 3 else None
-        self._command("REPLACE", plain, int(plain[2]) if len(plain) > 2 else 0, price, options)
+        """ORDER ACCOUNT QUANTITY [PRICE] [DO_NOT_REDUCE]; what is not said is as in the order."""
+        words = [word for word in plain if word not in INSTRUCTIONS]
+        price = e4(words[3]) if len(words) > 3 else None
+        self._command("REPLACE", plain, int(words[2]) if len(words) > 2 else 0, price, options)
 
     def _command(
         self, command: str, plain: list[str], quantity: int, price: int | None, options: dict[str, str]
@@ -191,6 +195,7 @@ class Scenario:
         step = h.order(plain[0], plain[1], symbol, "BUY", quantity, price, timestamp=self.now, command=command)
         if command == "REPLACE":
             step[1].update(self.orders.get(plain[0], {}))
+            step[1].update({name: True for word, name in INSTRUCTIONS.items() if word in plain})
         if "stop" in options:
             step[1]["stopPrice"] = e4(options["stop"])
         self.desk.run([step])

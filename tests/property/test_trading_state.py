@@ -1,4 +1,4 @@
-"""State of the first release: its committed snapshots restore into today's engines, which go on with the orders in them."""
+"""State of earlier releases: their committed snapshots restore into today's engines, which go on with the orders in them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import trading_harness as h
 from test_trading_reference import check_orders
 
 from schemas.messages.enums import ORDER_TYPE_NAMES, SIDE_NAMES, TIME_IN_FORCE_NAMES
-from udfs.domain.book import Order
+from udfs.domain.book import QUEUED, RESTING, WAITING, Order
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 
@@ -164,6 +164,70 @@ def test_first_release_desk_goes_on_with_everything_that_is_new() -> None:
     assert totals(desk)[1] == 0
 
 
+@pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("name", ["match", "risk"])
-def test_first_release_snapshots_are_of_version_1(name: str) -> None:
-    assert b64decode((GOLDEN / f"{name}_state_v1.txt").read_text(encoding="ascii"))[0] == 1
+def test_committed_snapshots_are_of_their_version(name: str, version: int) -> None:
+    assert b64decode((GOLDEN / f"{name}_state_v{version}.txt").read_text(encoding="ascii"))[0] == version
+
+
+def second_release() -> h.Desk:
+    """Both stages as the release before the instructions of orders left them: limits rest, stops wait, the close is due."""
+    desk = h.Desk(check_every_step=True)
+    for name, engine in (("match", desk.match[0]), ("risk", desk.risk[0])):
+        engine.restore(b64decode((GOLDEN / f"{name}_state_v2.txt").read_text(encoding="ascii")))
+    desk.offsets = dict.fromkeys(range(10), 1000)
+    desk.check()
+    return desk
+
+
+def test_second_release_orders_have_no_instructions_and_go_on_to_their_end() -> None:
+    desk = second_release()
+    places = {o.order_id: o.place for o in resting(desk)}
+    assert places == {
+        **dict.fromkeys(("b1", "b2", "b3", "s1"), RESTING),
+        **dict.fromkeys(("s2", "s3"), WAITING),
+        **dict.fromkeys(("c1", "c2"), QUEUED),
+    }
+    assert not any(o.imbalance_only or o.do_not_reduce for o in resting(desk))
+    assert not any(o.do_not_reduce for o in desk.risk[0].book.open.values())
+    before = totals(desk)
+    desk.restart()
+    assert totals(desk) == before
+    now = desk.match[0].clock_ns
+    venues = [("XNYS", 19_4000, 500, 20_5000, 500)]
+    records = desk.run(
+        [
+            h.order("b1", "A1", "IBM", "BUY", 240, 99_4000, "GTC", now + 1, command="REPLACE"),
+            h.quote("GE", 2, venues, now + 2, prints=[19_5000]),
+            ("settle", None),
+            ("clock", h.CLOSE),
+            ("settle", None),
+        ]
+    )
+    ends = {e["orderId"]: e["status"] for e in topic(records, "order-events")}
+    # The stops sell to the street; at the close 50 shares meet and the rest of the larger order is not filled.
+    assert ends == {
+        "b1": "REPLACED",
+        "b2": "EXPIRED",
+        "s2": "EXECUTED",
+        "s3": "EXECUTED",
+        "c1": "CANCELLED",
+        "c2": "EXECUTED",
+    }
+    assert sorted(o.order_id for o in resting(desk)) == ["b1", "b3", "s1"]
+    check_orders(records)
+
+
+def test_orders_keep_their_instructions_over_a_restart() -> None:
+    desk = second_release()
+    now = desk.match[0].clock_ns
+    desk.run(
+        [
+            h.order("n1", "A1", "IBM", "BUY", 10, 99_0000, "GTC", now + 1, doNotReduce=True),
+            h.order("n2", "A1", "IBM", "BUY", 10, 99_0000, "GTC", now + 1, doNotReduce=False),
+            ("settle", None),
+        ]
+    )
+    desk.restart()
+    assert [o.order_id for o in resting(desk) if o.do_not_reduce] == ["n1"]
+    assert [o.order_id for o in desk.risk[0].book.open.values() if o.do_not_reduce] == ["n1"]

@@ -330,6 +330,8 @@ def order(
         "clientId": None,
         "timestamp": timestamp,
         "locateId": None,
+        "imbalanceOnly": None,
+        "doNotReduce": None,
         **fields,
     }
 

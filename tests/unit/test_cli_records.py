@@ -43,6 +43,8 @@ ORDER: dict[str, Any] = {
     "clientId": None,
     "timestamp": 1_381_152_600_123_000_000,
     "locateId": None,
+    "imbalanceOnly": None,
+    "doNotReduce": None,
 }
 
 

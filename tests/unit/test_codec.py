@@ -30,18 +30,21 @@ def command(**changes: Any) -> orders.OrderCommand:
         "client_id": None,
         "timestamp": 9,
         "locate_id": None,
+        "imbalance_only": None,
+        "do_not_reduce": None,
     }
     return orders.OrderCommand(**(values | changes))
 
 
 # 5 command, 6 orderId (1 + 3), 10 accountId (1 + 1), 12 symbol, 14 side, 15 orderType, 16 timeInForce, 17 quantity (2),
-# 19 price (1 + 1), 21 stopPrice, 22 stp, 23 clientId, 24 timestamp, 25 locateId; 26 bytes in all.
+# 19 price (1 + 1), 21 stopPrice, 22 stp, 23 clientId, 24 timestamp, 25 locateId, 26 imbalanceOnly,
+# 27 doNotReduce; 28 bytes in all.
 FRAME = orders.encode(command(), SCHEMA_ID)
 
 
 def test_frame_is_laid_out_as_documented_above() -> None:
     assert FRAME.hex() == "0000000007" + "00" + "066f2d31" + "0241" + "0253" + "02" + "02" + "00" + "c801" + (
-        "020a" + "00" + "00" + "00" + "12" + "00"
+        "020a" + "00" + "00" + "00" + "12" + "00" + "0000"
     )
 
 
@@ -61,8 +64,8 @@ OVERLONG = b"\x80" * 10 + b"\x00"
         (patched(4, b"\x08"), "UNKNOWN_SCHEMA", "schema id is 8, expected 7 at byte 1"),
         (FRAME[:5], "UNDECODABLE", "OrderCommand.command: frame ends within the value at byte 5"),
         (FRAME[:8], "UNDECODABLE", "OrderCommand.orderId: length 3 is more than the 1 bytes left at byte 6"),
-        (FRAME + b"\x00\x00", "UNDECODABLE", "2 bytes follow the record at byte 26"),
-        (FRAME + bytes(70_000), "TOO_LARGE", "frame of 70026 bytes is over the limit of 65536 at byte 0"),
+        (FRAME + b"\x00\x00", "UNDECODABLE", "2 bytes follow the record at byte 28"),
+        (FRAME + bytes(70_000), "TOO_LARGE", "frame of 70028 bytes is over the limit of 65536 at byte 0"),
         (patched(5, b"\x08"), "UNDECODABLE", "OrderCommand.command: index 4 is not one of the 4 known at byte 5"),
         (patched(5, b"\x01"), "UNDECODABLE", "OrderCommand.command: index -1 is not one of the 4 known at byte 5"),
         (patched(6, b"\x01"), "UNDECODABLE", "OrderCommand.orderId: length -1 is negative at byte 6"),

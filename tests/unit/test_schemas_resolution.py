@@ -36,6 +36,8 @@ VALUE: dict[str, Any] = {
     "clientId": "me",
     "timestamp": 9,
     "locateId": "L-1",
+    "imbalanceOnly": True,
+    "doNotReduce": None,
 }
 
 

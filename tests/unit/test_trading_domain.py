@@ -16,7 +16,8 @@ from schemas.messages.enums import (
 from schemas.messages.orders import OrderCommand
 from udfs.domain import ids
 from udfs.domain.book import Book, InvariantViolation, Order
-from udfs.domain.frames import HEAD_BYTES, decode_frame, encode_frame
+from udfs.domain.frame_orders import order_of
+from udfs.domain.frames import DO_NOT_REDUCE, FRAME_VERSION, HEAD_BYTES, IMBALANCE_ONLY, decode_frame, encode_frame
 from udfs.domain.lifecycle import FIX_ORD_STATUS, TRANSITIONS, is_final, is_legal, transition
 from udfs.domain.money import money_text, round_down, round_up
 from udfs.domain.reasons import NOT_REACHABLE, REASONS
@@ -159,6 +160,41 @@ def test_frame_goes_there_and_back() -> None:
     assert (frame.quantity, frame.limit_price, frame.timestamp) == (999_999, 10**10, 2**62)
     assert (frame.account_shard, frame.partition, frame.offset) == (32_767, 2**31 - 1, 2**48 - 1)
     assert (frame.worst_price, frame.commission_e4, frame.close_ns, frame.reserved_e4) == (10**10, 10**6, 2**62, 10**17)
+
+
+@pytest.mark.parametrize(
+    ("imbalance_only", "do_not_reduce", "instructions"),
+    [
+        (None, None, 0),
+        (False, False, 0),
+        (True, None, IMBALANCE_ONLY),
+        (False, True, DO_NOT_REDUCE),
+        (True, True, IMBALANCE_ONLY + DO_NOT_REDUCE),
+    ],
+)
+def test_frame_carries_the_instructions_to_the_order(
+    imbalance_only: bool | None, do_not_reduce: bool | None, instructions: int
+) -> None:
+    command = OrderCommand(0, "o", "A", "IBM", 0, 1, 4, 1, 100, None, 0, None, 1, None, imbalance_only, do_not_reduce)
+    frame = decode_frame(encode_frame(command, 0, 0, 0, 100, 0, 1, 0, "G"))
+    assert (frame.instructions, frame.stp_group) == (instructions, "G")
+    order = order_of(frame, "k", "orders-0-0")
+    assert (order.imbalance_only, order.do_not_reduce) == (bool(imbalance_only), bool(do_not_reduce))
+
+
+FRAME_2 = (
+    "02000101020303050700030000000c000000000000003f420f000000000000e40b540200000000e40b54020000002300000000000000"
+    "00000000000000400010a5d4e80000000000000000000040050000000000000002016f2d3141434342524b2e4147"
+)
+"""Written by the release whose frames were of version 2."""
+
+
+def test_frame_of_version_2_reads_as_it_was_written() -> None:
+    frame = decode_frame(bytes.fromhex(FRAME_2))
+    assert FRAME_VERSION == 3
+    assert (frame.order_id, frame.account_id, frame.symbol, frame.stp_group) == ("o-1", "ACC", "BRK.A", "G")
+    assert (frame.stop_price, frame.stp, frame.instructions) == (5, 2, 0)
+    assert (frame.account_shard, frame.partition, frame.offset, frame.close_ns) == (7, 3, 12, 2**62)
 
 
 def test_ids_are_as_documented() -> None:

@@ -37,7 +37,8 @@ class Order:
     worst_price: the limit, or the collar of a market order: no execution goes beyond it. While a stop waits it is what
     risk has reserved for. origin: identity of the command that placed it (ids.order_origin). stp_key: orders of one key
     do not trade with each other when the incoming one asks for it. place: RESTING, WAITING, QUEUED or 0. rank: time
-    priority, the highest is the youngest. placed_ns: its owner's time of its terms. terms, kafka_key, sequence, status,
+    priority, the highest is the youngest. placed_ns: its owner's time of its terms.
+    imbalance_only, do_not_reduce: the client's instructions, as OrderCommand has them. terms, kafka_key, sequence, status,
     decisions belong to the reporter, and outcome is its line in the running batch's report to the risk stage.
     """
 
@@ -48,6 +49,8 @@ class Order:
         "commission_e4",
         "cum_quantity",
         "decisions",
+        "do_not_reduce",
+        "imbalance_only",
         "is_buy",
         "kafka_key",
         "key",
@@ -122,6 +125,8 @@ class Order:
         self.placed_ns: int = 0
         self.routed: bool = False
         self.triggered: bool = False
+        self.imbalance_only: bool = False
+        self.do_not_reduce: bool = False
         self.terms: bytes = b""
         self.kafka_key: bytes = b""
         self.sequence: int = 0

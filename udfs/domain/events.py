@@ -79,7 +79,10 @@ class MatchReporter(Reporter):
         """VALIDATED and RISK_APPROVED: both leave from here, so that all events of an order leave from one place."""
         order.kafka_key = order.order_id.encode("utf-8")
         set_terms(order)
-        self._status(order, ORDER_STATUS_VALIDATED, REASON_CODE_NONE, None, None)
+        instructions: str | None = None
+        if order.imbalance_only or order.do_not_reduce:
+            instructions = _instructions_text(order)
+        self._status(order, ORDER_STATUS_VALIDATED, REASON_CODE_NONE, instructions, None)
         text = "reserved=" + money_text(reserved_e4) if order.is_buy else "reserved_shares=" + str(order.quantity)
         self._status(order, ORDER_STATUS_RISK_APPROVED, REASON_CODE_NONE, text, None)
 
@@ -284,6 +287,16 @@ def set_terms(order: Order) -> None:
         order.limit_price,
         order.stop_price,
     )
+
+
+def _instructions_text(order: Order) -> str:
+    """The client's instructions, as the order's first event repeats them."""
+    text = ""
+    if order.imbalance_only:
+        text = "imbalance_only"
+    if order.do_not_reduce:
+        text += " do_not_reduce" if text else "do_not_reduce"
+    return text
 
 
 def refused_command(schema_id: int, frame: Frame, cause_id: str, event_type: int, status: int, reason: int) -> bytes:

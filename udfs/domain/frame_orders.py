@@ -2,7 +2,7 @@
 
 from schemas.messages.enums import SIDE_BUY
 from udfs.domain.book import Order
-from udfs.domain.frames import Frame
+from udfs.domain.frames import DO_NOT_REDUCE, IMBALANCE_ONLY, Frame
 
 
 def order_of(frame: Frame, key: str, origin: str) -> Order:
@@ -28,4 +28,7 @@ def order_of(frame: Frame, key: str, origin: str) -> Order:
         frame.stp_group,
     )
     order.placed_ns = frame.timestamp
+    if frame.instructions:
+        order.imbalance_only = frame.instructions & IMBALANCE_ONLY != 0
+        order.do_not_reduce = frame.instructions & DO_NOT_REDUCE != 0
     return order

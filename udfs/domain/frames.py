@@ -6,8 +6,9 @@ not depend on the schema that the client wrote with.
 Layout, little endian: version u8; command, side, order type, time in force u8 each (codes of the enums); lengths in
 bytes of order id, account id and symbol u8 each; account shard i16; partition i32 and offset i64 of the command on
 `orders`; quantity, limit price (0: none), worst price, commission per share, session close, reserved money, timestamp
-i64 each; then, since version 2, stop price i64 (0: none), self-trade prevention u8 and the length of its group u8; then
-the texts in UTF-8: order id, account id, symbol and group. A cancel has 0 in worst price, commission, close and
+i64 each; then, since version 2, stop price i64 (0: none), self-trade prevention u8 and the length of its group u8; then,
+since version 3, the sum of IMBALANCE_ONLY and DO_NOT_REDUCE u8; then the texts in UTF-8: order id, account id, symbol
+and group. A cancel has 0 in worst price, commission, close and
 reserved money. A partition of `OURS` marks a cancel that no client sent: a forced reduction, whose offset is the number
 of the account's risk event.
 Known limits: read by the release that wrote it, or a newer one; texts are at most 255 bytes, which the schema of
@@ -29,11 +30,14 @@ from librt.strings import (
 from schemas.messages.enums import STP_MODE_NONE
 from schemas.messages.orders import OrderCommand
 
-FRAME_VERSION: Final = 2
+FRAME_VERSION: Final = 3
 OURS: Final = -1
 """Partition of a cancel by the risk stage itself, which came from no record of `orders`."""
-HEAD_BYTES: Final = 88
+HEAD_BYTES: Final = 89
 _HEAD_BYTES_1: Final = 78
+_HEAD_BYTES_2: Final = 88
+IMBALANCE_ONLY: Final = 1
+DO_NOT_REDUCE: Final = 2
 
 
 class FrameError(ValueError):
@@ -49,6 +53,7 @@ class Frame:
         "close_ns",
         "command",
         "commission_e4",
+        "instructions",
         "limit_price",
         "offset",
         "order_id",
@@ -88,6 +93,7 @@ class Frame:
         stop_price: int,
         stp: int,
         stp_group: str,
+        instructions: int,
     ) -> None:
         self.command = command
         self.order_id = order_id
@@ -109,6 +115,7 @@ class Frame:
         self.stop_price = stop_price
         self.stp = stp
         self.stp_group = stp_group
+        self.instructions = instructions
 
 
 def encode_frame(
@@ -151,6 +158,7 @@ def encode_frame(
     write_i64_le(writer, 0 if stop_price is None else stop_price)
     writer.append(command.stp)
     writer.append(len(group))
+    writer.append((IMBALANCE_ONLY if command.imbalance_only else 0) + (DO_NOT_REDUCE if command.do_not_reduce else 0))
     writer.write(order_id)
     writer.write(account_id)
     writer.write(symbol)
@@ -165,7 +173,9 @@ def decode_frame(data: bytes) -> Frame:
     version = data[0]
     if version == 0 or version > FRAME_VERSION:
         raise FrameError(f"frame of version {version}; this release reads versions 1 to {FRAME_VERSION}")
-    head = _HEAD_BYTES_1 if version == 1 else HEAD_BYTES
+    head = HEAD_BYTES
+    if version < FRAME_VERSION:
+        head = _HEAD_BYTES_1 if version == 1 else _HEAD_BYTES_2
     if len(data) < head:
         raise FrameError(f"frame of {len(data)} bytes is shorter than its head of {head}")
     order_end = head + data[5]
@@ -195,4 +205,5 @@ def decode_frame(data: bytes) -> Frame:
         0 if version == 1 else read_i64_le(data, 78),
         STP_MODE_NONE if version == 1 else data[86],
         data[symbol_end:group_end].decode("utf-8"),
+        0 if version < FRAME_VERSION else data[88],
     )

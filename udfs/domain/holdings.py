@@ -235,6 +235,7 @@ class OpenOrder:
     __slots__ = (
         "account",
         "awaited",
+        "do_not_reduce",
         "entry",
         "filled",
         "held_e4",
@@ -300,6 +301,7 @@ class OpenOrder:
         self.pending: list[Terms] | None = None
         # Its owner's time of it, and the corporate actions that matching has not answered yet.
         self.placed_ns: int = 0
+        self.do_not_reduce: bool = False
         self.awaited: list[Awaited] | None = None
 
 

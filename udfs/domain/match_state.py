@@ -1,7 +1,8 @@
-"""The match stage's state as values of a snapshot, version 2; version 1 is read too.
+"""The match stage's state as values of a snapshot, version 3; versions 1 and 2 are read too.
 
 Ordering: live orders oldest first, which is also their order within each price; markets in the order in which they
-came. A snapshot of version 1 has no stops, auctions or bands; its orders all rest, in the order of their priority.
+came. A snapshot of version 1 has no stops, auctions or bands; its orders all rest, in the order of their priority. One
+of version 2 has no orders with the instructions imbalance only or do not reduce.
 Invariant: read after write gives an engine that behaves the same; heaps and links are built again, not stored.
 Complexity: linear.
 """
@@ -17,7 +18,7 @@ from udfs.domain.state_codec import StateReader, StateWriter
 from udfs.domain.street import Street, Venue
 
 MATCH_KIND: Final = 2
-MATCH_VERSION: Final = 2
+MATCH_VERSION: Final = 3
 
 
 def write_matcher(writer: StateWriter, matcher: Matcher) -> None:
@@ -110,6 +111,8 @@ def _write_order(writer: StateWriter, order: Order) -> None:
     writer.put_flag(order.routed)
     writer.put_flag(order.triggered)
     writer.put(order.placed_ns)
+    writer.put_flag(order.imbalance_only)
+    writer.put_flag(order.do_not_reduce)
 
 
 def _read_order(reader: StateReader) -> Order:
@@ -158,6 +161,9 @@ def _read_order(reader: StateReader) -> Order:
         order.routed = reader.take_flag()
         order.triggered = reader.take_flag()
         order.placed_ns = reader.take()
+    if reader.version > 2:
+        order.imbalance_only = reader.take_flag()
+        order.do_not_reduce = reader.take_flag()
     order.kafka_key = order_id.encode("utf-8")
     set_terms(order)
     return order

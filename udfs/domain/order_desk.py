@@ -228,6 +228,8 @@ class OrderDesk:
             entry,
         )
         order.placed_ns = command.timestamp
+        if command.do_not_reduce:
+            order.do_not_reduce = True
         if command.side > SIDE_SELL:
             self._take_locates(order, quantity)
         self.book.reserve(order)
@@ -358,6 +360,8 @@ class OrderDesk:
             ("side", command.side == order.side),
             ("order_type", command.order_type == order.order_type),
             ("time_in_force", command.time_in_force == order.time_in_force),
+            # What a replacement leaves out stays.
+            ("do_not_reduce", command.do_not_reduce is None or command.do_not_reduce == order.do_not_reduce),
         )
         for name, same in fixed:
             if not same:

@@ -1,4 +1,5 @@
-"""The risk stage's state as values of a snapshot, version 2; version 1 is read by risk_state_v1.py.
+"""The risk stage's state as values of a snapshot, version 3; version 2 is read too, and version 1 by
+risk_state_v1.py. Version 2 had no orders with the instruction do not reduce.
 
 Ordering: accounts, open orders and instruments in the order in which they came.
 Invariant: read after write gives an engine that behaves the same; sums over open orders are not stored, but counted
@@ -32,7 +33,7 @@ from udfs.domain.state_codec import StateReader, StateWriter
 from udfs.domain.switches import Switches
 
 RISK_KIND: Final = 1
-RISK_VERSION: Final = 2
+RISK_VERSION: Final = 3
 
 
 class RiskState:
@@ -310,6 +311,7 @@ def _write_order(writer: StateWriter, order: OpenOrder) -> None:
         order.entry,
         order.located,
         order.placed_ns,
+        int(order.do_not_reduce),
     ):
         writer.put(value)
     pending = order.pending or []
@@ -369,6 +371,8 @@ def _read_order(reader: StateReader, book: AccountBook) -> OpenOrder:
     order.remaining = remaining
     order.located = reader.take()
     order.placed_ns = reader.take()
+    if reader.version > 2:
+        order.do_not_reduce = reader.take_flag()
     pending: list[Terms] = []
     for _ in range(reader.take()):
         new_total = reader.take()
