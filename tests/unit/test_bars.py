@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 
+from udfs.domain.bar_ladder import BarLadder
 from udfs.domain.bars import (
     HOUR_NS,
     LATE,
@@ -16,9 +17,9 @@ from udfs.domain.bars import (
     REVISED,
     SECOND_NS,
     TAKEN,
+    TRADES_VERSION,
     Bar,
     BarBuilder,
-    BarLadder,
 )
 from udfs.domain.state_codec import StateReader, StateWriter
 
@@ -369,7 +370,7 @@ def restored_ladder(ladder: BarLadder, disorder_ns: int, lateness_ns: int) -> Ba
     """A new ladder that goes on from a snapshot of another, whose bars were not all taken."""
     out = StateWriter()
     ladder.write(out)
-    reader = StateReader(out.finish(1, 9), 9, 1)
+    reader = StateReader(out.finish(TRADES_VERSION, 9), 9, TRADES_VERSION)
     again = BarLadder(list(LENGTHS_NS), disorder_ns, lateness_ns)
     again.read(reader)
     reader.expect_end()
@@ -403,7 +404,7 @@ def test_builder_goes_on_from_a_snapshot_as_if_nothing_had_been(seed: int) -> No
         if random.random() < 0.2:
             out = StateWriter()
             crooked.write(out)
-            reader = StateReader(out.finish(1, 9), 9, 1)
+            reader = StateReader(out.finish(TRADES_VERSION, 9), 9, TRADES_VERSION)
             crooked = BarBuilder(MINUTE_NS, 5 * SECOND_NS, MINUTE_NS)
             crooked.read(reader)
             reader.expect_end()

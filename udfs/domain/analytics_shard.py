@@ -10,12 +10,14 @@ another one makes nobody late. It stands still when all of them are silent: thei
 Late trades: a bar that was given is given again with the next revision while the clock is less than `lateness_ns` past its
 end, and with it its indicators, revised. A trade that is later than that for its bar of a second is a dead letter (LATE),
 even where a longer bar could still take it and does.
-Invariants: each record is counted once; no bar is given without a trade; `restore(snapshot())` gives an engine that continues
-with identical output; a revised indicator is the one of a series in which the bar had been right from the start.
+Corrections and cancels change the bars that have the trade as if it had been right from the start, while a late trade of its
+time would be taken for the bar of a second; after that they are dead letters (LATE) and no bar changes. A bar that was given
+and has lost its last trade is given again without prices, and the values of its indicators as null.
+Invariants: each record is counted once; no bar is first given without a trade; `restore(snapshot())` gives an engine that
+continues with identical output; a revised indicator is the one of a series in which the bar had been right from the start.
 Identity of a record: symbol, length, start of the window, indicator and revision.
-Known limits: corrections and cancels of trades do not change bars that have the trade (they are counted); a window without
-trades has no bar, and indicators count bars. The lateness may not exceed the shortest length that has indicators,
-because an indicator can take back its last bar only.
+Known limits: a window without trades has no bar, and indicators count bars. The lateness may not exceed the shortest length
+that has indicators, because an indicator can take back its last bar only.
 Complexity: constant for a trade, and for each second that passes, one look at each symbol of the clock.
 """
 
@@ -26,6 +28,7 @@ from schemas.messages import market_data
 from schemas.messages.enums import (
     ANALYTICS_KIND_BAR,
     ANALYTICS_KIND_INDICATOR,
+    DEAD_LETTER_REASON_INVALID_VALUE,
     DEAD_LETTER_REASON_LATE,
     INDICATOR_ATR,
     INDICATOR_BOLLINGER_LOWER,
@@ -45,8 +48,20 @@ from schemas.messages.enums import (
     MARKET_DATA_KIND_TRADE,
 )
 from schemas.messages.market_analytics import encode_fields
-from udfs.domain.bars import LATE, LENGTHS_NS, MINUTE_NS, SECOND_NS, Bar, BarLadder
+from udfs.domain.bar_ladder import BarLadder
+from udfs.domain.bars import (
+    LATE,
+    LENGTHS_NS,
+    MINUTE_NS,
+    REVISED,
+    SECOND_NS,
+    TAKEN,
+    TRADES_VERSION,
+    UNKNOWN,
+    Bar,
+)
 from udfs.domain.dead_letters import DeadLetters
+from udfs.domain.indicator_series import IndicatorSeries
 from udfs.domain.indicator_specs import IndicatorError, IndicatorSet, IndicatorSpec, parse_indicators
 from udfs.domain.outbox import Lane
 from udfs.domain.state_codec import StateError, StateReader, StateWriter
@@ -55,11 +70,10 @@ INDICATOR_LENGTHS_NS: Final = (5 * MINUTE_NS, 15 * MINUTE_NS, 60 * MINUTE_NS)
 """Lengths of the bars that indicators are computed of."""
 MAX_LATENESS_NS: Final = 5 * MINUTE_NS
 
-_VERSION: Final = 1
+_VERSION: Final = TRADES_VERSION
 _KIND: Final = 4
 _LONG_AGO: Final = -(2**62)
 _UNPUBLISHED: Final = -1
-_E4: Final = 10_000.0
 # Codes of the outputs of an indicator, in their order.
 _OUTPUTS: Final[dict[str, tuple[int, ...]]] = {
     "sma": (INDICATOR_SMA,),
@@ -126,16 +140,6 @@ class AnalyticsOutbox:
                 lane.clear()
 
 
-class _Series:
-    """The indicators of the bars of one symbol and one length; `last_start_ns` is the bar that can be revised."""
-
-    __slots__ = ("indicators", "last_start_ns")
-
-    def __init__(self, specs: list[IndicatorSpec]) -> None:
-        self.indicators = IndicatorSet(specs)
-        self.last_start_ns: int = _LONG_AGO
-
-
 class _Symbol:
     """What is known of one symbol."""
 
@@ -145,7 +149,9 @@ class _Symbol:
         self.name = name
         self.key: bytes = name.encode("utf-8")
         self.ladder = BarLadder(list(LENGTHS_NS), settings.out_of_order_ns, settings.lateness_ns)
-        self.series: dict[int, _Series] = {length: _Series(settings.specs) for length in INDICATOR_LENGTHS_NS}
+        self.series: dict[int, IndicatorSeries] = {
+            length: IndicatorSeries(settings.specs) for length in INDICATOR_LENGTHS_NS
+        }
 
 
 class _Partition:
@@ -179,7 +185,7 @@ class AnalyticsShard:
         self.trades: int = 0
         self.late: int = 0
         self.changes: int = 0
-        """Trades taken, trades refused as late, corrections and cancels left out, since this engine was made."""
+        """Trades taken, trades and changes refused as late, corrections and cancels taken, since this engine was made."""
         self._shard = shard
         self._shards = shards
         self._settings = AnalyticsSettings(out_of_order_ns, lateness_ns, indicators)
@@ -202,8 +208,7 @@ class AnalyticsShard:
             if event.eligible and event.last_price is not None and event.volume > 0:
                 self._trade(clock, event, source, payload, partition, offset, kafka_timestamp_ms)
         elif event.kind == MARKET_DATA_KIND_CORRECTION or event.kind == MARKET_DATA_KIND_CANCEL:
-            # Their time is that of the change, which is no trade.
-            self.changes += 1
+            self._change(clock, event, source, payload, partition, offset, kafka_timestamp_ms)
         if event.timestamp > clock.newest_ns:
             clock.newest_ns = event.timestamp
             second = event.timestamp - event.timestamp % SECOND_NS
@@ -235,9 +240,7 @@ class AnalyticsShard:
                 out.put_text(symbol.name)
                 symbol.ladder.write(out)
                 for length in INDICATOR_LENGTHS_NS:
-                    series = symbol.series[length]
-                    out.put(series.last_start_ns)
-                    series.indicators.write(out)
+                    symbol.series[length].write(out)
         return out.finish(_VERSION, _KIND)
 
     def restore(self, data: bytes) -> None:
@@ -265,9 +268,7 @@ class AnalyticsShard:
                 symbol = _Symbol(reader.take_text(), settings)
                 symbol.ladder.read(reader)
                 for length in INDICATOR_LENGTHS_NS:
-                    series = symbol.series[length]
-                    series.last_start_ns = reader.take()
-                    series.indicators.read(reader)
+                    symbol.series[length].read(reader)
                 clock.symbols[symbol.name] = symbol
         reader.expect_end()
         self._partitions = partitions
@@ -284,56 +285,97 @@ class AnalyticsShard:
         kafka_timestamp_ms: int,
     ) -> None:
         """An eligible trade."""
-        symbol = clock.symbols.get(event.symbol)
-        if symbol is None:
-            symbol = clock.symbols[event.symbol] = _Symbol(event.symbol, self._settings)
-            # A symbol that is met late has the clock of its partition, as if it had been there.
-            symbol.ladder.advance(clock.closed_ns)
+        symbol = self._symbol(clock, event.symbol)
         price = event.last_price
         if symbol.ladder.add(0 if price is None else price, event.volume, event.timestamp) == LATE:
             self.late += 1
-            behind_s = (clock.newest_ns - event.timestamp) / SECOND_NS
+            detail = self._late(clock, event, "trade", event.timestamp)
             self._refused.put(
-                source,
-                partition,
-                offset,
-                kafka_timestamp_ms,
-                DEAD_LETTER_REASON_LATE,
-                f"trade {event.event_id} of {event.symbol} is {behind_s:.3f} s behind: its bar of a second is final",
-                payload,
-                event.timestamp,
+                source, partition, offset, kafka_timestamp_ms, DEAD_LETTER_REASON_LATE, detail, payload, event.timestamp
             )
         else:
             self.trades += 1
         self._publish(symbol)
+
+    def _change(
+        self,
+        clock: _Partition,
+        event: market_data.MarketDataEvent,
+        source: int,
+        payload: bytes,
+        partition: int,
+        offset: int,
+        kafka_timestamp_ms: int,
+    ) -> None:
+        """A correction or a cancel of a trade: at the trade's own time, as if it had been right from the start."""
+        time_ns, price, volume = event.original_timestamp, event.original_price, event.original_volume
+        if time_ns is None or price is None or volume is None:
+            status = UNKNOWN
+        else:
+            new_price, new_volume = event.last_price, event.volume
+            if event.kind == MARKET_DATA_KIND_CANCEL or new_price is None or not event.eligible:
+                new_price = new_volume = 0
+            symbol = self._symbol(clock, event.symbol)
+            if event.original_eligible and volume > 0:
+                status = symbol.ladder.change(time_ns, price, volume, new_price, new_volume)
+            elif new_volume > 0:
+                # A late change changes no bar, not even a longer one that is open.
+                final = symbol.ladder.is_final(time_ns)
+                status = LATE if final else symbol.ladder.add(new_price, new_volume, time_ns)
+            else:
+                status = TAKEN
+            self._publish(symbol)
+        if status in (TAKEN, REVISED):
+            self.changes += 1
+            return
+        if status == LATE:
+            self.late += 1
+            reason = DEAD_LETTER_REASON_LATE
+            detail = self._late(clock, event, f"change of {event.original_event_id}", 0 if time_ns is None else time_ns)
+        else:
+            reason = DEAD_LETTER_REASON_INVALID_VALUE
+            detail = (
+                f"{event.event_id} changes {event.original_event_id} of {event.symbol}, which is no trade of its second"
+            )
+        self._refused.put(source, partition, offset, kafka_timestamp_ms, reason, detail, payload, event.timestamp)
+
+    def _symbol(self, clock: _Partition, name: str) -> _Symbol:
+        """What is known of a symbol."""
+        symbol = clock.symbols.get(name)
+        if symbol is None:
+            symbol = clock.symbols[name] = _Symbol(name, self._settings)
+            # A symbol that is met late has the clock of its partition, as if it had been there.
+            symbol.ladder.advance(clock.closed_ns)
+        return symbol
+
+    def _late(self, clock: _Partition, event: market_data.MarketDataEvent, what: str, time_ns: int) -> str:
+        """Why a record is late."""
+        behind_s = (clock.newest_ns - time_ns) / SECOND_NS
+        return f"{what} {event.event_id} of {event.symbol} is {behind_s:.3f} s behind: its bar of a second is final"
 
     def _publish(self, symbol: _Symbol) -> None:
         """Write the bars that are ready, and what follows from them."""
         for bar in symbol.ladder.take():
             self._write(symbol, bar, INDICATOR_NONE, 0, None)
             series = symbol.series.get(bar.end_ns - bar.start_ns)
-            if series is not None:
-                self._follow(symbol, series, bar)
+            if series is not None and bar.trades > 0:
+                self._write_values(symbol, bar, series.follow(bar), False)
+            elif series is not None:
+                self._write_values(symbol, bar, series.take_back(bar), True)
 
-    def _follow(self, symbol: _Symbol, series: _Series, bar: Bar) -> None:
-        """Indicators of a bar that is new, or is the last one revised. An older one changes no indicator."""
-        if bar.start_ns < series.last_start_ns:
+    def _write_values(self, symbol: _Symbol, bar: Bar, values: list[float | None] | None, taken_back: bool) -> None:
+        """The outputs of the indicators at a bar; of one that was taken back, that they are no more."""
+        if values is None:
             return
-        revised = bar.start_ns == series.last_start_ns
-        series.last_start_ns = bar.start_ns
-        high, low, close = bar.high_e4 / _E4, bar.low_e4 / _E4, bar.close_e4 / _E4
-        if revised:
-            values = series.indicators.revise_bar(high, low, close, float(bar.volume))
-        else:
-            values = series.indicators.update_bar(high, low, close, float(bar.volume))
         for place, (code, period) in enumerate(self._settings.outputs):
             value = values[place]
             if code != _UNPUBLISHED and value is not None:
-                self._write(symbol, bar, code, period, value)
+                self._write(symbol, bar, code, period, None if taken_back else value)
 
     def _write(self, symbol: _Symbol, bar: Bar, code: int, period: int, value: float | None) -> None:
         """One record: the bar itself, or the value of an indicator at it."""
         is_bar = code == INDICATOR_NONE
+        has_prices = is_bar and bar.trades > 0
         length_s = (bar.end_ns - bar.start_ns) // SECOND_NS
         name = "BAR" if is_bar else f"{INDICATOR_NAMES[code]}{period}"
         frame = encode_fields(
@@ -344,16 +386,16 @@ class AnalyticsShard:
             bar.start_ns,
             bar.end_ns,
             bar.revision,
-            bar.open_e4 if is_bar else None,
-            bar.high_e4 if is_bar else None,
-            bar.low_e4 if is_bar else None,
-            bar.close_e4 if is_bar else None,
-            bar.vwap_e4() if is_bar else None,
+            bar.open_e4 if has_prices else None,
+            bar.high_e4 if has_prices else None,
+            bar.low_e4 if has_prices else None,
+            bar.close_e4 if has_prices else None,
+            bar.vwap_e4() if has_prices else None,
             bar.volume if is_bar else 0,
             bar.trades if is_bar else 0,
             code,
             period,
             value,
-            bar.last_ns,
+            bar.last_ns if bar.trades > 0 else bar.end_ns,
         )
         self.outbox.market_analytics.put(symbol.key, frame)

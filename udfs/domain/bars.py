@@ -9,16 +9,19 @@ nanosecond the first to come opens and the last to come closes. Bars are given i
 The watermark is the highest time seen less `out_of_order_ns`: a bar is given (revision 0) when the watermark has passed
 its end. A trade that comes later is late: up to `lateness_ns` after its bar's end, by the watermark, it is applied
 and the bar is given again with the next revision; after that it is refused (LATE), for the caller to publish.
-Invariants: a bar has at least one trade, windows without trades have none; the trades that were taken make the
-same last revisions in whatever order they came, but for the ties above; longer bars are equal to the merged shorter ones.
-Known limits: trades cannot be taken out again (high and low do not know the second best): a cancelled trade needs its
-bar built anew. A time far in the future moves the watermark and makes all that follows late: refuse such times before.
+Corrections and cancels: a builder that keeps its trades changes one or takes it back (`change`) while its bar can still
+change, and makes the bar anew of what is left. A bar that was given and has lost its last trade is given as one without trades.
+Invariants: windows that never had a trade have no bar; the trades that were taken make the same last revisions in whatever
+order they came, but for the ties above; longer bars are equal to the merged shorter ones.
+Known limits: a time far in the future moves the watermark and makes all that follows late: refuse such times before.
 While lateness_ns is not above the length, only the bar given last can be revised.
-Complexity: constant a trade. Memory: the bars that can still change, (out of order + lateness) / length + 2.
+Complexity: constant a trade, linear in the trades of the bar for a change. Memory: the bars that can still change,
+(out of order + lateness) / length + 2, and a number for each of their trades where they are kept.
 """
 
 from typing import Final
 
+from udfs.domain.bar_trades import BarTrades
 from udfs.domain.state_codec import StateReader, StateWriter
 
 SECOND_NS: Final = 1_000_000_000
@@ -29,8 +32,13 @@ LENGTHS_NS: Final = (SECOND_NS, MINUTE_NS, 5 * MINUTE_NS, 15 * MINUTE_NS, HOUR_N
 TAKEN: Final = 0
 REVISED: Final = 1
 LATE: Final = 2
+UNKNOWN: Final = 3
+"""A change of a trade that its bar does not have."""
 
-_PENDING: Final = -1
+TRADES_VERSION: Final = 2
+"""Snapshots of earlier versions have no trades."""
+PENDING: Final = -1
+"""The revision of a bar that was not given yet."""
 _LONG_AGO: Final = -(2**62)
 _NOTHING_DUE: Final = 2**62
 
@@ -67,7 +75,7 @@ class Bar:
         """Time of the trade that opens."""
         self.last_ns: int = 0
         """Time of the trade that closes."""
-        self.revision: int = _PENDING
+        self.revision: int = PENDING
 
     def add(self, price_e4: int, volume: int, time_ns: int) -> None:
         """Take a trade of the bar's time."""
@@ -118,6 +126,18 @@ class Bar:
         self.trades += other.trades
         self.volume += other.volume
         self.turnover_e4 += other.turnover_e4
+
+    def clear(self) -> None:
+        """Forget the trades; what window it is and how often it was given stays."""
+        self.open_e4 = 0
+        self.high_e4 = 0
+        self.low_e4 = 0
+        self.close_e4 = 0
+        self.volume = 0
+        self.turnover_e4 = 0
+        self.trades = 0
+        self.first_ns = 0
+        self.last_ns = 0
 
     def vwap_e4(self) -> int | None:
         """Turnover divided by volume, rounded half to even; None without volume."""
@@ -170,11 +190,29 @@ def read_bar(reader: StateReader) -> Bar:
 
 
 class BarBuilder:
-    """Bars of one length. `ready` holds the bars that are to be given, until `take`."""
+    """Bars of one length. `ready` holds the bars that are to be given, until `take`.
 
-    __slots__ = ("_bars", "due_ns", "highest_ns", "late", "lateness_ns", "length_ns", "out_of_order_ns", "ready")
+    keep_trades: trades can be changed; `final` then holds the bars that can no longer change, until `take_final`.
+    """
 
-    def __init__(self, length_ns: int, out_of_order_ns: int = 0, lateness_ns: int = 0) -> None:
+    __slots__ = (
+        "bars",
+        "due_ns",
+        "final",
+        "highest_ns",
+        "keep_trades",
+        "kept",
+        "late",
+        "lateness_ns",
+        "length_ns",
+        "out_of_order_ns",
+        "ready",
+        "settled",
+    )
+
+    def __init__(
+        self, length_ns: int, out_of_order_ns: int = 0, lateness_ns: int = 0, keep_trades: bool = False
+    ) -> None:
         if length_ns <= 0 or out_of_order_ns < 0 or lateness_ns < 0:
             raise ValueError("a bar needs a positive length, and delays that are not negative")
         self.length_ns = length_ns
@@ -186,8 +224,14 @@ class BarBuilder:
         self.late: int = 0
         """Trades that were refused because they came too late."""
         self.ready: list[Bar] = []
-        # Bars that can still change, by start.
-        self._bars: dict[int, Bar] = {}
+        self.bars: dict[int, Bar] = {}
+        """Bars that can still change, by start."""
+        self.keep_trades = keep_trades
+        self.kept: dict[int, BarTrades] = {}
+        """Their trades, where they are kept."""
+        self.settled: dict[int, bool] = {}
+        """Bars of a snapshot without trades that had been given: a ladder has them as final."""
+        self.final: list[Bar] = []
 
     def watermark_ns(self) -> int:
         """The time before which no more trades are expected."""
@@ -200,7 +244,55 @@ class BarBuilder:
             self.late += 1
             return LATE
         bar.add(price_e4, volume, time_ns)
+        if self.keep_trades:
+            kept = self.kept.get(bar.start_ns)
+            if kept is not None:
+                kept.add(price_e4, volume, time_ns - bar.start_ns)
         return self._added(bar, time_ns)
+
+    def change(self, time_ns: int, price_e4: int, volume: int, new_price_e4: int, new_volume: int) -> int:
+        """Give the trade of this time, price and volume another price and volume; `new_volume` 0 takes it back.
+
+        TAKEN: its bar was not given yet; REVISED: its bar is given at once; LATE: it can no longer change, or its trades
+        are not kept; UNKNOWN: it has no such trade.
+        """
+        start_ns = time_ns - time_ns % self.length_ns
+        bar = self.bars.get(start_ns)
+        if bar is None:
+            return LATE if self.is_final(time_ns) else UNKNOWN
+        kept = self.kept.get(start_ns)
+        if kept is None:
+            return LATE
+        if not kept.change(time_ns - start_ns, price_e4, volume, new_price_e4, new_volume):
+            return UNKNOWN
+        bar.clear()
+        for place in range(kept.count()):
+            bar.add(kept.price_e4(place), kept.volume(place), start_ns + kept.offset_ns(place))
+        return self.remade(bar)
+
+    def remade(self, bar: Bar) -> int:
+        """What follows from a bar that was made anew: TAKEN or REVISED."""
+        if bar.revision != PENDING:
+            bar.revision += 1
+            self.ready.append(bar.copy())
+            return REVISED
+        if bar.trades == 0:
+            self._forget(bar.start_ns)
+        return TAKEN
+
+    def _forget(self, start_ns: int) -> None:
+        del self.bars[start_ns]
+        if start_ns in self.kept:
+            del self.kept[start_ns]
+        if start_ns in self.settled:
+            del self.settled[start_ns]
+
+    def take_final(self) -> list[Bar]:
+        """The bars that can no longer change since they were last taken."""
+        final = self.final
+        if final:
+            self.final = []
+        return final
 
     def add_bar(self, shorter: Bar) -> int:
         """Take a bar that lies within one of these, instead of its trades. Raises ValueError when it does not.
@@ -225,7 +317,7 @@ class BarBuilder:
 
     def finish(self) -> None:
         """Give all bars that were not given: there will be no more trades."""
-        for bar in list(self._bars.values()):
+        for bar in list(self.bars.values()):
             self.advance(bar.end_ns + self.out_of_order_ns)
 
     def take(self) -> list[Bar]:
@@ -235,17 +327,24 @@ class BarBuilder:
             self.ready = []
         return ready
 
+    def is_final(self, time_ns: int) -> bool:
+        """Whether the bar of a time can no longer change."""
+        end_ns = time_ns - time_ns % self.length_ns + self.length_ns
+        return end_ns + self.lateness_ns <= self.watermark_ns()
+
     def _bar_at(self, time_ns: int) -> Bar | None:
         """The bar of a time, or None when it can no longer change."""
         start_ns = time_ns - time_ns % self.length_ns
-        bar = self._bars.get(start_ns)
+        bar = self.bars.get(start_ns)
         if bar is not None:
             return bar
-        end_ns = start_ns + self.length_ns
-        if end_ns + self.lateness_ns <= self.watermark_ns():
+        if self.is_final(time_ns):
             return None
+        end_ns = start_ns + self.length_ns
         bar = Bar(start_ns, end_ns)
-        self._bars[start_ns] = bar
+        self.bars[start_ns] = bar
+        if self.keep_trades:
+            self.kept[start_ns] = BarTrades()
         if end_ns < self.due_ns:
             self.due_ns = end_ns
         return bar
@@ -267,16 +366,18 @@ class BarBuilder:
         """Give the bars whose end the watermark has passed, and forget those that can no longer change."""
         watermark = self.watermark_ns()
         due = _NOTHING_DUE
-        for start_ns in sorted(self._bars):
-            bar = self._bars[start_ns]
+        for start_ns in sorted(self.bars):
+            bar = self.bars[start_ns]
             next_ns = bar.end_ns
             if watermark >= next_ns:
-                if bar.revision == _PENDING:
+                if bar.revision == PENDING:
                     bar.revision = 0
                     self.ready.append(bar.copy())
                 next_ns += self.lateness_ns
             if watermark >= next_ns:
-                del self._bars[start_ns]
+                if self.keep_trades and start_ns not in self.settled:
+                    self.final.append(bar)
+                self._forget(start_ns)
             elif next_ns < due:
                 due = next_ns
         self.due_ns = due
@@ -286,124 +387,47 @@ class BarBuilder:
         out.put(self.highest_ns)
         out.put(self.due_ns)
         out.put(self.late)
-        out.put(len(self._bars))
-        for start_ns in sorted(self._bars):
-            self._bars[start_ns].write(out)
+        out.put(len(self.bars))
+        for start_ns in sorted(self.bars):
+            self.bars[start_ns].write(out)
         out.put(len(self.ready))
         for bar in self.ready:
             bar.write(out)
+        if self.keep_trades:
+            for start_ns in sorted(self.bars):
+                kept = self.kept.get(start_ns)
+                out.put_flag(kept is not None)
+                if kept is not None:
+                    kept.write(out)
+                out.put_flag(start_ns in self.settled)
 
     def read(self, reader: StateReader) -> None:
         """Take the state from a snapshot, as `write` of a builder with the same settings put it."""
         self.highest_ns = reader.take()
         self.due_ns = reader.take()
         self.late = reader.take()
-        self._bars = {}
+        self.bars = {}
         for _ in range(reader.take()):
             bar = read_bar(reader)
-            self._bars[bar.start_ns] = bar
+            self.bars[bar.start_ns] = bar
         self.ready = []
         for _ in range(reader.take()):
             self.ready.append(read_bar(reader))
+        self.kept = {}
+        self.settled = {}
+        self.final = []
+        if self.keep_trades:
+            self._read_trades(reader)
 
-
-class BarLadder:
-    """Bars of several lengths from the same trades: the shortest is built, the longer ones are put together from it.
-
-    Gives exactly what a builder for each length would give, at little more than the cost of one. A trade that is too
-    late for its shortest bar may still count in longer ones, as it would there. The bars of one call come shortest first.
-    """
-
-    __slots__ = ("_due_ns", "_longer", "_shortest", "ready")
-
-    def __init__(self, lengths_ns: list[int], out_of_order_ns: int = 0, lateness_ns: int = 0) -> None:
-        shortest = min(lengths_ns)
-        for length_ns in lengths_ns:
-            if length_ns % shortest:
-                raise ValueError(f"bars of {shortest} ns do not make bars of {length_ns} ns")
-        self._shortest = BarBuilder(shortest, out_of_order_ns, lateness_ns)
-        self._longer: list[BarBuilder] = []
-        for length_ns in sorted(set(lengths_ns)):
-            if length_ns != shortest:
-                self._longer.append(BarBuilder(length_ns, out_of_order_ns, lateness_ns))
-        # The watermark at which a longer bar is to be given or forgotten.
-        self._due_ns: int = _NOTHING_DUE
-        self.ready: list[Bar] = []
-
-    def add(self, price_e4: int, volume: int, time_ns: int) -> int:
-        """Take a trade; returns what it was for its shortest bar: TAKEN, REVISED or LATE."""
-        shortest = self._shortest
-        status = shortest.add(price_e4, volume, time_ns)
-        if status != TAKEN:
-            # Its bar has been handed on before: the longer bars take the trade itself.
-            self.ready.extend(shortest.take())
-            for builder in self._longer:
-                builder.advance(shortest.highest_ns)
-                builder.add(price_e4, volume, time_ns)
-            self._collect()
-        elif shortest.ready or shortest.watermark_ns() >= self._due_ns:
-            self._hand_on()
-        return status
-
-    def advance(self, time_ns: int) -> None:
-        """Time has come so far elsewhere."""
-        shortest = self._shortest
-        shortest.advance(time_ns)
-        # A clock calls this for every symbol and second, mostly for nothing.
-        if shortest.ready or shortest.watermark_ns() >= self._due_ns:
-            self._hand_on()
-
-    def finish(self) -> None:
-        """Give all bars that were not given: there will be no more trades."""
-        self._shortest.finish()
-        self._hand_on()
-        for builder in self._longer:
-            builder.finish()
-        self._collect()
-
-    def take(self) -> list[Bar]:
-        """The bars that became ready since they were last taken."""
-        ready = self.ready
-        if ready:
-            self.ready = []
-        return ready
-
-    def _hand_on(self) -> None:
-        """Merge the bars that became ready into the longer ones, and let time pass there too."""
-        done = self._shortest.take()
-        self.ready.extend(done)
-        for builder in self._longer:
-            for bar in done:
-                builder.add_bar(bar)
-            builder.advance(self._shortest.highest_ns)
-        self._collect()
-
-    def _collect(self) -> None:
-        """Gather what the longer ones give, and when they next have to be looked at."""
-        due_ns = _NOTHING_DUE
-        for builder in self._longer:
-            if builder.ready:
-                self.ready.extend(builder.take())
-            if builder.due_ns < due_ns:
-                due_ns = builder.due_ns
-        self._due_ns = due_ns
-
-    def write(self, out: StateWriter) -> None:
-        """Put the state into a snapshot."""
-        out.put(self._due_ns)
-        self._shortest.write(out)
-        for builder in self._longer:
-            builder.write(out)
-        out.put(len(self.ready))
-        for bar in self.ready:
-            bar.write(out)
-
-    def read(self, reader: StateReader) -> None:
-        """Take the state from a snapshot, as `write` of a ladder with the same settings put it."""
-        self._due_ns = reader.take()
-        self._shortest.read(reader)
-        for builder in self._longer:
-            builder.read(reader)
-        self.ready = []
-        for _ in range(reader.take()):
-            self.ready.append(read_bar(reader))
+    def _read_trades(self, reader: StateReader) -> None:
+        for start_ns in sorted(self.bars):
+            if reader.version < TRADES_VERSION:
+                if self.bars[start_ns].revision != PENDING:
+                    self.settled[start_ns] = True
+                continue
+            if reader.take_flag():
+                kept = BarTrades()
+                kept.read(reader)
+                self.kept[start_ns] = kept
+            if reader.take_flag():
+                self.settled[start_ns] = True
