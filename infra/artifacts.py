@@ -20,6 +20,8 @@ from pathlib import Path
 from jobs.config import Config, process_environment
 
 POM = Path(__file__).with_name("pom.xml")
+AVRO_FORMAT = "org.apache.flink:flink-sql-avro-confluent-registry:2.3.0"
+"""Flink SQL's Avro with a schema registry, of the Flink that pyproject.toml pins; only a benchmark wants it."""
 Progress = Callable[[str], None]
 
 _DOWNLOADING = re.compile(r"Downloading from \S+: \S*/([^/\s]+)$")
@@ -83,7 +85,7 @@ def ensure(config: Config, progress: Progress) -> Artifacts:
         ) from error
     progress(f"downloading Kafka, the schema registry and the Flink connector (about 165 MB, once) to {folder}")
     try:
-        _run_maven(maven, staging, progress)
+        _run_pom(maven, staging, progress)
         try:
             staging.rename(folder)
         except OSError:
@@ -97,16 +99,36 @@ def ensure(config: Config, progress: Progress) -> Artifacts:
     return locate(config)
 
 
-def _run_maven(maven: str, target: Path, progress: Progress) -> None:
-    """Run the pom with `target` as its output, translating Maven's log into a line per large artifact."""
-    command = [
-        maven,
-        "-f",
-        str(POM),
-        f"-Dstack.directory={target}",
-        "-Dstyle.color=never",
-        "package",
-    ]
+def ensure_jar(config: Config, artifact: str, progress: Progress) -> Path:
+    """A jar that the stack itself does not need, `group:name:version`, downloaded once. Raises ArtifactError."""
+    _, name, version = artifact.split(":")
+    folder = Path(config.stack.cache_dir).expanduser() / "jars"
+    jar = folder / f"{name}-{version}.jar"
+    if jar.is_file():
+        return jar
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise ArtifactError(f"Maven (mvn) is not installed, and {jar.name} has to be downloaded with it")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as staging:
+            progress(f"downloading {jar.name} (once) to {folder}")
+            plugin = "org.apache.maven.plugins:maven-dependency-plugin:2.10:copy"
+            _run_maven([maven, "-B", f"-Dartifact={artifact}", f"-DoutputDirectory={staging}", plugin], progress)
+            (Path(staging) / jar.name).rename(jar)
+    except OSError as error:
+        raise ArtifactError(f"{jar} cannot be had: {error}. Set stack.cache_dir to another folder") from error
+    return jar
+
+
+def _run_pom(maven: str, target: Path, progress: Progress) -> None:
+    """Run the pom with `target` as its output."""
+    _run_maven([maven, "-f", str(POM), f"-Dstack.directory={target}", "package"], progress)
+
+
+def _run_maven(command: list[str], progress: Progress) -> None:
+    """Run Maven, translating its log into a line per large artifact. Raises ArtifactError when it fails."""
+    command = [*command, "-Dstyle.color=never"]
     # Its own process group, so that Ctrl-C reaches us alone and we end it with its children.
     process = subprocess.Popen(
         command,

@@ -126,8 +126,12 @@ def create_source(
     isolation: Literal["read_committed", "read_uncommitted"] = "read_committed",
     start: Literal["earliest-offset", "latest-offset", "group-offsets"] = "earliest-offset",
     extra: Mapping[str, str] | None = None,
+    shape: str = "kafka_source.sql",
 ) -> None:
-    """A raw source table for a topic of the catalogue. `start` counts only when the job starts without a savepoint."""
+    """A source table for a topic of the catalogue: raw, unless `shape` names another statement of sql/flink.
+
+    `start` counts only when the job starts without a savepoint.
+    """
     options = {
         **config.kafka.flink_sql(),
         "properties.group.id": group,
@@ -139,9 +143,9 @@ def create_source(
     }
     env.table.execute_sql(
         query(
-            "kafka_source.sql",
+            shape,
             table=table,
-            topic=TOPICS[topic].name,
+            topics=TOPICS[topic].name,
             options=_options(options),
         )
     )
@@ -166,8 +170,12 @@ def create_sink(
     *,
     transactional_prefix: str | None,
     extra: Mapping[str, str] | None = None,
+    shape: str = "kafka_sink.sql",
 ) -> None:
-    """A raw sink table over several topics: exactly-once with a transactional prefix, at least once without."""
+    """A sink table over several topics, raw unless `shape` names another statement of sql/flink.
+
+    Exactly-once with a transactional prefix, at least once without.
+    """
     delivery = (
         {
             "sink.delivery-guarantee": "exactly-once",
@@ -188,7 +196,7 @@ def create_sink(
     }
     env.table.execute_sql(
         query(
-            "kafka_sink.sql",
+            shape,
             table=table,
             topics=";".join(TOPICS[topic].name for topic in topics),
             topic_column="topic STRING NOT NULL METADATA," if len(topics) > 1 else "",

@@ -11,7 +11,7 @@ CREATE TEMPORARY TABLE ${table} (
     processed AS PROCTIME()
 ) WITH (
     'connector' = 'kafka',
-    'topic' = '${topic}',
+    'topic' = '${topics}',
     'key.format' = 'raw',
     'key.fields' = 'record_key',
     'value.format' = 'raw',

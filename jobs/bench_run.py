@@ -1,0 +1,212 @@
+"""What the benchmarks of jobs share: empty topics, one run of a job over records that lie in Kafka, and its rates.
+
+A rate is that of the middle of a run, from 20% to 90% of its output: how a job starts and ends is not what it can do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import psutil
+
+from infra.processes import Processes
+from jobs import topics
+from jobs.cli_common import status
+from jobs.cli_schemas import open_registry
+from jobs.config import Config
+from jobs.demo_watch import Probe
+from jobs.flink_rest import FlinkRest
+from jobs.submit import submit_job
+from schemas.catalogue import TOPICS
+
+STALLED_S: Final = 120
+FROM_SHARE, TO_SHARE = 0.2, 0.9
+
+
+class BenchError(RuntimeError):
+    """A benchmark that could not be run to its end."""
+
+
+class Cpu(NamedTuple):
+    """CPU seconds so far: of the TaskManagers, of the whole stack and this process, of the machine."""
+
+    taskmanagers: float
+    ours: float
+    machine: float
+
+
+class Point(NamedTuple):
+    """How far a run is: seconds of a clock, records written, CPU."""
+
+    at_s: float
+    written: int
+    cpu: Cpu
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Measured:
+    """One run of a job over all its input records."""
+
+    inputs_per_s: float
+    records: int
+    records_per_s: float
+    bytes_per_record: float
+    seconds: float
+    cores: float
+    """CPU that the TaskManagers had."""
+    others_cores: float
+    """CPU that had nothing to do with the stack: more than a tenth of a core disturbs."""
+
+    @property
+    def inputs_per_core_s(self) -> float:
+        """Input records for each CPU second of the TaskManagers; of the broker's share nothing is in it."""
+        return self.inputs_per_s / self.cores if self.cores else 0.0
+
+
+def middle(points: list[Point], count: int, bytes_per_record: float = 0.0) -> Measured:
+    """The rates between `FROM_SHARE` and `TO_SHARE` of the output of a run over `count` input records."""
+    total = points[-1].written
+    begin = next(point for point in points if point.written >= FROM_SHARE * total)
+    end = next(point for point in points if point.written >= TO_SHARE * total)
+    seconds = end.at_s - begin.at_s
+    if seconds <= 0:
+        raise BenchError(f"{total:,} records came at once: too few to measure")
+    written = end.written - begin.written
+    used = Cpu(*(after - before for before, after in zip(begin.cpu, end.cpu, strict=True)))
+    return Measured(
+        inputs_per_s=count * written / total / seconds,
+        records=total,
+        records_per_s=written / seconds,
+        bytes_per_record=bytes_per_record,
+        seconds=seconds,
+        cores=used.taskmanagers / seconds,
+        others_cores=max(0.0, used.machine - used.ours) / seconds,
+    )
+
+
+class BenchRun:
+    """Runs of jobs on a running stack; progress is what they write to `outputs`, the end is when they have read `inputs`."""
+
+    def __init__(self, config: Config, count: int, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
+        self.config = config
+        self.count = count
+        self.inputs = inputs
+        self.outputs = outputs
+        self.rest = FlinkRest(config.flink.rest_url)
+        self.probe = Probe(config, {})
+        self.points: list[Point] = []
+        """The last run, as it went."""
+        self.last_written: dict[tuple[str, int], float] = {}
+        """When in the last run each partition of the outputs got its last record."""
+        self._processes = Processes(config.state_dir, config.log_dir)
+
+    def fresh_topics(self) -> dict[str, int]:
+        """Empty topics; the registry's ids of their schemas."""
+        every = list(TOPICS.values())
+        with topics.admin(self.config) as admin:
+            topics.delete(admin, list(topics.existing(admin, every)))
+            wait(lambda: not topics.existing(admin, every), "the old topics are not deleted")
+            topics.create(admin, self.config, every)
+        known = open_registry(self.config)
+        return {
+            name: known.register(topic.subject, topic.schema_file.read_text(encoding="utf-8"))
+            for name, topic in TOPICS.items()
+        }
+
+    def measure(self, job: str) -> Measured:
+        """Run a job over all input records and cancel it at their end."""
+        job_id, measured = self.start(job)
+        self.rest.cancel(job_id)
+        return measured
+
+    def start(self, job: str) -> tuple[str, Measured]:
+        """Run a job over all input records and leave it running; its id, and what was measured."""
+        status(f"running {job}")
+        size_before = self._bytes()
+        ends = self._ends()
+        before = sum(ends.values())
+        job_id = submit_job(self.config, job, timeout_s=300)
+        points: list[Point] = []
+        self.points, self.last_written = points, {}
+        last_change = time.monotonic()
+        # The job has everything when it has read all input and its output stands still.
+        while True:
+            now, found = time.monotonic(), self._ends()
+            written = sum(found.values()) - before
+            if not points or written != points[-1].written:
+                points.append(Point(now, written, self.cpu()))
+                last_change = now
+                self.last_written.update({part: now for part, end in found.items() if end != ends[part]})
+                ends = found
+            elif now - last_change > 5 and written and self.probe.group_lag(job, self.inputs) == 0:
+                break
+            elif now - last_change > STALLED_S:
+                raise BenchError(
+                    f"{job} stands still at {written:,} records: {self.rest.failure(job_id) or 'no failure'}"
+                )
+            time.sleep(0.2)
+        measured = middle(points, self.count, (self._bytes() - size_before) / points[-1].written)
+        status(
+            f"  {job}: {measured.inputs_per_s:,.0f} {self.inputs[0]}/s, {measured.records_per_s:,.0f} records/s "
+            f"over {measured.seconds:.1f} s"
+        )
+        return job_id, measured
+
+    def written(self, names: tuple[str, ...] = ()) -> int:
+        """Records in the output topics, committed or not (a transaction's marker counts as one)."""
+        return sum(self._ends(names).values())
+
+    def _ends(self, names: tuple[str, ...] = ()) -> dict[tuple[str, int], int]:
+        return self.probe.ends(names or self.outputs, committed=False)
+
+    def cpu(self) -> Cpu:
+        """CPU seconds used so far."""
+        own = [psutil.Process()]
+        taskmanagers = []
+        for name in self._processes.names():
+            process = self._processes.find(name)
+            if process is not None:
+                (taskmanagers if name.startswith("taskmanager") else own).append(process)
+        managers = sum(map(_cpu_of, taskmanagers))
+        machine = psutil.cpu_times()
+        return Cpu(
+            managers, managers + sum(map(_cpu_of, own)), sum(machine) - machine.idle - getattr(machine, "iowait", 0.0)
+        )
+
+    def _bytes(self) -> int:
+        """Bytes of the output topics on the broker's disk, compressed."""
+        data = self.config.state_dir / "kafka" / "data"
+        folders = [folder for topic in self.outputs for folder in data.glob(f"{topic}-[0-9]*")]
+        return sum(_size(file) for folder in folders for file in folder.glob("*.log"))
+
+
+def _cpu_of(process: psutil.Process) -> float:
+    """User and system time of a process and its children that live; 0 when it has just ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family = [process, *process.children(recursive=True)]
+        return sum(sum(member.cpu_times()[:2]) for member in family)
+    return 0.0
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size
+
+
+def wait(done: Callable[[], bool], what: str) -> None:
+    """Poll until `done`. Raises BenchError with what did not happen."""
+    deadline = time.monotonic() + STALLED_S
+    while not done():
+        if time.monotonic() > deadline:
+            raise BenchError(f"{what} after {STALLED_S} s")
+        time.sleep(0.5)
+
+
+def load_now() -> float:
+    """The machine's load, 1-minute average."""
+    return os.getloadavg()[0]
