@@ -30,13 +30,20 @@ class FeedBench:
         self.sequences: dict[str, int] = {}
 
     def record(
-        self, kind: int, payload: bytes, symbol: str, feed: str, source: str, sequence: int | None = None
+        self,
+        kind: int,
+        payload: bytes,
+        symbol: str,
+        feed: str,
+        source: str,
+        sequence: int | None = None,
+        partition: int = 3,
     ) -> None:
         """Apply one raw feed record."""
         number = self.sequences.get(feed, 0) + 1 if sequence is None else sequence
         self.sequences[feed] = number
         frame = raw_feed.encode_fields(11, source, kind, feed, number, symbol, BASE, payload)
-        self.shard.apply(7, frame, 3, 77, 5)
+        self.shard.apply(7, frame, partition, 77, 5)
 
     def itch(
         self,
@@ -50,14 +57,16 @@ class FeedBench:
         for message in messages:
             self.record(FEED_FORMAT_ITCH_50, message, symbol, feed, source, sequence)
 
-    def json(self, symbol: str = "AAPL", feed: str = "vendor/1", **members: object) -> None:
+    def json(self, symbol: str = "AAPL", feed: str = "vendor/1", partition: int = 3, **members: object) -> None:
         """Apply a vendor message: the members, with type, symbol, exchange and time where they are not given."""
         filled = {"symbol": symbol, "exchange": "Q", "time": BASE + OPEN} | members
-        self.text(json.dumps({name: value for name, value in filled.items() if value is not ...}), symbol, feed)
+        self.text(
+            json.dumps({name: value for name, value in filled.items() if value is not ...}), symbol, feed, partition
+        )
 
-    def text(self, message: str, symbol: str = "AAPL", feed: str = "vendor/1") -> None:
+    def text(self, message: str, symbol: str = "AAPL", feed: str = "vendor/1", partition: int = 3) -> None:
         """Apply a vendor message as it is."""
-        self.record(FEED_FORMAT_VENDOR_JSON, message.encode(), symbol, feed, "vendor")
+        self.record(FEED_FORMAT_VENDOR_JSON, message.encode(), symbol, feed, "vendor", partition=partition)
 
     def avro(self, payload: bytes, symbol: str = "AAPL", feed: str = "other/1") -> None:
         """Apply an event of another instance."""

@@ -2,6 +2,7 @@
 
 import base64
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -179,6 +180,97 @@ def test_silent_source_is_told_once_and_again_after_it_spoke() -> None:
     assert bench.counted("stale") == 2
 
 
+def quote_at(bench: FeedBench, symbol: str, seconds: float, partition: int = 3) -> None:
+    """A quote of a symbol's only source, in a partition."""
+    bench.json(
+        symbol,
+        symbol,
+        type="quote",
+        bid="100",
+        bidSize=100,
+        time=BASE + OPEN + int(seconds * SECOND),
+        partition=partition,
+    )
+
+
+def stale_events(bench: FeedBench) -> list[tuple[str, int]]:
+    """Symbol and second since the open of what was told to be stale."""
+    return [
+        (e.symbol, (e.timestamp - BASE - OPEN) // SECOND) for e in bench.events() if e.kind == MARKET_DATA_KIND_STALE
+    ]
+
+
+def test_only_source_of_a_symbol_is_told_to_be_silent_when_other_symbols_go_on() -> None:
+    bench = FeedBench(MarketLimits(silent_after_ns=60 * SECOND))
+    quote_at(bench, "A", 0)
+    for seconds in range(0, 200, 2):
+        quote_at(bench, "B", seconds)
+    assert stale_events(bench) == [("A", 64)]
+
+    quote_at(bench, "A", 200)
+    quote_at(bench, "B", 230)
+    assert stale_events(bench) == [("A", 64)]
+    quote_at(bench, "B", 270)
+    assert stale_events(bench) == [("A", 64), ("A", 270)]
+
+
+def test_source_that_speaks_again_after_its_silence_is_not_told_with_its_own_record() -> None:
+    bench = FeedBench(MarketLimits(silent_after_ns=60 * SECOND))
+    quote_at(bench, "A", 0)
+    quote_at(bench, "A", 500)
+    assert stale_events(bench) == []
+
+
+def test_symbols_of_another_partition_tell_nothing_of_a_silence() -> None:
+    bench = FeedBench(MarketLimits(silent_after_ns=60 * SECOND))
+    quote_at(bench, "A", 0)
+    quote_at(bench, "B", 500, partition=4)
+    assert stale_events(bench) == []
+
+
+def test_days_that_are_played_one_symbol_after_the_other_show_no_silence() -> None:
+    bench = FeedBench(MarketLimits(silent_after_ns=60 * SECOND))
+    for symbol in ("A", "B", "C"):
+        for seconds in range(0, 20_000, 50):
+            quote_at(bench, symbol, seconds)
+    # An earlier day comes after it, and then has a clock of its own.
+    quote_at(bench, "D", -200_000)
+    for seconds in range(-200_000, -199_800, 2):
+        quote_at(bench, "E", seconds)
+    assert [symbol for symbol, _ in stale_events(bench)] == ["D"]
+
+
+def test_source_of_another_day_is_not_silent_when_others_begin_the_next() -> None:
+    bench = FeedBench(MarketLimits(silent_after_ns=60 * SECOND))
+    # 20:00 in New York, the end of the late session; then 04:00.
+    quote_at(bench, "A", 10.5 * 3_600)
+    quote_at(bench, "B", 18.5 * 3_600)
+    quote_at(bench, "B", 18.6 * 3_600)
+    assert stale_events(bench) == []
+
+
+def test_silences_are_told_the_same_after_a_snapshot_at_any_record() -> None:
+    limits = MarketLimits(silent_after_ns=60 * SECOND)
+    random = Random(4)
+    records = [(random.choice("AABBBC"), seconds) for seconds in range(0, 1_500, 3)]
+    records = [(symbol, seconds) for symbol, seconds in records if symbol != "C" or seconds % 300 < 60]
+    whole = FeedBench(limits)
+    for symbol, seconds in records:
+        quote_at(whole, symbol, seconds)
+    expected = stale_events(whole)
+    assert len(expected) > 3
+    for at in (1, 50, 200, len(records) - 1):
+        before, after = FeedBench(limits), FeedBench(limits)
+        for symbol, seconds in records[:at]:
+            quote_at(before, symbol, seconds)
+        before.shard.flush()
+        after.shard.restore(before.shard.snapshot())
+        after.sequences = before.sequences
+        for symbol, seconds in records[at:]:
+            quote_at(after, symbol, seconds)
+        assert stale_events(before) + stale_events(after) == expected
+
+
 def test_source_of_another_day_is_not_silent() -> None:
     bench = FeedBench(MarketLimits(silent_after_ns=60 * SECOND))
     bench.json(type="quote", bid="100", bidSize=100, time=BASE + OPEN - 17 * 3_600 * SECOND)
@@ -217,12 +309,13 @@ def test_state_with_everything_in_it_restores_and_goes_on() -> None:
     assert len(bench.controls()) == 1
 
 
-def test_snapshot_of_the_second_release_restores() -> None:
-    """tests/golden/market_state_v2.txt is that release's snapshot of `full_state`."""
-    data = base64.decodebytes((GOLDEN / "market_state_v2.txt").read_bytes())
+@pytest.mark.parametrize(("version", "current"), [(2, False), (3, True)])
+def test_snapshot_of_a_release_restores(version: int, current: bool) -> None:
+    """tests/golden/market_state_v<version>.txt is that form's snapshot of `full_state`."""
+    data = base64.decodebytes((GOLDEN / f"market_state_v{version}.txt").read_bytes())
     bench = FeedBench()
     bench.shard.restore(data)
-    assert bench.shard.snapshot() == data
+    assert (bench.shard.snapshot() == data) == current
     bench.itch(itch.broken_trade(7, OPEN, 2), sequence=6)
     bench.itch(itch.trading_action(7, OPEN + 1, "AAPL", b"T"), sequence=7)
     assert bench.kinds() == ["CANCEL", "QUOTE"]

@@ -31,9 +31,11 @@ Late records: one that is older than the record before it in its feed by more th
 one glitch does not rewind the market; when `resync_after` come in a row, it was the earlier time that was wrong, and
 they count. In feeds that tell every order, sequence is what counts, and none is late.
 
-Silence: of several sources of one symbol, one that says nothing for `silent_after_ns` while another does is told to be
-STALE, once. (Its quotes leave the NBBO after `stale_after_ns` anyway.) Records are the only clock, so the silence of all is
-not seen here.
+Silence: a source that says nothing about a symbol for `silent_after_ns` is told to be STALE, once, whether it is another source
+of the symbol that goes on or only other symbols. (Its quotes leave the NBBO after `stale_after_ns` anyway.) Records are the only
+clock: that of the symbol's own is looked at with each of them; that of the symbols that share its Kafka partition whenever it
+has moved by a sixteenth of `silent_after_ns`, so that what is told depends on the order within a partition only. Where a whole
+partition is silent nothing is told, and neither is a source that was last heard on another day in New York.
 
 Halts: whichever source is first to tell a halt or its end counts; what a slower one says of a time before that does not.
 
@@ -68,7 +70,8 @@ from udfs.domain.market_outbox import MarketCounters, MarketOutbox
 from udfs.domain.market_symbol import FEEDS_PER_SYMBOL, Feed, SymbolState
 from udfs.domain.market_writer import RAW_FEED_TOPIC, MarketWriter
 from udfs.domain.nbbo import same_market
-from udfs.domain.normalise import MAX_TIME_NS, MarketLimits, Refusal
+from udfs.domain.new_york import new_york_day
+from udfs.domain.normalise import DAY_NS, MAX_TIME_NS, MarketLimits, Refusal
 from udfs.domain.sharding import shard_of
 from udfs.domain.state_codec import StateError, StateReader, StateWriter
 from udfs.domain.symbology import canonical_symbol
@@ -81,10 +84,9 @@ MAX_SPELLINGS: Final = 4 * MAX_SYMBOLS
 MAX_FEED_ID: Final = 200
 """Longest feed id taken, in bytes: an event id is the feed id, a sequence and a word, and has at most 256 bytes."""
 
-_SNAPSHOT_VERSION: Final = 2
+_SNAPSHOT_VERSION: Final = 3
 _SNAPSHOT_KIND: Final = 3
-# A source that was last heard on another day is not silent, its day has ended.
-_SILENT_AT_MOST_NS: Final = 57_600_000_000_000
+_LOOKS_PER_SILENCE: Final = 16
 
 
 class MarketShard:
@@ -106,6 +108,9 @@ class MarketShard:
         self._symbols: dict[str, SymbolState] = {}
         self._spellings: dict[str, SymbolState] = {}
         self._changed: list[SymbolState] = []
+        # Time of the record of each Kafka partition with which all its symbols were last looked at.
+        self._looked_ns: dict[int, int] = {}
+        self._look_every_ns: int = limits.silent_after_ns // _LOOKS_PER_SILENCE
 
     def apply(self, source: int, payload: bytes, partition: int, offset: int, kafka_timestamp_ms: int) -> None:
         """Apply one raw feed record (a Confluent frame). There is one input stream, so `source` is not looked at."""
@@ -117,7 +122,7 @@ class MarketShard:
             self.counters.refused += 1
             self._writer.refuse(refusal, payload, partition, offset, kafka_timestamp_ms)
             return
-        refused = self._accept(raw)
+        refused = self._accept(raw, partition)
         if refused is not None:
             self.counters.refused += 1
             self._writer.refuse(refused, payload, partition, offset, kafka_timestamp_ms)
@@ -159,6 +164,10 @@ class MarketShard:
             out.put_text(symbol)
             state.write(out)
         self._prints.memory.write(out)
+        out.put(len(self._looked_ns))
+        for partition, looked_ns in self._looked_ns.items():
+            out.put(partition)
+            out.put(looked_ns)
         return out.finish(_SNAPSHOT_VERSION, _SNAPSHOT_KIND)
 
     def restore(self, data: bytes) -> None:
@@ -179,7 +188,13 @@ class MarketShard:
         prints = TradePrints(self._writer, self.counters, self._limits.trades_kept)
         if reader.version >= 2:
             prints.memory.read(reader)
+        looked: dict[int, int] = {}
+        if reader.version >= 3:
+            for _ in range(reader.take()):
+                partition = reader.take()
+                looked[partition] = reader.take()
         reader.expect_end()
+        self._looked_ns = looked
         self._prints = prints
         self._books = BookBuilder(self._writer, self.counters, prints)
         self._symbols = symbols
@@ -187,7 +202,7 @@ class MarketShard:
         self._changed = []
         self.outbox.clear()
 
-    def _accept(self, raw: raw_feed.RawFeedRecord) -> Refusal | None:
+    def _accept(self, raw: raw_feed.RawFeedRecord, partition: int) -> Refusal | None:
         """Check the envelope and the sequence, then the payload; write what it says or say why not."""
         state = self._spellings.get(raw.symbol)
         if state is None:
@@ -232,6 +247,7 @@ class MarketShard:
             refusal = self._step_back(event.time_ns, feed)
             if refusal is not None:
                 return refusal
+        state.partition = partition
         kind = event.kind
         if kind == EVENT_QUOTE:
             self._advance(raw, event.time_ns, state, feed)
@@ -323,15 +339,30 @@ class MarketShard:
         mark.told = False
         if len(state.marks) > 1:
             self._watch_sources(state, time_ns)
+        looked_ns = self._looked_ns.get(state.partition, 0)
+        if time_ns >= looked_ns + self._look_every_ns:
+            self._look_around(state.partition, time_ns)
+        elif time_ns < looked_ns - DAY_NS:
+            # A time that was wrong, or an earlier day that is played now: the clock begins anew.
+            self._looked_ns[state.partition] = time_ns
+
+    def _look_around(self, partition: int, time_ns: int) -> None:
+        """Tell the silent sources of all symbols of a partition."""
+        self._looked_ns[partition] = time_ns
+        for state in self._symbols.values():
+            if state.partition == partition:
+                self._watch_sources(state, time_ns)
 
     def _watch_sources(self, state: SymbolState, time_ns: int) -> None:
-        """Tell the sources that have become silent."""
+        """Tell the sources of a symbol that have become silent."""
         for mark in state.marks:
-            silent = time_ns - mark.feed.time_ns
-            if not mark.told and self._limits.silent_after_ns < silent < _SILENT_AT_MOST_NS:
+            heard_ns = mark.feed.time_ns
+            if not mark.told and time_ns - heard_ns > self._limits.silent_after_ns:
+                # Of one that was last heard on another day nothing is told, now or later: its day has ended.
                 mark.told = True
-                self.counters.stale += 1
-                self._writer.stale(state, mark)
+                if new_york_day(heard_ns) == new_york_day(time_ns):
+                    self.counters.stale += 1
+                    self._writer.stale(state, mark, time_ns)
 
     def _mark_changed(self, state: SymbolState) -> None:
         if not state.changed:

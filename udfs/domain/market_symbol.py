@@ -17,6 +17,7 @@ from udfs.domain.state_codec import StateReader, StateWriter
 
 FEEDS_PER_SYMBOL: Final = 8
 SOURCES_PER_SYMBOL: Final = 8
+NO_PARTITION: Final = -1
 
 
 class Feed:
@@ -58,6 +59,7 @@ class SymbolState:
         "key",
         "lot",
         "marks",
+        "partition",
         "published",
         "quotes",
         "symbol",
@@ -69,6 +71,8 @@ class SymbolState:
         self.quotes = SymbolQuotes(symbol)
         self.feeds: dict[str, Feed] = {}
         self.marks: list[SourceMark] = []
+        self.partition: int = NO_PARTITION
+        """The Kafka partition of its newest record."""
         self.books: list[ExchangeBook] = []
         self.halted: bool = False
         self.halt_time_ns: int = 0
@@ -153,6 +157,7 @@ class SymbolState:
         out.put(len(self.books))
         for book in self.books:
             book.write(out)
+        out.put(self.partition)
 
     def read(self, reader: StateReader, limits: MarketLimits) -> None:
         """Take the state from a snapshot."""
@@ -180,6 +185,8 @@ class SymbolState:
                 self.books.append(book)
                 if feed_id in self.feeds:
                     self.feeds[feed_id].book = book
+        if reader.version >= 3:
+            self.partition = reader.take()
         # Between batches, what was published says the same as what the quotes give now.
         self.published = self.quotes.consolidate(limits)
 

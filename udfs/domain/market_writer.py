@@ -226,8 +226,8 @@ class MarketWriter:
             missing,
         )
 
-    def stale(self, state: SymbolState, mark: SourceMark) -> None:
-        """A source that says nothing while others do."""
+    def stale(self, state: SymbolState, mark: SourceMark, time_ns: int) -> None:
+        """A source that says nothing while others do; `time_ns`: of the record of another that showed it."""
         feed = mark.feed
         self._status(
             f"{feed.feed_id}-{feed.sequence}-stale",
@@ -235,7 +235,7 @@ class MarketWriter:
             state,
             feed.sequence,
             mark.source,
-            state.quotes.time_ns,
+            time_ns,
             None,
         )
 
