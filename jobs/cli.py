@@ -69,6 +69,7 @@ COMMANDS: Final[dict[str, dict[str, _Mount]]] = {
         ),
         "indicators": _Mount("jobs.cli_indicators", "indicators", "Compute technical indicators of bars from a file."),
         "bench": _Mount("jobs.bench", "bench", "Measure throughput and latency."),
+        "chaos": _Mount("jobs.chaos", "chaos", "Let faults strike a stack under load, and check what it says."),
     },
 }
 

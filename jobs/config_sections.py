@@ -57,6 +57,9 @@ class FlinkConfig:
     rest_url: str = ""
     parallelism: int = 1
     checkpoint_interval_ms: int = 1_000
+    transaction_timeout_ms: int = 900_000
+    """How long an exactly-once sink's transaction may stay open: longer than any outage and the restart after it, or what was
+    checkpointed is lost. Brokers allow 15 minutes by default (transaction.max.timeout.ms)."""
     checkpoint_dir: str = ""
     """URI that JobManager and TaskManagers can write. Default: a folder of the state directory."""
     savepoint_dir: str = ""

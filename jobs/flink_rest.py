@@ -141,6 +141,14 @@ class FlinkRest:
         body = self._call("GET", f"/jobs/{job_id}")
         return str(body["state"]), [_vertex(row) for row in body["vertices"]]
 
+    def taskmanagers(self, job_id: str) -> set[str]:
+        """The resource ids of the TaskManagers that run tasks of a job."""
+        found: set[str] = set()
+        for vertex in self.job(job_id)[1]:
+            rows = self._call("GET", f"/jobs/{job_id}/vertices/{vertex.id}/taskmanagers")["taskmanagers"]
+            found.update(str(row["taskmanager-id"]) for row in rows)
+        return found
+
     def checkpoints(self, job_id: str) -> Checkpoints:
         """Counts, and the newest completed checkpoint and savepoint."""
         body = self._call("GET", f"/jobs/{job_id}/checkpoints")

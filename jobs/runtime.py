@@ -25,9 +25,6 @@ from udfs.operators.spread_keys import MAX_PARALLELISM
 
 SQL: Final = Path(__file__).resolve().parent.parent / "sql" / "flink"
 SEPARATOR: Final = "\n----\n"
-# Exactly-once sinks keep a transaction open from one checkpoint to the next. It must outlive a checkpoint, an outage of the
-# cluster and the restart after it, or what was checkpointed is lost; brokers allow 15 minutes by default.
-TRANSACTION_TIMEOUT_MS: Final = 15 * 60 * 1000
 
 
 class JobError(RuntimeError):
@@ -180,7 +177,7 @@ def create_sink(
         {
             "sink.delivery-guarantee": "exactly-once",
             "sink.transactional-id-prefix": transactional_prefix,
-            "properties.transaction.timeout.ms": str(TRANSACTION_TIMEOUT_MS),
+            "properties.transaction.timeout.ms": str(config.flink.transaction_timeout_ms),
         }
         if transactional_prefix
         else {"sink.delivery-guarantee": "at-least-once"}

@@ -194,10 +194,13 @@ class DeterministicFlow(_QuietMarket):
         self._sent: list[_Sent] = []
         self._parked: list[_Sent] = []
 
-    def phases(self, count: int) -> Iterator[Phase]:
-        """The day with `count` commands; each phase must have been taken before the next one is played."""
+    def phases(self, count: int, early: int | None = None) -> Iterator[Phase]:
+        """The day with `count` commands; each phase must have been taken before the next one is played.
+
+        early: how many of them come before the opening, a twentieth by default.
+        """
         day, prefix = self.day, self._run_id
-        early = count // 20
+        early = count // 20 if early is None else early
         pre_open_ns = day.midnight_ns + PRE_OPEN_NS
         yield Phase("reference", self.reference(), ("reference-data",))
         clock = clock_item(self._schema_ids, f"{prefix}-pre-open", pre_open_ns, "orders are taken")

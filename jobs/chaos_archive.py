@@ -1,0 +1,160 @@
+"""ClickHouse against Kafka, for `tradestream chaos`: the same positions, each once, and the same values.
+
+Asked over HTTP as any analyst would, without FINAL. Values are compared for order events and trades, from the Avro schema and
+the table's types as they are published, not by what the archive job uses; `tradestream reconcile` compares the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from jobs.chaos_ledger import Ledger
+from jobs.chaos_orders import Record
+from jobs.config import Config
+from jobs.migrate import endpoint
+from schemas.catalogue import TOPICS
+
+ARCHIVED: Final = (
+    "market-data",
+    "nbbo",
+    "orders",
+    "order-events",
+    "trade-events",
+    "risk-events",
+    "routing-decisions",
+    "market-status",
+    "dead-letter",
+)
+"""Topics that have a table, as README lists them."""
+_BATCH: Final = 2_000
+
+
+def table_of(topic: str) -> str:
+    """The table of a topic."""
+    return "dead_letters" if topic == "dead-letter" else topic.replace("-", "_")
+
+
+class Archive:
+    """Compares as the run goes on: what was found equal by value is not fetched again; positions always are."""
+
+    def __init__(self, config: Config, ledger: Ledger) -> None:
+        self._config, self._ledger = config, ledger
+        self._client: Any = None
+        self._columns: dict[str, dict[str, str]] = {}
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """Rows of a query. Raises ClickHouseError or OSError while the gateway is away; the next call connects anew."""
+        try:
+            if self._client is None:
+                self._client = endpoint(self._config).connect()
+            return list(self._client.query(sql, parameters=dict(parameters or {})).result_rows)
+        except BaseException:
+            self._client = None
+            raise
+
+    def holds(self, topic: str, partition: int, offset: int) -> bool:
+        """Whether the row of a record is there."""
+        sql = f"SELECT count() FROM {table_of(topic)} WHERE _topic = {{t:String}} AND _partition = {{p:UInt16}} "
+        sql += "AND _offset = {o:UInt64}"
+        return bool(self.query(sql, {"t": topic, "p": partition, "o": offset})[0][0])
+
+    def behind(self) -> int:
+        """How many records that were read from Kafka have no row yet, or rows no record; 0 when the numbers agree."""
+        with self._ledger.lock:
+            wanted = {topic: self._ledger.count(topic) for topic in ARCHIVED}
+        return sum(abs(wanted[topic] - count) for topic, count in self._counts().items())
+
+    def _counts(self) -> dict[str, int]:
+        tables = dict.fromkeys(table_of(topic) for topic in ARCHIVED)
+        parts = [f"SELECT _topic, count() FROM {table} GROUP BY _topic" for table in tables]
+        counts = dict.fromkeys(ARCHIVED, 0)
+        for topic, count in self.query(" UNION ALL ".join(parts)):
+            counts[topic] = counts.get(topic, 0) + int(count)
+        return counts
+
+    def check(self) -> None:
+        """Report every position that is missing, extra or doubled, and every value that differs. The load has to be paused."""
+        for topic in ARCHIVED:
+            self._check_positions(topic)
+        with self._ledger.lock:
+            todo = {part: list(records) for part, records in self._ledger.unarchived.items()}
+        for (topic, partition), records in todo.items():
+            for start in range(0, len(records), _BATCH):
+                self._check_values(topic, partition, records[start : start + _BATCH])
+            with self._ledger.lock:
+                del self._ledger.unarchived[topic, partition][: len(records)]
+
+    def _check_positions(self, topic: str) -> None:
+        tables = dict.fromkeys((table_of(topic), "dead_letters"))
+        sql = " UNION ALL ".join(
+            f"SELECT _partition, _offset FROM {table} WHERE _topic = {{t:String}}" for table in tables
+        )
+        seen: dict[int, list[int]] = {}
+        for partition, offset in self.query(sql, {"t": topic}):
+            seen.setdefault(partition, []).append(offset)
+        report = self._ledger.report
+        for partition in range(TOPICS[topic].partitions(self._config.profile)):
+            rows = seen.pop(partition, [])
+            with self._ledger.lock:
+                part = self._ledger.parts.get((topic, partition))
+                offsets = set() if part is None else set(part.offsets)
+            held = set(rows)
+            name = f"{table_of(topic)}: {topic}/{partition}"
+            if len(rows) > len(held):
+                twice = sorted(offset for offset in held if rows.count(offset) > 1) if len(rows) < 20_000 else []
+                report("archive doubled", f"{name}: {len(rows) - len(held)} rows repeat a position, {twice[:5]}")
+            if offsets - held:
+                report(
+                    "archive lost", f"{name}: {len(offsets - held)} records have no row, {sorted(offsets - held)[:5]}"
+                )
+            if held - offsets:
+                report(
+                    "archive extra",
+                    f"{name}: {len(held - offsets)} rows without a record, {sorted(held - offsets)[:5]}",
+                )
+        for partition in seen:
+            report("archive extra", f"{table_of(topic)}: rows of {topic}/{partition}, which is no partition")
+
+    def _types(self, topic: str) -> dict[str, str]:
+        """SQL that gives each column's value as the wire has it, by column name."""
+        table = table_of(topic)
+        if table not in self._columns:
+            found = {}
+            for name, kind, *_ in self.query(f"DESCRIBE TABLE {table}"):
+                if name.startswith("_") or name == "event_date":
+                    continue
+                if "Decimal" in kind:
+                    found[name] = f"toInt64({name} * 10000)"
+                elif "DateTime64(9" in kind:
+                    found[name] = f"toUnixTimestamp64Nano({name})"
+                else:
+                    found[name] = name
+            self._columns[table] = found
+        return self._columns[table]
+
+    def _check_values(self, topic: str, partition: int, records: list[tuple[int, Record]]) -> None:
+        columns = self._types(topic)
+        sql = (
+            f"SELECT _offset, {', '.join(columns.values())} FROM {table_of(topic)} WHERE _topic = {{t:String}} "
+            "AND _partition = {p:UInt16} AND _offset BETWEEN {a:UInt64} AND {b:UInt64}"
+        )
+        rows = self.query(sql, {"t": topic, "p": partition, "a": records[0][0], "b": records[-1][0]})
+        found = {row[0]: dict(zip(columns, row[1:], strict=True)) for row in rows}
+        for offset, record in records:
+            wanted = {_snake(name): value for name, value in record.items()}
+            stored = found.get(offset)
+            if stored is not None and stored != wanted:
+                names = [name for name in stored.keys() | wanted.keys() if stored.get(name) != wanted.get(name)]
+                self._ledger.report(
+                    "archive changed",
+                    f"{topic}/{partition}/{offset}: "
+                    + ", ".join(
+                        f"{name} is {stored.get(name)!r}, was {wanted.get(name)!r}" for name in sorted(names)[:3]
+                    ),
+                )
+
+
+def _snake(name: str) -> str:
+    """The column of an Avro field."""
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)

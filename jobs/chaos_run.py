@@ -1,0 +1,481 @@
+"""One run of `tradestream chaos`: a stack of its own, a workload, faults one after the other, a check after each.
+
+`start` brings everything up and opens the session; `strike` lets one fault happen, waits until new orders are answered and
+archived again, holds the load until everything is settled, and checks; `finish` closes the session and reads
+everything again. `close` ends what was started, whatever happened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from confluent_kafka import KafkaException
+
+from infra.feeds.items import Item
+from infra.feeds.phases import Phase
+from infra.feeds.sessions import DEFAULT_DAY, trading_day
+from infra.feeds.workloads import DeterministicFlow
+from infra.stack import Stack, StackError
+from jobs import chaos_load, migrate, topics
+from jobs.chaos_archive import ARCHIVED, Archive
+from jobs.chaos_faults import FAULTS, JOBS
+from jobs.chaos_ledger import DECODED, READ, Ledger
+from jobs.chaos_load import Ghosts, Load, Reader
+from jobs.cli_reconcile import compare_topic
+from jobs.cli_schemas import open_registry
+from jobs.config import Config
+from jobs.demo_setup import demo_config
+from jobs.demo_watch import Probe
+from jobs.flink_rest import FlinkError, FlinkRest
+from jobs.job_state import find_state, savepoint_directory
+from jobs.reconcile_archive import Tally
+from jobs.submit import SubmitError, submit_job
+from schemas.catalogue import TOPICS
+from schemas.registry import COMPATIBILITY
+
+TASKMANAGERS: Final = 4
+"""A slot for each job and a spare one: for the one that is struck, and for a rescaled job."""
+_SUBMIT_S: Final = 300.0
+_TICK_S: Final = 0.5
+_JOBS_EVERY_S: Final = 2.0
+_EARLY: Final = 200
+T = TypeVar("T")
+_AWAY: Final = (ClickHouseError, KafkaException, FlinkError, OSError)
+"""What clients say of a component that is not there."""
+
+
+class ChaosError(RuntimeError):
+    """The run cannot go on; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Struck:
+    """A fault that happened. `recovery_s` is None when the system did not recover in time."""
+
+    kind: str
+    what: str
+    at_s: float
+    recovery_s: float | None
+    violations: int
+    orders: int
+    trades: int
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """rate, ticks: commands and quotes a second. limit_s: a recovery that takes longer is a violation."""
+
+    faults: int = 2
+    seed: int = 1
+    rate: float = 40.0
+    ticks: float = 30.0
+    limit_s: float = 240.0
+
+
+@dataclass(slots=True)
+class _Job:
+    """A job that the supervisor keeps running."""
+
+    config: Config
+    id: str = ""
+
+
+class ChaosRun:
+    """The arena of the faults (`chaos_faults.Arena`)."""
+
+    def __init__(
+        self,
+        base: Config,
+        folder: Path,
+        options: Options,
+        say: Callable[[str], None],
+        scripts: Mapping[str, str] | None = None,
+    ) -> None:
+        """`scripts`: other files to submit instead of a job's own, by its name: builds that tests have broken."""
+        self.options = options
+        self.say = say
+        self.config = demo_config(_in(base, folder), TASKMANAGERS, {"stack.start_timeout_s": 400})
+        self.stack = Stack(self.config, lambda _line: None)
+        self.away: set[str] = set()
+        self.struck: list[Struck] = []
+        self.ledger = Ledger({})
+        self._base, self._folder = base, folder
+        self._jobs: dict[str, _Job] = {}
+        self._scripts = dict(scripts or {})
+        self._began = time.monotonic()
+        self._looked = 0.0
+        self._load: Load | None = None
+        self._ghosts: Ghosts | None = None
+        self._reader: Reader | None = None
+        self._archive: Archive | None = None
+        self._phases: Iterator[Phase] = iter(())
+        self._poisoned = 0
+        self._recover_from = 0.0
+
+    # ------------------------------------------------------------------------------------------------- beginning
+
+    def start(self) -> None:
+        """Bring up the stack, topics, schemas, tables and jobs, and open the session under load."""
+        self.say("starting Kafka, registry, Flink and ClickHouse")
+        self.stack.up()
+        # Loaded again, to have the password that `up` made.
+        self.config = demo_config(_in(self._base, self._folder), TASKMANAGERS, {}, running=True)
+        config = self.config
+        self.say("creating topics, schemas and tables")
+        with topics.admin(config) as client:
+            topics.create(client, config, list(TOPICS.values()))
+        known = open_registry(config)
+        known.set_compatibility(COMPATIBILITY)
+        ids = {
+            name: known.register(topic.subject, topic.schema_file.read_text(encoding="utf-8"))
+            for name, topic in TOPICS.items()
+        }
+        migrate.apply(config, lambda _line: None)
+        self.ledger = Ledger({topic: ids[topic] for topic in DECODED})
+        self._reader = Reader(config, self.ledger)
+        self._reader.start()
+        self._archive = Archive(config, self.ledger)
+        flow = DeterministicFlow(
+            trading_day(DEFAULT_DAY),
+            ids,
+            config.trading.account_shards,
+            TOPICS["orders"].partitions_local,
+            seed=self.options.seed,
+            run_id=f"CHAOS{self.options.seed}",
+        )
+        longest_s = 600 + self.options.faults * (2 * self.options.limit_s + 60)
+        self._phases = flow.phases(int(self.options.rate * longest_s), early=_EARLY)
+        ticks = chaos_load.ticks_of(flow, ids["raw-feed"], f"CHAOS{self.options.seed}")
+        # The load sends the first phases too: what it sent is what was acknowledged.
+        self._load = Load(config, self._session(), ticks, self.options.rate, self.options.ticks)
+        self._ghosts = Ghosts(config, flow, ids["orders"])
+        self._send_phases("reference")
+        for job in JOBS:
+            self._jobs[job] = _Job(config)
+            self._submit(job, None)
+        self._await_inputs(("reference-data",))
+        self._send_phases("quotes")
+        self._load.start()
+        self._ghosts.start()
+        if self._await_fresh(time.monotonic()) is None:
+            raise ChaosError(f"no order was answered and archived within {self.options.limit_s:.0f} s; {self._logs()}")
+        self.say("the session is open, orders are answered and archived")
+
+    def _session(self) -> Iterator[Item]:
+        phase = next(self._phases)
+        assert phase.name == "session", phase.name
+        yield from phase.items
+
+    def _send_phases(self, last: str) -> None:
+        """Play phases up to the one called `last`, each when the one before it has been taken."""
+        load = _there(self._load)
+        for phase in self._phases:
+            if phase.name == "session":
+                continue
+            for topic, key, value, _ in phase.items:
+                load.send(topic, key, value, {"orders": "command", "raw-feed": "tick"}.get(topic, "other"))
+            deadline = time.monotonic() + self.options.limit_s
+            while load.flush():
+                self._expect(deadline, "Kafka does not take what is sent")
+            if self._jobs:
+                self._await_inputs(phase.awaits)
+            if phase.name == last:
+                return
+
+    def _await_inputs(self, inputs: tuple[str, ...]) -> None:
+        """Wait until the jobs have taken these topics, and for one more checkpoint: some are read in two places."""
+        probe = Probe(self.config, {name: job.id for name, job in self._jobs.items()})
+        deadline = time.monotonic() + self.options.limit_s
+        for topic in inputs:
+            while probe.input_lag(topic):
+                self._expect(deadline, f"the jobs do not take {topic}")
+        before = probe.health("trading").checkpoints
+        while probe.health("trading").checkpoints < before + 1:
+            self._expect(deadline, "trading makes no checkpoint")
+
+    def _expect(self, deadline: float, what: str) -> None:
+        if time.monotonic() > deadline:
+            raise ChaosError(f"{what} within {self.options.limit_s:.0f} s; {self._logs()}")
+        self._watch()
+        time.sleep(_TICK_S)
+
+    def _logs(self) -> str:
+        return f"the logs are in {self.config.log_dir}"
+
+    def _watch(self) -> None:
+        """Hand acknowledgements to the ledger. Raises ChaosError when a thread of ours has failed."""
+        load, reader = _there(self._load), _there(self._reader)
+        failure = load.failure or reader.failure
+        if failure:
+            raise ChaosError(failure)
+        with self.ledger.lock:
+            self.ledger.acknowledged(load.acks())
+
+    # --------------------------------------------------------------------------------------------------- striking
+
+    def strike(self, kind: str, rng: random.Random) -> Struck:
+        """Let a fault happen, wait for the recovery, settle, check."""
+        violations = self.ledger.violation_count
+        at_s = time.monotonic() - self._began
+        self._recover_from = 0.0
+        what = FAULTS[kind][0](self, rng)
+        since = self._recover_from or time.monotonic()
+        recovered = self._await_fresh(since)
+        recovery_s = None if recovered is None else recovered - since
+        if recovery_s is None:
+            self.ledger.report(
+                "stall", f"{kind}: no new order was answered and archived in {self.options.limit_s:.0f} s"
+            )
+        else:
+            self.settle(kind)
+        struck = Struck(
+            kind,
+            what,
+            at_s,
+            recovery_s,
+            self.ledger.violation_count - violations,
+            len(self.ledger.orders.lives),
+            self.ledger.orders.trades,
+        )
+        self.struck.append(struck)
+        return struck
+
+    def _await_fresh(self, since: float) -> float | None:
+        """When the first order and the first tick sent after `since` were answered and the order archived; None: never."""
+        load, archive = _there(self._load), _there(self._archive)
+        deadline = time.monotonic() + self.options.limit_s
+        wanted = {"command", "tick"}
+        while time.monotonic() < deadline:
+            self._mend()
+            self._watch()
+            fresh = [ack for ack in list(load.recent) if ack.sent_s > since]
+            with self.ledger.lock:
+                answered = [ack for ack in fresh if self.ledger.answered(ack)]
+            if wanted == {ack.kind for ack in answered}:
+                order = next(ack for ack in answered if ack.kind == "command")
+                with contextlib.suppress(*_AWAY):
+                    if archive.holds(order.topic, order.partition, order.offset):
+                        return time.monotonic()
+            time.sleep(_TICK_S / 2)
+        return None
+
+    def settle(self, what: str, *, closed: bool = False) -> None:
+        """Hold the load until everything is acknowledged, answered, committed, read and archived; check; go on."""
+        load, ghosts, archive = _there(self._load), _there(self._ghosts), _there(self._archive)
+        load.paused.set()
+        ghosts.paused.set()
+        deadline = time.monotonic() + self.options.limit_s
+        left: dict[str, int] = {}
+        settled = 0
+        try:
+            while time.monotonic() < deadline:
+                self._mend()
+                self._watch()
+                left = self._unsettled(load, archive)
+                # Twice in a row: what nobody waits for any more could still come.
+                settled = settled + 1 if not left else 0
+                if settled == 2:
+                    break
+                time.sleep(_TICK_S)
+            if left:
+                self.ledger.report("stall", f"{what}: not settled within {self.options.limit_s:.0f} s: {left}")
+            with self.ledger.lock:
+                self.ledger.check(closed=closed)
+            self._check_archive(archive)
+        finally:
+            load.paused.clear()
+            ghosts.paused.clear()
+
+    def _unsettled(self, load: Load, archive: Archive) -> dict[str, int]:
+        """What is still on its way: names and numbers."""
+        if load.pending():
+            return {"records are not acknowledged": load.pending()}
+        with self.ledger.lock:
+            left = self.ledger.waiting()
+        if left:
+            return left
+        try:
+            ends = Probe(self.config, {}).ends(READ, committed=False)
+            unread = sum(_there(self._reader).ends.get(part, 0) < end for part, end in ends.items())
+            if unread:
+                return {"partitions are not read to their ends": unread}
+            behind = archive.behind()
+            return {"records and rows do not agree": behind} if behind else {}
+        except _AWAY as error:
+            return {f"no answer: {error}": 1}
+
+    def _check_archive(self, archive: Archive) -> None:
+        for attempt in range(5):
+            try:
+                archive.check()
+                return
+            except _AWAY as error:
+                self.say(f"ClickHouse does not answer ({error}), attempt {attempt + 1}")
+                time.sleep(2.0)
+        self.ledger.report("stall", "ClickHouse could not be asked")
+
+    def finish(self) -> None:
+        """Close the session, settle, read everything again, and compare every column of ClickHouse."""
+        load, ghosts = _there(self._load), _there(self._ghosts)
+        load.paused.set()
+        ghosts.stop()
+        self.settle("before the close")
+        load.paused.set()
+        # The close must not overtake orders: all are answered now.
+        self._send_phases("close")
+        self.settle("after the close", closed=True)
+        load.paused.set()
+        chaos_load.read_again(self.config, self.ledger, self.options.limit_s)
+        for topic in ARCHIVED:
+            for difference in compare_topic(self.config, topic, Tally()):
+                self.ledger.report("archive differs", json.dumps(difference, default=str))
+
+    def result(self) -> dict[str, object]:
+        """What the run found, for the JSON line."""
+        recoveries = [struck.recovery_s for struck in self.struck if struck.recovery_s is not None]
+        return {
+            "faults": len(self.struck),
+            "violations": self.ledger.violation_count,
+            "recovery_s_max": round(max(recoveries, default=0.0), 1),
+            "orders": len(self.ledger.orders.lives),
+            "trades": self.ledger.orders.trades,
+            "seed": self.options.seed,
+            "struck": [dataclasses.asdict(struck) for struck in self.struck],
+            "found": [violation._asdict() for violation in self.ledger.violations],
+        }
+
+    def close(self) -> None:
+        """End threads, clients and the stack; its folder goes too, unless something was found."""
+        for part in (self._ghosts, self._load, self._reader):
+            if part is not None:
+                part.stop()
+        self.stack.down()
+
+    # ------------------------------------------------------------------------------------------------ supervising
+
+    def supervise(self, seconds: float) -> None:
+        """See `chaos_faults.Arena`."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self._mend()
+            self._watch()
+            time.sleep(min(_TICK_S, max(0.0, deadline - time.monotonic())))
+
+    def _mend(self) -> None:
+        """Start again what is dead, resume jobs that are gone."""
+        missing = [
+            name
+            for name in self.stack.component_names()
+            if name not in self.away and self.stack.processes.find(name) is None
+        ]
+        if missing:
+            try:
+                self.stack.up(missing)
+            except StackError as error:
+                self.say(f"not started, tried again: {str(error).splitlines()[0]}")
+                return
+        if self.away & {"jobmanager", "kafka", "registry"} or time.monotonic() - self._looked < _JOBS_EVERY_S:
+            return
+        self._looked = time.monotonic()
+        try:
+            live = {job.name for job in self._rest().jobs() if job.live}
+        except FlinkError:
+            return
+        for name in self._jobs.keys() - live:
+            self._resume(name)
+
+    def _resume(self, name: str) -> None:
+        """Start a job that is gone from its newest state."""
+        try:
+            state = find_state(self.config, self._rest(), name)
+            self.say(f"resuming {name} from its newest {state.kind if state else 'nothing'}")
+            self._submit(name, state.path if state else None)
+        except (FlinkError, SubmitError) as error:
+            self.say(f"{name} is not resumed, tried again: {str(error).splitlines()[0]}")
+
+    def _submit(self, name: str, savepoint: str | None) -> None:
+        job = self._jobs[name]
+        job.id = submit_job(job.config, self._scripts.get(name, name), from_savepoint=savepoint, timeout_s=_SUBMIT_S)
+
+    def _rest(self) -> FlinkRest:
+        return FlinkRest(self.config.flink.rest_url)
+
+    def job_config(self, job: str) -> Config:
+        """See `chaos_faults.Arena`."""
+        return self._jobs[job].config
+
+    def change_job(self, job: str, config: Config) -> None:
+        """See `chaos_faults.Arena`."""
+        self._jobs[job].config = config
+
+    def taskmanagers(self, job: str) -> list[str]:
+        """See `chaos_faults.Arena`."""
+        found = self._rest().taskmanagers(self._rest().find(job).id)
+        return [name for name in self.stack.component_names() if any(one.startswith(f"{name}-") for one in found)]
+
+    def move(self, job: str) -> None:
+        """See `chaos_faults.Arena`."""
+        self.returned()
+        self._submit(job, self._stop_job(job))
+
+    def _stop_job(self, name: str) -> str:
+        """Stop a job with a savepoint; return its path."""
+        deadline = time.monotonic() + self.options.limit_s
+        while True:
+            try:
+                running = self._rest().find(name).id
+                return self._rest().stop(running, savepoint_directory(self.config, name), self.options.limit_s)
+            except FlinkError as error:
+                # A checkpoint that fails at that moment takes the savepoint with it; the job restarts by itself.
+                self.say(f"{name} does not stop, tried again: {str(error).splitlines()[0]}")
+                self._expect(deadline, f"{name} does not stop with a savepoint")
+
+    def stop_jobs(self) -> None:
+        """See `chaos_faults.Arena`."""
+        self.returned()
+        for name in self._jobs:
+            self._stop_job(name)
+
+    def returned(self) -> None:
+        """See `chaos_faults.Arena`."""
+        self._recover_from = time.monotonic()
+
+    def failed_checkpoints(self) -> int:
+        """See `chaos_faults.Arena`."""
+        rest = self._rest()
+        ids = [job.id for job in rest.jobs()]
+        return sum(rest.checkpoints(job_id).failed + rest.restarts(job_id) for job_id in ids)
+
+    def skew(self, milliseconds: int) -> None:
+        """See `chaos_faults.Arena`."""
+        _there(self._load).skew_ms = milliseconds
+
+    def poison(self, rng: random.Random) -> int:
+        """See `chaos_faults.Arena`."""
+        load = _there(self._load)
+        self._poisoned += 1
+        records = list(chaos_load.poison(rng, load.samples, self._poisoned))
+        for topic, key, value in records:
+            load.send(topic, key, value, "poison")
+        return len(records)
+
+
+def _in(base: Config, folder: Path) -> Config:
+    """The settings with another state folder."""
+    return dataclasses.replace(base, state_dir=folder)
+
+
+def _there(value: T | None) -> T:
+    """The value, which `start` has made."""
+    if value is None:
+        raise ChaosError("the run has not been started")
+    return value
