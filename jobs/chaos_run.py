@@ -24,10 +24,10 @@ from infra.feeds.items import Item
 from infra.feeds.phases import Phase
 from infra.feeds.sessions import DEFAULT_DAY, trading_day
 from infra.feeds.workloads import DeterministicFlow
-from infra.stack import Stack, StackError
 from jobs import chaos_load, migrate, topics
 from jobs.chaos_archive import ARCHIVED, Archive
-from jobs.chaos_faults import FAULTS, JOBS
+from jobs.chaos_faults import FAULTS, JOBS, Fault
+from jobs.chaos_keep import Keeper, KeptJob
 from jobs.chaos_ledger import DECODED, READ, Ledger
 from jobs.chaos_load import Ghosts, Load, Reader
 from jobs.cli_reconcile import compare_topic
@@ -35,18 +35,14 @@ from jobs.cli_schemas import open_registry
 from jobs.config import Config
 from jobs.demo_setup import demo_config
 from jobs.demo_watch import Probe
-from jobs.flink_rest import FlinkError, FlinkRest
-from jobs.job_state import find_state, savepoint_directory
+from jobs.flink_rest import FlinkError
 from jobs.reconcile_archive import Tally
-from jobs.submit import SubmitError, submit_job
 from schemas.catalogue import TOPICS
 from schemas.registry import COMPATIBILITY
 
 TASKMANAGERS: Final = 4
 """A slot for each job and a spare one: for the one that is struck, and for a rescaled job."""
-_SUBMIT_S: Final = 300.0
 _TICK_S: Final = 0.5
-_JOBS_EVERY_S: Final = 2.0
 _EARLY: Final = 200
 T = TypeVar("T")
 _AWAY: Final = (ClickHouseError, KafkaException, FlinkError, OSError)
@@ -81,15 +77,7 @@ class Options:
     limit_s: float = 240.0
 
 
-@dataclass(slots=True)
-class _Job:
-    """A job that the supervisor keeps running."""
-
-    config: Config
-    id: str = ""
-
-
-class ChaosRun:
+class ChaosRun(Keeper):
     """The arena of the faults (`chaos_faults.Arena`)."""
 
     def __init__(
@@ -101,25 +89,19 @@ class ChaosRun:
         scripts: Mapping[str, str] | None = None,
     ) -> None:
         """`scripts`: other files to submit instead of a job's own, by its name: builds that tests have broken."""
+        config = demo_config(_in(base, folder), TASKMANAGERS, {"stack.start_timeout_s": 400})
+        super().__init__(config, options.limit_s, say, scripts or {})
         self.options = options
-        self.say = say
-        self.config = demo_config(_in(base, folder), TASKMANAGERS, {"stack.start_timeout_s": 400})
-        self.stack = Stack(self.config, lambda _line: None)
-        self.away: set[str] = set()
         self.struck: list[Struck] = []
         self.ledger = Ledger({})
         self._base, self._folder = base, folder
-        self._jobs: dict[str, _Job] = {}
-        self._scripts = dict(scripts or {})
         self._began = time.monotonic()
-        self._looked = 0.0
         self._load: Load | None = None
         self._ghosts: Ghosts | None = None
         self._reader: Reader | None = None
         self._archive: Archive | None = None
         self._phases: Iterator[Phase] = iter(())
         self._poisoned = 0
-        self._recover_from = 0.0
 
     # ------------------------------------------------------------------------------------------------- beginning
 
@@ -160,8 +142,8 @@ class ChaosRun:
         self._ghosts = Ghosts(config, flow, ids["orders"])
         self._send_phases("reference")
         for job in JOBS:
-            self._jobs[job] = _Job(config)
-            self._submit(job, None)
+            self.jobs[job] = KeptJob(config)
+            self.submit(job, None)
         self._await_inputs(("reference-data",))
         self._send_phases("quotes")
         self._load.start()
@@ -186,14 +168,14 @@ class ChaosRun:
             deadline = time.monotonic() + self.options.limit_s
             while load.flush():
                 self._expect(deadline, "Kafka does not take what is sent")
-            if self._jobs:
+            if self.jobs:
                 self._await_inputs(phase.awaits)
             if phase.name == last:
                 return
 
     def _await_inputs(self, inputs: tuple[str, ...]) -> None:
         """Wait until the jobs have taken these topics, and for one more checkpoint: some are read in two places."""
-        probe = Probe(self.config, {name: job.id for name, job in self._jobs.items()})
+        probe = Probe(self.config, {name: job.id for name, job in self.jobs.items()})
         deadline = time.monotonic() + self.options.limit_s
         for topic in inputs:
             while probe.input_lag(topic):
@@ -223,12 +205,16 @@ class ChaosRun:
     # --------------------------------------------------------------------------------------------------- striking
 
     def strike(self, kind: str, rng: random.Random) -> Struck:
-        """Let a fault happen, wait for the recovery, settle, check."""
+        """Let a fault of a kind of FAULTS happen, wait for the recovery, settle, check."""
+        return self.inflict(kind, FAULTS[kind][0], rng)
+
+    def inflict(self, kind: str, fault: Fault, rng: random.Random) -> Struck:
+        """The same with any fault."""
         violations = self.ledger.violation_count
         at_s = time.monotonic() - self._began
-        self._recover_from = 0.0
-        what = FAULTS[kind][0](self, rng)
-        since = self._recover_from or time.monotonic()
+        self.recover_from = 0.0
+        what = fault(self, rng)
+        since = self.recover_from or time.monotonic()
         recovered = self._await_fresh(since)
         recovery_s = None if recovered is None else recovered - since
         if recovery_s is None:
@@ -255,7 +241,7 @@ class ChaosRun:
         deadline = time.monotonic() + self.options.limit_s
         wanted = {"command", "tick"}
         while time.monotonic() < deadline:
-            self._mend()
+            self.mend()
             self._watch()
             fresh = [ack for ack in list(load.recent) if ack.sent_s > since]
             with self.ledger.lock:
@@ -278,7 +264,7 @@ class ChaosRun:
         settled = 0
         try:
             while time.monotonic() < deadline:
-                self._mend()
+                self.mend()
                 self._watch()
                 left = self._unsettled(load, archive)
                 # Twice in a row: what nobody waits for any more could still come.
@@ -366,94 +352,9 @@ class ChaosRun:
         """See `chaos_faults.Arena`."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            self._mend()
+            self.mend()
             self._watch()
             time.sleep(min(_TICK_S, max(0.0, deadline - time.monotonic())))
-
-    def _mend(self) -> None:
-        """Start again what is dead, resume jobs that are gone."""
-        missing = [
-            name
-            for name in self.stack.component_names()
-            if name not in self.away and self.stack.processes.find(name) is None
-        ]
-        if missing:
-            try:
-                self.stack.up(missing)
-            except StackError as error:
-                self.say(f"not started, tried again: {str(error).splitlines()[0]}")
-                return
-        if self.away & {"jobmanager", "kafka", "registry"} or time.monotonic() - self._looked < _JOBS_EVERY_S:
-            return
-        self._looked = time.monotonic()
-        try:
-            live = {job.name for job in self._rest().jobs() if job.live}
-        except FlinkError:
-            return
-        for name in self._jobs.keys() - live:
-            self._resume(name)
-
-    def _resume(self, name: str) -> None:
-        """Start a job that is gone from its newest state."""
-        try:
-            state = find_state(self.config, self._rest(), name)
-            self.say(f"resuming {name} from its newest {state.kind if state else 'nothing'}")
-            self._submit(name, state.path if state else None)
-        except (FlinkError, SubmitError) as error:
-            self.say(f"{name} is not resumed, tried again: {str(error).splitlines()[0]}")
-
-    def _submit(self, name: str, savepoint: str | None) -> None:
-        job = self._jobs[name]
-        job.id = submit_job(job.config, self._scripts.get(name, name), from_savepoint=savepoint, timeout_s=_SUBMIT_S)
-
-    def _rest(self) -> FlinkRest:
-        return FlinkRest(self.config.flink.rest_url)
-
-    def job_config(self, job: str) -> Config:
-        """See `chaos_faults.Arena`."""
-        return self._jobs[job].config
-
-    def change_job(self, job: str, config: Config) -> None:
-        """See `chaos_faults.Arena`."""
-        self._jobs[job].config = config
-
-    def taskmanagers(self, job: str) -> list[str]:
-        """See `chaos_faults.Arena`."""
-        found = self._rest().taskmanagers(self._rest().find(job).id)
-        return [name for name in self.stack.component_names() if any(one.startswith(f"{name}-") for one in found)]
-
-    def move(self, job: str) -> None:
-        """See `chaos_faults.Arena`."""
-        self.returned()
-        self._submit(job, self._stop_job(job))
-
-    def _stop_job(self, name: str) -> str:
-        """Stop a job with a savepoint; return its path."""
-        deadline = time.monotonic() + self.options.limit_s
-        while True:
-            try:
-                running = self._rest().find(name).id
-                return self._rest().stop(running, savepoint_directory(self.config, name), self.options.limit_s)
-            except FlinkError as error:
-                # A checkpoint that fails at that moment takes the savepoint with it; the job restarts by itself.
-                self.say(f"{name} does not stop, tried again: {str(error).splitlines()[0]}")
-                self._expect(deadline, f"{name} does not stop with a savepoint")
-
-    def stop_jobs(self) -> None:
-        """See `chaos_faults.Arena`."""
-        self.returned()
-        for name in self._jobs:
-            self._stop_job(name)
-
-    def returned(self) -> None:
-        """See `chaos_faults.Arena`."""
-        self._recover_from = time.monotonic()
-
-    def failed_checkpoints(self) -> int:
-        """See `chaos_faults.Arena`."""
-        rest = self._rest()
-        ids = [job.id for job in rest.jobs()]
-        return sum(rest.checkpoints(job_id).failed + rest.restarts(job_id) for job_id in ids)
 
     def skew(self, milliseconds: int) -> None:
         """See `chaos_faults.Arena`."""

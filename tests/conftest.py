@@ -58,6 +58,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="simulated runs of the trading job with crashes, in --trading-workers processes (default: some tens)",
     )
     parser.addoption(
+        "--chaos-proof",
+        action="store_true",
+        help="also run the chaos checker against jobs that are broken on purpose, on a stack (several minutes)",
+    )
+    parser.addoption(
         "--clickhouse-url",
         metavar="URL",
         help="run the gateway's protocol tests against this ClickHouse server instead",

@@ -1,0 +1,134 @@
+"""Keeps the jobs and processes of a chaos run alive, as a supervisor would: systemd, or Kubernetes with Flink's operator.
+
+A process that is dead is started again, a job that is gone is resumed from its newest savepoint or retained checkpoint. What a
+fault has taken away on purpose is in `Keeper.away` and left alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from infra.stack import Stack, StackError
+from jobs.config import Config
+from jobs.flink_rest import FlinkError, FlinkRest
+from jobs.job_state import find_state, savepoint_directory
+from jobs.submit import SubmitError, submit_job
+
+SUBMIT_S: Final = 300.0
+"""How long a job may take until all its tasks run, on a slow and busy machine."""
+JOBS_EVERY_S: Final = 2.0
+
+
+@dataclass(slots=True)
+class KeptJob:
+    """A job that is kept running: the settings for its next submission, and the id of the last one."""
+
+    config: Config
+    id: str = ""
+
+
+class Keeper:
+    """The stack and the jobs of one run."""
+
+    def __init__(self, config: Config, limit_s: float, say: Callable[[str], None], scripts: Mapping[str, str]) -> None:
+        """`scripts`: other files to submit instead of a job's own, by its name."""
+        self.config = config
+        self.limit_s = limit_s
+        self.say = say
+        self.stack = Stack(config, lambda _line: None)
+        self.away: set[str] = set()
+        self.jobs: dict[str, KeptJob] = {}
+        self.scripts = dict(scripts)
+        self.recover_from = 0.0
+        """When the system had everything again that it needs to recover; monotonic seconds, 0 when no fault said so."""
+        self._looked = 0.0
+
+    def mend(self) -> None:
+        """Start again what is dead, resume jobs that are gone."""
+        missing = [
+            name
+            for name in self.stack.component_names()
+            if name not in self.away and self.stack.processes.find(name) is None
+        ]
+        if missing:
+            try:
+                self.stack.up(missing)
+            except StackError as error:
+                self.say(f"not started, tried again: {str(error).splitlines()[0]}")
+                return
+        if self.away & {"jobmanager", "kafka", "registry"} or time.monotonic() - self._looked < JOBS_EVERY_S:
+            return
+        self._looked = time.monotonic()
+        try:
+            live = {job.name for job in self.rest().jobs() if job.live}
+        except FlinkError:
+            return
+        for name in self.jobs.keys() - live:
+            self._resume(name)
+
+    def _resume(self, name: str) -> None:
+        """Start a job that is gone from its newest state."""
+        try:
+            state = find_state(self.config, self.rest(), name)
+            self.say(f"resuming {name} from its newest {state.kind if state else 'nothing'}")
+            self.submit(name, state.path if state else None)
+        except (FlinkError, SubmitError) as error:
+            self.say(f"{name} is not resumed, tried again: {str(error).splitlines()[0]}")
+
+    def submit(self, name: str, savepoint: str | None) -> None:
+        job = self.jobs[name]
+        job.id = submit_job(job.config, self.scripts.get(name, name), from_savepoint=savepoint, timeout_s=SUBMIT_S)
+
+    def rest(self) -> FlinkRest:
+        return FlinkRest(self.config.flink.rest_url)
+
+    def job_config(self, job: str) -> Config:
+        """See `chaos_faults.Arena`."""
+        return self.jobs[job].config
+
+    def change_job(self, job: str, config: Config) -> None:
+        """See `chaos_faults.Arena`."""
+        self.jobs[job].config = config
+
+    def taskmanagers(self, job: str) -> list[str]:
+        """See `chaos_faults.Arena`."""
+        found = self.rest().taskmanagers(self.rest().find(job).id)
+        return [name for name in self.stack.component_names() if any(one.startswith(f"{name}-") for one in found)]
+
+    def move(self, job: str) -> None:
+        """See `chaos_faults.Arena`."""
+        self.returned()
+        self.submit(job, self._stop_job(job))
+
+    def _stop_job(self, name: str) -> str:
+        """Stop a job with a savepoint; return its path."""
+        deadline = time.monotonic() + self.limit_s
+        while True:
+            try:
+                running = self.rest().find(name).id
+                return self.rest().stop(running, savepoint_directory(self.config, name), self.limit_s)
+            except FlinkError as error:
+                # A checkpoint that fails at that moment takes the savepoint with it; the job restarts by itself.
+                self.say(f"{name} does not stop, tried again: {str(error).splitlines()[0]}")
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1.0)
+
+    def stop_jobs(self) -> None:
+        """See `chaos_faults.Arena`."""
+        self.returned()
+        for name in self.jobs:
+            self._stop_job(name)
+
+    def returned(self) -> None:
+        """See `chaos_faults.Arena`."""
+        self.recover_from = time.monotonic()
+
+    def failed_checkpoints(self) -> int:
+        """See `chaos_faults.Arena`."""
+        rest = self.rest()
+        ids = [job.id for job in rest.jobs()]
+        return sum(rest.checkpoints(job_id).failed + rest.restarts(job_id) for job_id in ids)
