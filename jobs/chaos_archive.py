@@ -6,6 +6,7 @@ the table's types as they are published, not by what the archive job uses; `trad
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -86,35 +87,36 @@ class Archive:
                 del self._ledger.unarchived[topic, partition][: len(records)]
 
     def _check_positions(self, topic: str) -> None:
+        """Sums first; the positions themselves are fetched only of a topic whose sums differ."""
         tables = dict.fromkeys((table_of(topic), "dead_letters"))
-        sql = " UNION ALL ".join(
+        rows = " UNION ALL ".join(
             f"SELECT _partition, _offset FROM {table} WHERE _topic = {{t:String}}" for table in tables
         )
-        seen: dict[int, list[int]] = {}
-        for partition, offset in self.query(sql, {"t": topic}):
-            seen.setdefault(partition, []).append(offset)
-        report = self._ledger.report
-        for partition in range(TOPICS[topic].partitions(self._config.profile)):
-            rows = seen.pop(partition, [])
-            with self._ledger.lock:
+        sums = f"SELECT _partition, count(), uniqExact(_offset), sum(_offset) FROM ({rows}) GROUP BY _partition"
+        stored = {row[0]: tuple(map(int, row[1:])) for row in self.query(sums, {"t": topic})}
+        wanted: dict[int, list[int]] = {}
+        with self._ledger.lock:
+            for partition in range(TOPICS[topic].partitions(self._config.profile)):
                 part = self._ledger.parts.get((topic, partition))
-                offsets = set() if part is None else set(part.offsets)
-            held = set(rows)
-            name = f"{table_of(topic)}: {topic}/{partition}"
-            if len(rows) > len(held):
-                twice = sorted(offset for offset in held if rows.count(offset) > 1) if len(rows) < 20_000 else []
-                report("archive doubled", f"{name}: {len(rows) - len(held)} rows repeat a position, {twice[:5]}")
-            if offsets - held:
-                report(
-                    "archive lost", f"{name}: {len(offsets - held)} records have no row, {sorted(offsets - held)[:5]}"
-                )
-            if held - offsets:
-                report(
-                    "archive extra",
-                    f"{name}: {len(held - offsets)} rows without a record, {sorted(held - offsets)[:5]}",
-                )
-        for partition in seen:
-            report("archive extra", f"{table_of(topic)}: rows of {topic}/{partition}, which is no partition")
+                if part is not None:
+                    wanted[partition] = list(part.offsets)
+        if stored == {key: (len(offsets), len(offsets), sum(offsets)) for key, offsets in wanted.items()}:
+            return
+        seen: dict[int, Counter[int]] = {}
+        for partition, offset in self.query(rows, {"t": topic}):
+            seen.setdefault(partition, Counter())[offset] += 1
+        for partition in sorted(seen.keys() | wanted.keys()):
+            held, offsets = seen.get(partition, Counter()), set(wanted.get(partition, ()))
+            doubled = sorted(offset for offset, count in held.items() if count > 1)
+            for kind, what, found in (
+                ("archive doubled", "positions have several rows", doubled),
+                ("archive lost", "records have no row", sorted(offsets - held.keys())),
+                ("archive extra", "rows have no committed record", sorted(held.keys() - offsets)),
+            ):
+                if found:
+                    self._ledger.report(
+                        kind, f"{table_of(topic)}: {len(found)} {what}: {topic}/{partition}, {found[:5]}"
+                    )
 
     def _types(self, topic: str) -> dict[str, str]:
         """SQL that gives each column's value as the wire has it, by column name."""

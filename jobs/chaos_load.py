@@ -125,6 +125,12 @@ class Load:
             self.failure = f"the producer cannot go on: {error.str()}"
 
     def _run(self) -> None:
+        try:
+            self._send_all()
+        except Exception as error:  # a thread has nobody else to tell; the run ends with it
+            self.failure = f"the load stopped: {type(error).__name__}: {error}"
+
+    def _send_all(self) -> None:
         due = [time.monotonic()] * len(self._streams)
         while not self._stop.is_set():
             self._producer.poll(0.01)

@@ -20,14 +20,16 @@ from jobs.config import Config
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES: Final = "".join(file.read_text(encoding="utf-8") for file in sorted((ROOT / "jobs").glob("*.md")))
+"""What has a page of its own beside the code."""
 SEPARATORS: Final = frozenset({"|", "||", "&&", ";", "&"})
 # Options whose value must be a file that is there when the command line is parsed.
 FILE_OPTIONS: Final = frozenset({"--config", "--file", "--requirements", "--ticks"})
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, text: str = README) -> list[str]:
     """The fenced blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def words(line: str) -> list[str]:
@@ -49,9 +51,9 @@ def commands(text: str) -> Iterator[list[str]]:
                 command = []
 
 
-TYPED: Final = [command for block in blocks("bash") for command in commands(block)]
+TYPED: Final = [command for block in blocks("bash", README + PAGES) for command in commands(block)]
 # Commands that running text speaks of; it may leave their arguments out.
-MENTIONED: Final = [shlex.split(code) for code in re.findall(r"`((?:tradestream \w|\./infra/\w)[^`\n]*)`", README)]
+MENTIONED: Final = [shlex.split(code) for code in re.findall(r"`((?:tradestream \w|\./infra/\w)[^`\n]*)`", README + PAGES)]
 
 
 def lines_of(program: str, found: list[list[str]]) -> list[str]:
@@ -97,7 +99,9 @@ def make_files(arguments: list[str], folder: Path) -> None:
 def test_readme_names_the_commands_of_the_command_line() -> None:
     with click.Context(cli) as context:
         missing = [
-            name for name in cli.list_commands(context) if not re.search(rf"tradestream (\S+ )*{name}\b", README)
+            name
+            for name in cli.list_commands(context)
+            if not re.search(rf"tradestream (\S+ )*{name}\b", README + PAGES)
         ]
     # `demo` is `./infra/demo`.
     assert missing in ([], ["demo"])
