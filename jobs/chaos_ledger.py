@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import re
 import threading
 from array import array
 from bisect import bisect_left
@@ -45,10 +44,11 @@ READ: Final = (
 )
 """Topics that the checker reads."""
 _UNIQUE_IDS: Final = frozenset({"market-data", "risk-events", "routing-decisions", "market-status"})
-DECODED: Final = frozenset({"orders", "order-events", "trade-events", "dead-letter", "reference-data", *_UNIQUE_IDS})
+DECODED: Final = frozenset(
+    {"raw-feed", "orders", "order-events", "trade-events", "dead-letter", "reference-data", *_UNIQUE_IDS}
+)
 _COMPARED: Final = ("order-events", "trade-events")
 """Topics whose rows in ClickHouse are compared value by value."""
-_TICK_ID: Final = re.compile(r"raw-feed-(\d+)-(\d+)(?:-\w+)?")
 _SHOWN: Final = 40
 
 
@@ -104,7 +104,8 @@ class Ledger:
         self.parts: dict[tuple[str, int], _Part] = {}
         self.orders = Orders(self.report)
         self.letters: Counter[tuple[str, int, int]] = Counter()
-        self.ticks_answered: set[tuple[int, int]] = set()
+        self._tick_ids: dict[tuple[int, int], int] = {}
+        """The event that a tick becomes, by the tick's place on raw-feed: its feed and its number in it, as digests."""
         self.unarchived: dict[tuple[str, int], list[tuple[int, Record]]] = {}
         """Records of the topics that are compared by value, until their rows were seen."""
         self._ids: dict[str, set[int]] = {topic: set() for topic in _UNIQUE_IDS}
@@ -152,6 +153,8 @@ class Ledger:
         orders = self.orders
         if topic == "orders":
             orders.command(partition, offset, record)
+        elif topic == "raw-feed":
+            self._tick_ids[partition, offset] = digest_of(None, f"{record['feedId']}-{record['sequence']}".encode())
         elif topic == "order-events":
             orders.event(partition, key, record, digest)
         elif topic == "trade-events":
@@ -192,9 +195,6 @@ class Ledger:
         if digest in self._ids[topic]:
             self.report("duplicate", f"{topic}: event {event_id} came again")
         self._ids[topic].add(digest)
-        tick = _TICK_ID.fullmatch(event_id) if topic == "market-data" else None
-        if tick is not None:
-            self.ticks_answered.add((int(tick[1]), int(tick[2])))
 
     # ----------------------------------------------------------------------------------------- acknowledged writes
 
@@ -234,7 +234,7 @@ class Ledger:
         if ack.kind == "command":
             return (ack.partition, ack.offset) in self.orders.answers
         if ack.kind == "tick":
-            return (ack.partition, ack.offset) in self.ticks_answered
+            return self._tick_ids.get((ack.partition, ack.offset)) in self._ids["market-data"]
         return ack.kind != "poison" or ack[:3] in self.letters
 
     def answered(self, ack: Ack) -> bool:

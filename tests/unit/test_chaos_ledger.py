@@ -380,6 +380,41 @@ def test_poisoned_record_without_its_dead_letter_is_reported_and_a_second_letter
         assert kinds(ledger) == found
 
 
+def test_tick_is_answered_by_the_event_of_its_feed_and_number() -> None:
+    tick = {
+        "source": "s",
+        "format": "LEAN_QUOTE",
+        "feedId": "s/1/AAA",
+        "sequence": 7,
+        "symbol": "AAA",
+        "baseTimeNs": 0,
+        "payload": b"",
+    }
+    value = frame("raw-feed", tick)
+    ledger = Ledger(IDS)
+    ack = Ack("raw-feed", 0, 0, digest_of(b"AAA", value), 0.0, "tick")
+    ledger.acknowledged([ack])
+    ledger.take("raw-feed", 0, 0, b"AAA", value)
+    assert ledger.waiting() and not ledger.answered(ack)
+    quote = {field["name"]: None for field in schema_of("market-data")["fields"]} | {
+        "eventId": "s/1/AAA-7",
+        "kind": "QUOTE",
+        "symbol": "AAA",
+        "exchange": "N",
+        "bidSize": 1,
+        "askSize": 0,
+        "volume": 0,
+        "suspicious": False,
+        "sequence": 7,
+        "source": "s",
+        "timestamp": 1,
+    }
+    ledger.take("market-data", 0, 0, b"AAA", frame("market-data", quote))
+    assert not ledger.waiting() and ledger.answered(ack)
+    ledger.take("market-data", 0, 1, b"AAA", frame("market-data", quote))
+    assert kinds(ledger) == {"duplicate"}
+
+
 def test_poison_is_of_every_topic_and_no_two_records_are_alike() -> None:
     made = [item for number in range(50) for item in poison(Random(number), {}, number)]
     assert {topic for topic, _, _ in made} == set(POISON)

@@ -53,7 +53,9 @@ def commands(text: str) -> Iterator[list[str]]:
 
 TYPED: Final = [command for block in blocks("bash", README + PAGES) for command in commands(block)]
 # Commands that running text speaks of; it may leave their arguments out.
-MENTIONED: Final = [shlex.split(code) for code in re.findall(r"`((?:tradestream \w|\./infra/\w)[^`\n]*)`", README + PAGES)]
+MENTIONED: Final = [
+    shlex.split(code) for code in re.findall(r"`((?:tradestream \w|\./infra/\w)[^`\n]*)`", README + PAGES)
+]
 
 
 def lines_of(program: str, found: list[list[str]]) -> list[str]:
