@@ -167,6 +167,32 @@ def test_write_waits_for_inserts_of_an_earlier_run(config: Config) -> None:
     assert len(pauses) == 2
 
 
+@pytest.mark.parametrize("moment", ["within a batch", "between batches"])
+def test_write_after_the_process_was_frozen_adds_nothing_to_what_its_successor_wrote(
+    config: Config, moment: str
+) -> None:
+    first, second, third = trades(range(100)), trades(range(100, 200)), trades(range(200, 300))
+    looks, freeze_at = 0, 2 if moment == "within a batch" else 1
+
+    def clock() -> float:
+        nonlocal looks
+        looks += 1
+        if looks == freeze_at:
+            # Stopped here for a minute; meanwhile the job has moved to another process.
+            successor = writer(config, "trade-events")
+            successor.write(second)
+            successor.write(third)
+        return 0.0 if looks < freeze_at else 60.0
+
+    frozen = writer(config, "trade-events", clock=lambda: 0.0)
+    frozen.write(first)
+    frozen._clock = clock
+    frozen.write(second)
+    frozen.write(third)
+    assert looks > freeze_at
+    assert offsets_in(connect(config), "trade_events") == list(range(300))
+
+
 def test_write_missing_table_fails_at_once_and_says_what_to_do(gateway: GatewayProcess, config: Config) -> None:
     connect(config).command("DROP TABLE trade_events SYNC")
     with pytest.raises(ArchiveError, match=r"the table is missing.*tradestream migrate"):

@@ -7,9 +7,10 @@ that any earlier run wrote. A record above the fence is new. For records at or b
 offsets it has, and only the missing ones are written: a highest offset alone would hide the part of a block that a
 crash kept from being written.
 
-The same question is asked before an insert is repeated after an error. In both cases inserts that may still be
-running on the server are waited for first; they are found by their query id, which starts with the name of the writer
-and its lane.
+The same question is asked before an insert is repeated after an error, and for CAUTION_S after the writer has shown no life
+for LEASE_S: a process that was frozen for longer has a successor, which may have written the batch. In all cases inserts
+that may still be running on the server are waited for first; they are found by their query id, which starts with the
+name of the writer and its lane.
 
 Ordering: none is needed; blocks may overlap and come in any order, as long as one lane of a topic has one writer at a
 time. Invariant: after `write` returns, each record of the batch is in its table or, if it cannot be decoded, in
@@ -22,6 +23,7 @@ success.
 from __future__ import annotations
 
 import logging
+import math
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,6 +45,11 @@ T = TypeVar("T")
 
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 5.0
+LEASE_S: Final = 10.0
+"""How long a writer takes itself for the only one of its lane without having done anything. Less than Flink waits for a sign of
+life (heartbeat.timeout, 30 s in the local stack, 50 s by default) before it gives the lane to another process."""
+CAUTION_S: Final = 60.0
+"""Until then a process that was frozen has learnt that it was replaced."""
 INSERT_TIME_S: Final = 60
 """The server ends an insert after this long, so that what a dead writer left behind cannot run for ever."""
 
@@ -120,10 +127,13 @@ class Writer:
         self._query_prefix = f"{name}-{self._plan.topic}-{lane}-"
         self._client: Client | None = None
         self._fence: dict[int, int] | None = None
+        self._alive_at = clock()
+        self._cautious_until = -math.inf
         self._tables = tuple(dict.fromkeys((self._plan.table, refused.table)))
 
     def write(self, batch: Batch) -> Written:
         """Write what is not there yet; returns when it is durable. Raises ArchiveError when that cannot be achieved."""
+        self._show_life()
         decoded = self._patiently("decoding", lambda: self._decoder.decode(batch))
         blocks = list(self._blocks(self._plan, decoded.messages, decoded.positions))
         refused = list(self._blocks(self._refused, decoded.letters, decoded.letter_positions))
@@ -156,7 +166,7 @@ class Writer:
 
         def insert() -> None:
             nonlocal pending, in_doubt
-            if in_doubt:
+            if self._show_life() or in_doubt:
                 self._wait_for_running_inserts()
                 pending = self._missing(pending)
             if pending.num_rows:
@@ -166,6 +176,14 @@ class Writer:
 
         self._patiently(f"writing {count} rows to {table}", insert)
         return count
+
+    def _show_life(self) -> bool:
+        """Note that this writer is at work; return whether it may have a successor by now."""
+        now = self._clock()
+        if now - self._alive_at > LEASE_S:
+            self._cautious_until = now + CAUTION_S
+        self._alive_at = now
+        return now < self._cautious_until
 
     def _insert_settings(self) -> dict[str, Any]:
         return {
