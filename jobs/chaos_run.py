@@ -100,6 +100,7 @@ class ChaosRun(Keeper):
         self._ghosts: Ghosts | None = None
         self._reader: Reader | None = None
         self._archive: Archive | None = None
+        self._probe: Probe | None = None
         self._phases: Iterator[Phase] = iter(())
         self._poisoned = 0
 
@@ -290,7 +291,9 @@ class ChaosRun(Keeper):
         if left:
             return left
         try:
-            ends = Probe(self.config, {}).ends(READ, committed=False)
+            if self._probe is None:
+                self._probe = Probe(self.config, {})
+            ends = self._probe.ends(READ, committed=False)
             unread = sum(_there(self._reader).ends.get(part, 0) < end for part, end in ends.items())
             if unread:
                 return {"partitions are not read to their ends": unread}
