@@ -4,11 +4,13 @@ bench orders
 1. Start a stack of its own, fill `orders` with N new orders, and the reference data and quotes that they need.
 2. Run the trading job on them, Kafka to Kafka, exactly once, and watch the ends of its output topics.
 3. Run the passthrough on the same orders: a JVM job without Python that writes as many and as large records.
-4. Report both rates over the middle of each run (from 20% to 90% of the output), and their ratio.
+4. In the first repetition also the trading job with at-least-once sinks, and with one call of Python per record.
+5. Report the rates over the middle of each run (from 20% to 90% of the output), their ratios, and where the CPU time went.
 
-The broker, the jobs and nothing else share the machine; other load disturbs both runs, and a changed load one of them.
+The broker, the jobs and nothing else share the machine; other load disturbs all runs, and a changed load some of them.
 
-bench market-data: the market data job, in jobs/bench_market.py. bench engine: the matching engine alone, in jobs/bench_engine.py.
+bench latency: from client to client, in jobs/bench_latency.py. bench market-data: the market data job, in jobs/bench_market.py.
+bench engine: the matching engine alone, in jobs/bench_engine.py.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import dataclasses
 import json
 import statistics
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import click
 import confluent_kafka
@@ -28,6 +30,7 @@ from infra.feeds.sessions import DEFAULT_DAY, trading_day
 from infra.feeds.workloads import MID_E4, BenchFlow
 from infra.stack import Stack, terminate_as_interrupt
 from jobs.bench_engine import engine
+from jobs.bench_latency import latency
 from jobs.bench_market import market_data
 from jobs.bench_run import BenchError, BenchRun, Measured, load_now
 from jobs.cli_common import META_OVERRIDES, load_config, status
@@ -37,19 +40,24 @@ from schemas.messages import nbbo
 
 VARIANTS: Final = 16
 """Different records that the passthrough writes in turn, so that compression meets something like the real thing."""
+AT_LEAST_ONCE, PER_RECORD = "at least once", "per record"
+PER_RECORD_S: Final = 45
+"""How long the form with one call per record is measured: it would take many minutes to its end."""
 
 
 @click.group()
 def bench() -> None:
     """Measure the jobs against what the machine could do at best, and the matching engine alone.
 
-    `orders` and `market-data` start a stack of their own and end it. Nothing else should run on the machine meanwhile.
+    `orders`, `latency` and `market-data` start a stack of their own and end it. Nothing else should run on the machine
+    meanwhile.
 
     Example: tradestream bench orders --quick
     """
 
 
 bench.add_command(engine)
+bench.add_command(latency)
 bench.add_command(market_data)
 
 
@@ -64,7 +72,8 @@ def orders(ctx: click.Context, count: int, quick: bool, parallelism: int, repeat
     """Orders a second through the trading job, Kafka to Kafka, exactly once.
 
     Beside it runs a passthrough in the JVM that writes as many and as large records: the ratio tells how much the
-    validation, risk, matching and Python cost, whatever the machine.
+    validation, risk, matching and Python cost, whatever the machine. The same rules with one call of Python per record, and
+    with sinks that write at least once, are measured too.
 
     Example: tradestream bench orders --quick
     """
@@ -77,6 +86,7 @@ def orders(ctx: click.Context, count: int, quick: bool, parallelism: int, repeat
     stack = Stack(config, progress=status)
     trading: list[Measured] = []
     passthrough: list[Measured] = []
+    others: dict[str, Measured] = {}
     load_before = load_now()
     with terminate_as_interrupt():
         try:
@@ -89,9 +99,15 @@ def orders(ctx: click.Context, count: int, quick: bool, parallelism: int, repeat
                 trading.append(run.measure("trading"))
                 run.record()
                 passthrough.append(run.measure("passthrough"))
+                if not number:
+                    for name, changed in variants(config).items():
+                        status(f"{name}: the trading job again, from empty topics")
+                        run.load()
+                        cut = (PER_RECORD_S, trading[0].records / count) if name == PER_RECORD else None
+                        others[name] = run.measure("trading", changed, cut)
         finally:
             stack.down(wipe=True)
-    result = summary(count, parallelism, trading, passthrough)
+    result = summary(count, parallelism, trading, passthrough, others)
     click.echo(render(result, load_before))
     if as_json:
         click.echo(json.dumps(result))
@@ -106,8 +122,8 @@ class OrderBench(BenchRun):
 
         super().__init__(config, count, ("orders",), OUTPUTS)
 
-    def load(self) -> None:
-        """Empty topics, then everything that the trading job reads."""
+    def load(self) -> BenchFlow:
+        """Empty topics, then everything that the trading job reads; the flow that the orders came from."""
         ids = self.fresh_topics()
         flow = BenchFlow(trading_day(DEFAULT_DAY), ids)
         publisher = Publisher(self.config.kafka, linger_ms=50)
@@ -116,6 +132,7 @@ class OrderBench(BenchRun):
         publisher.play(
             flow.orders(self.count), progress=lambda done: status(f"  {done.sent:,} orders loaded"), progress_s=5
         )
+        return flow
 
     def record(self) -> None:
         """Take a sample of what the trading job wrote, in its proportions, for the passthrough."""
@@ -157,10 +174,21 @@ def _quotes(flow: BenchFlow, schema_id: int) -> Iterator[Item]:
         yield "nbbo", symbol.encode(), nbbo.encode(record, schema_id), flow.day.open_ns
 
 
+def variants(config: Config) -> dict[str, Config]:
+    """The forms of the trading job that it is compared with, and their settings."""
+    once = dataclasses.replace(config, flink=dataclasses.replace(config.flink, delivery="at-least-once"))
+    single = dataclasses.replace(config, trading=dataclasses.replace(config.trading, window_ms=0))
+    return {AT_LEAST_ONCE: once, PER_RECORD: single}
+
+
 def summary(
-    count: int, parallelism: int, trading: list[Measured], passthrough: list[Measured]
-) -> dict[str, float | int | list[float]]:
-    """The figures of all repetitions: medians, and each ratio."""
+    count: int,
+    parallelism: int,
+    trading: list[Measured],
+    passthrough: list[Measured],
+    others: dict[str, Measured],
+) -> dict[str, Any]:
+    """The figures of all repetitions: medians, and each ratio; CPU time of the first."""
     ratios = [ours.inputs_per_s / limit.inputs_per_s for ours, limit in zip(trading, passthrough, strict=True)]
     return {
         "orders": count,
@@ -174,10 +202,14 @@ def summary(
         "passthrough_bytes_per_record": round(statistics.median(run.bytes_per_record for run in passthrough)),
         "passthrough_ratio": round(statistics.median(ratios), 3),
         "passthrough_ratios": [round(ratio, 3) for ratio in ratios],
+        "per_record_orders_per_s": round(others[PER_RECORD].inputs_per_s),
+        "at_least_once_orders_per_s": round(others[AT_LEAST_ONCE].inputs_per_s),
+        "cpu_us_per_order": trading[0].cpu_us,
+        "passthrough_cpu_us_per_order": passthrough[0].cpu_us,
     }
 
 
-def render(result: dict[str, float | int | list[float]], load_before: float) -> str:
+def render(result: dict[str, Any], load_before: float) -> str:
     """The figures for a person."""
     lines = [
         "",
@@ -185,6 +217,15 @@ def render(result: dict[str, float | int | list[float]], load_before: float) -> 
         f"{'trading':<14}{result['orders_per_s']:>12,}{result['records_per_order']:>16}{result['bytes_per_record']:>15}",
         f"{'passthrough':<14}{result['passthrough_orders_per_s']:>12,}{result['passthrough_records_per_order']:>16}"
         f"{result['passthrough_bytes_per_record']:>15}",
+        f"{AT_LEAST_ONCE:<14}{result['at_least_once_orders_per_s']:>12,}",
+        f"{PER_RECORD:<14}{result['per_record_orders_per_s']:>12,}",
+        "",
+        f"{'CPU, us/order':<24}{'trading':>10}{'passthrough':>14}",
+        *(
+            f"{stage:<24}{result['cpu_us_per_order'].get(stage, 0):>10}"
+            f"{result['passthrough_cpu_us_per_order'].get(stage, 0):>14}"
+            for stage in {**result["cpu_us_per_order"], **result["passthrough_cpu_us_per_order"]}
+        ),
         "",
         f"ratio {result['passthrough_ratio']} ({result['orders']:,} orders, parallelism {result['parallelism']}; bytes as "
         "compressed on the broker)",

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -17,6 +17,7 @@ import psutil
 
 from infra.processes import Processes
 from jobs import topics
+from jobs.bench_cpu import each_us, stage_times
 from jobs.cli_common import status
 from jobs.cli_schemas import open_registry
 from jobs.config import Config
@@ -47,6 +48,8 @@ class Point(NamedTuple):
     at_s: float
     written: int
     cpu: Cpu
+    stages: Mapping[str, int] = {}
+    """CPU nanoseconds by stage (jobs.bench_cpu)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ class Measured:
     """CPU that the TaskManagers had."""
     others_cores: float
     """CPU that had nothing to do with the stack: more than a tenth of a core disturbs."""
+    cpu_us: dict[str, float] = dataclasses.field(default_factory=dict)
+    """CPU microseconds an input record by stage."""
 
     @property
     def inputs_per_core_s(self) -> float:
@@ -87,6 +92,7 @@ def middle(points: list[Point], count: int, bytes_per_record: float = 0.0) -> Me
         seconds=seconds,
         cores=used.taskmanagers / seconds,
         others_cores=max(0.0, used.machine - used.ours) / seconds,
+        cpu_us=each_us(begin.stages, end.stages, count * written / total),
     )
 
 
@@ -119,19 +125,25 @@ class BenchRun:
             for name, topic in TOPICS.items()
         }
 
-    def measure(self, job: str) -> Measured:
-        """Run a job over all input records and cancel it at their end."""
-        job_id, measured = self.start(job)
+    def measure(self, job: str, config: Config | None = None, cut: tuple[float, float] | None = None) -> Measured:
+        """Run a job over all input records and cancel it at their end. config: other settings than the run's.
+
+        cut: so many seconds after its first output it is cancelled in its middle; and how many records an input record
+        causes, as another run has shown, because nobody knows how many of them it has taken by then.
+        """
+        job_id, measured = self.start(job, config, cut)
         self.rest.cancel(job_id)
         return measured
 
-    def start(self, job: str) -> tuple[str, Measured]:
+    def start(
+        self, job: str, config: Config | None = None, cut: tuple[float, float] | None = None
+    ) -> tuple[str, Measured]:
         """Run a job over all input records and leave it running; its id, and what was measured."""
         status(f"running {job}")
         size_before = self._bytes()
         ends = self._ends()
         before = sum(ends.values())
-        job_id = submit_job(self.config, job, timeout_s=300)
+        job_id = submit_job(config or self.config, job, timeout_s=300)
         points: list[Point] = []
         self.points, self.last_written = points, {}
         last_change = time.monotonic()
@@ -140,7 +152,7 @@ class BenchRun:
             now, found = time.monotonic(), self._ends()
             written = sum(found.values()) - before
             if not points or written != points[-1].written:
-                points.append(Point(now, written, self.cpu()))
+                points.append(Point(now, written, self.cpu(), stage_times(*self.pids())))
                 last_change = now
                 self.last_written.update({part: now for part, end in found.items() if end != ends[part]})
                 ends = found
@@ -150,8 +162,12 @@ class BenchRun:
                 raise BenchError(
                     f"{job} stands still at {written:,} records: {self.rest.failure(job_id) or 'no failure'}"
                 )
+            first = next((point.at_s for point in points if point.written), now)
+            if cut is not None and now - first > cut[0]:
+                break
             time.sleep(0.2)
-        measured = middle(points, self.count, (self._bytes() - size_before) / points[-1].written)
+        taken = self.count if cut is None else round(points[-1].written / cut[1])
+        measured = middle(points, taken, (self._bytes() - size_before) / points[-1].written)
         status(
             f"  {job}: {measured.inputs_per_s:,.0f} {self.inputs[0]}/s, {measured.records_per_s:,.0f} records/s "
             f"over {measured.seconds:.1f} s"
@@ -164,6 +180,12 @@ class BenchRun:
 
     def _ends(self, names: tuple[str, ...] = ()) -> dict[tuple[str, int], int]:
         return self.probe.ends(names or self.outputs, committed=False)
+
+    def pids(self) -> tuple[list[int], int | None]:
+        """The processes of the TaskManagers, and of the broker."""
+        found = {name: self._processes.find(name) for name in self._processes.names()}
+        alive = {name: process.pid for name, process in found.items() if process is not None}
+        return [pid for name, pid in alive.items() if name.startswith("taskmanager")], alive.get("kafka")
 
     def cpu(self) -> Cpu:
         """CPU seconds used so far."""

@@ -63,6 +63,8 @@ class FlinkConfig:
     checkpoint_dir: str = ""
     """URI that JobManager and TaskManagers can write. Default: a folder of the state directory."""
     savepoint_dir: str = ""
+    delivery: Literal["exactly-once", "at-least-once"] = "exactly-once"
+    """How jobs write to Kafka; at least once repeats records after a failure, and is there to be compared with."""
     execution_mode: Literal["thread", "process"] = "thread"
     python_executable: str = ""
     """Interpreter on the TaskManagers (process mode). Default: the one that runs this command."""
@@ -111,7 +113,8 @@ class TradingConfig:
     account_shards: int = 8
     symbol_shards: int = 8
     window_ms: int = 10
-    """How long records are gathered for one call of Python: longer is faster under load, shorter is quicker to answer."""
+    """How long records are gathered for one call of Python: longer is faster under load, shorter is quicker to answer.
+    0: one call per record, many times slower; a job cannot change to it or from it with its state."""
     reference_price_window_ms: int = 250
     """How often the risk stage learns the last NBBO of a symbol, which market orders are reserved at."""
 

@@ -179,7 +179,7 @@ def create_sink(
             "sink.transactional-id-prefix": transactional_prefix,
             "properties.transaction.timeout.ms": str(config.flink.transaction_timeout_ms),
         }
-        if transactional_prefix
+        if transactional_prefix and config.flink.delivery == "exactly-once"
         else {"sink.delivery-guarantee": "at-least-once"}
     )
     options = {
@@ -215,9 +215,16 @@ def insert_chunks(chunks: str, sink: str, topics: Sequence[str]) -> str:
 
 
 def micro_batches(env: Environments, inputs: Sequence[tuple[int, str]], window_ms: int) -> DataStream:
-    """One stream of (shard, source, payloads, positions, newest_ms) rows from several views, each with its source tag."""
-    window = f"{window_ms / 1000:.3f}"
-    parts = [query("micro_batch.sql", source=str(source), view=view, window=window) for source, view in inputs]
+    """One stream of (shard, source, payloads, positions, newest_ms) rows from several views, each with its source tag.
+
+    With `window_ms` 0 every record is a batch of its own: one call of Python per record, which is what batches are compared
+    with. The plan is another then, so that a job cannot go from one to the other with its state.
+    """
+    if window_ms:
+        window = f"{window_ms / 1000:.3f}"
+        parts = [query("micro_batch.sql", source=str(source), view=view, window=window) for source, view in inputs]
+    else:
+        parts = [query("per_record.sql", source=str(source), view=view) for source, view in inputs]
     return env.table.to_data_stream(env.table.sql_query("\nUNION ALL\n".join(parts)))
 
 

@@ -92,8 +92,9 @@ def build(config: Config, env: Environments) -> StatementSet:
         ],
         settings.window_ms,
     )
-    # What is planned behind an input that came later, the match stage's inputs, keeps the names that it had.
-    name_state(by_account, after=FIRST_RISK_INPUTS, shift=FIRST_RISK_INPUTS, prefix="risk-")
+    if settings.window_ms:
+        # What is planned behind an input that came later, the match stage's inputs, keeps the names that it had.
+        name_state(by_account, after=FIRST_RISK_INPUTS, shift=FIRST_RISK_INPUTS, prefix="risk-")
     risk = Stage(
         name="check_risk",
         new_engine=partial(
@@ -137,7 +138,8 @@ def build(config: Config, env: Environments) -> StatementSet:
         ],
         settings.window_ms,
     )
-    name_state(by_symbol, after=FIRST_RISK_INPUTS, shift=LATER_RISK_INPUTS)
+    if settings.window_ms:
+        name_state(by_symbol, after=FIRST_RISK_INPUTS, shift=LATER_RISK_INPUTS)
     match = Stage(
         name="route_and_match",
         new_engine=partial(MatchShard, shards=settings.symbol_shards, schema_ids=ids),
