@@ -50,6 +50,8 @@ class Spec:
     stop_timeout_s: float = 20.0
     note: str = ""
     """Kept in the record: what the probe needs to recognise this run of the component."""
+    metrics_port: int = 0
+    """Where Prometheus finds its metrics; 0 without monitoring."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,14 +29,14 @@ from pathlib import Path
 
 import psutil
 
-from infra import artifacts, stack_files, stack_specs
+from infra import artifacts, prometheus, stack_files, stack_specs
 from infra.processes import Processes, Spec, StackError, port_is_free, port_owner
 from jobs.config import Config
 
 __all__ = ["ComponentStatus", "Progress", "Stack", "StackError", "free_port_offset", "terminate_as_interrupt"]
 
 Progress = Callable[[str], None]
-_DATA = ("kafka", "registry", "clickhouse", "flink", "logs", "processes")
+_DATA = ("kafka", "registry", "clickhouse", "flink", "prometheus", "logs", "processes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,8 @@ class Stack:
         with self._lock():
             self._refuse_other_ports()
             programs = artifacts.ensure(self.config, self.progress)
+            if prometheus.NAME in names:
+                prometheus.program(self.config, progress=self.progress)
             started: list[str] = []
             try:
                 self._start(names, programs, started)
@@ -130,6 +132,7 @@ class Stack:
         """Configured components, then TaskManagers that were added."""
         configured = ["kafka", "registry", "clickhouse", "jobmanager"]
         configured += [f"taskmanager-{n}" for n in range(1, self.config.stack.taskmanagers + 1)]
+        configured += [prometheus.NAME] if self.config.stack.monitoring else []
         return configured + [name for name in self.processes.names() if name not in configured]
 
     # ------------------------------------------------------------------------------------------- one component
@@ -171,6 +174,8 @@ class Stack:
         begin = time.monotonic()
         for spec in specs:
             started.append(spec.name)
+            if spec.metrics_port:
+                prometheus.write_target(self.config, spec.name, spec.metrics_port)
             self.processes.spawn(spec)
         waiting = {spec.name: spec for spec in specs}
         waiting |= {name: self._spec(name) for name in names if name not in waiting}
@@ -220,6 +225,8 @@ class Stack:
             return stack_specs.clickhouse(self.config)
         if name == "jobmanager":
             return stack_specs.jobmanager(self.config)
+        if name == prometheus.NAME:
+            return prometheus.spec(self.config, lambda url: stack_specs.http_get(url) is not None)
         return stack_specs.taskmanager(self.config, name, self.processes)
 
     def _expand(self, components: Sequence[str] | None) -> list[str]:
@@ -256,6 +263,8 @@ class Stack:
         if not file.is_file() or not self._running():
             return
         recorded = tomllib.loads(file.read_text(encoding="utf-8")).get("stack", {})
+        if recorded and recorded.pop("monitoring", False) != self.config.stack.monitoring:
+            raise StackError("monitoring cannot be turned on or off while the stack runs: run `stack down` first")
         if recorded and recorded != self._port_settings():
             raise StackError("the stack is running on other ports than are configured now: run `stack down` first")
 
@@ -273,12 +282,12 @@ class Stack:
         stack = self.config.stack
         url = f"http://127.0.0.1:{stack.port('clickhouse')}"
         secret = stack_files.password_file(self.config, "default")
-        tables: dict[str, dict[str, str | int]] = {
+        tables: dict[str, dict[str, str | int | bool]] = {
             "kafka": {"bootstrap": f"127.0.0.1:{stack.port('kafka')}"},
             "registry": {"url": f"http://127.0.0.1:{stack.port('registry')}/apis/ccompat/v7"},
             "flink": {"rest_url": f"http://127.0.0.1:{stack.port('flink_rest')}"},
             "clickhouse": {"url": url, "username": "default", "password_file": str(secret)},
-            "stack": dict(self._port_settings()),
+            "stack": {**self._port_settings(), "monitoring": stack.monitoring},
         }
         if not secret.is_file():
             del tables["clickhouse"]
@@ -381,7 +390,9 @@ def _is_taskmanager(name: str) -> bool:
     return name.startswith("taskmanager-") and name.removeprefix("taskmanager-").isdigit()
 
 
-def _toml(value: str | int) -> str:
+def _toml(value: str | int | bool) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, int):
         return str(value)
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')

@@ -52,11 +52,20 @@ def stack() -> None:
 @stack.command()
 @click.argument("components", nargs=-1)
 @click.option("--taskmanagers", type=click.IntRange(1, 64), help="One-slot TaskManagers to have [default: 2].")
+@click.option(
+    "--monitoring", is_flag=True, default=None, help="Also a Prometheus, with alert rules, that watches Flink."
+)
 @_stack_options
-def up(components: tuple[str, ...], taskmanagers: int | None, state_dir: Path | None, port_offset: int | None) -> None:
+def up(
+    components: tuple[str, ...],
+    taskmanagers: int | None,
+    monitoring: bool | None,
+    state_dir: Path | None,
+    port_offset: int | None,
+) -> None:
     """Start what is not running: all, or only COMPONENTS (kafka, registry, clickhouse, flink, taskmanager-3 ...)."""
     begin = time.monotonic()
-    target = _stack(state_dir, port_offset, **{"stack.taskmanagers": taskmanagers})
+    target = _stack(state_dir, port_offset, **{"stack.taskmanagers": taskmanagers, "stack.monitoring": monitoring})
     try:
         with terminate_as_interrupt():
             target.up(components or None)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from infra import prometheus
 from infra.artifacts import Artifacts
 from infra.processes import StackError
 from infra.stack_specs import FLINK_MODULE_OPTIONS, flink_home, java
@@ -25,6 +26,8 @@ def prepare(name: str, config: Config, artifacts: Artifacts) -> None:
         (config.state_dir / "registry").mkdir(parents=True, exist_ok=True)
     elif name == "clickhouse":
         write_users(config)
+    elif name == prometheus.NAME:
+        write_if_changed(config.state_dir / name / "prometheus.yml", prometheus.configuration(config))
     else:
         _prepare_flink(config, artifacts)
         # A fixed resource id makes Flink keep its working folder; ours is new at each start, so the old ones are waste.
@@ -223,6 +226,7 @@ def flink_config(config: Config, module_options: tuple[str, ...]) -> str:
         "python.executable": python,
         "python.client.executable": python,
         "python.execution-mode": config.flink.execution_mode,
+        **(prometheus.flink_settings() if config.stack.monitoring else {}),
         **_taskmanager_memory(config.stack.taskmanager_heap_mb),
         "env.java.opts.all": " ".join(module_options),
         "env.log.dir": str(config.log_dir),

@@ -17,6 +17,7 @@ from pathlib import Path
 import confluent_kafka.admin
 from confluent_kafka import KafkaException
 
+from infra import prometheus
 from infra.artifacts import Artifacts
 from infra.processes import Processes, Spec, StackError, port_is_free
 from jobs.config import Config, project_root
@@ -168,6 +169,7 @@ def jobmanager(config: Config) -> Spec:
     heap = config.stack.jobmanager_heap_mb
     port = config.stack.port("flink_rest")
     url = f"http://127.0.0.1:{port}"
+    metrics_port, metrics = _metrics(config)
     return Spec(
         name="jobmanager",
         command=_flink_command(
@@ -175,7 +177,7 @@ def jobmanager(config: Config) -> Spec:
             "jobmanager",
             "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint",
             (f"-Xms{heap // 2}m", f"-Xmx{heap}m", "-XX:MaxMetaspaceSize=320m", "-XX:+UseSerialGC"),
-            {},
+            metrics,
         ),
         environment=_flink_environment(config),
         ready=lambda: http_get(f"{url}/overview") is not None,
@@ -185,6 +187,7 @@ def jobmanager(config: Config) -> Spec:
             "stack.flink_blob_port": config.stack.port("flink_blob"),
         },
         url=url,
+        metrics_port=metrics_port,
     )
 
 
@@ -197,6 +200,7 @@ def taskmanager(config: Config, name: str, processes: Processes) -> Spec:
     heap = config.stack.taskmanager_heap_mb
     resource_id = f"{name}-{secrets.token_hex(4)}"
     url = f"http://127.0.0.1:{config.stack.port('flink_rest')}"
+    metrics_port, metrics = _metrics(config)
 
     def registered() -> bool:
         return processes.note(name) in registered_taskmanagers(url)
@@ -215,12 +219,21 @@ def taskmanager(config: Config, name: str, processes: Processes) -> Spec:
                 "-XX:+UseG1GC",
                 "-XX:MaxGCPauseMillis=20",
             ),
-            {"taskmanager.resource-id": resource_id},
+            {"taskmanager.resource-id": resource_id, **metrics},
         ),
         environment=_flink_environment(config),
         ready=registered,
         note=resource_id,
+        metrics_port=metrics_port,
     )
+
+
+def _metrics(config: Config) -> tuple[int, dict[str, str]]:
+    """A port for a process's metrics and the option that sets it; 0 and none without monitoring."""
+    if not config.stack.monitoring:
+        return 0, {}
+    port = prometheus.free_port()
+    return port, {"metrics.reporter.prometheus.port": str(port)}
 
 
 def registered_taskmanagers(rest_url: str) -> set[str]:

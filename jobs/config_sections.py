@@ -146,6 +146,9 @@ class StackConfig:
     flink_rpc_port: int = 28_123
     flink_blob_port: int = 28_124
     clickhouse_port: int = 28_223
+    prometheus_port: int = 28_335
+    monitoring: bool = False
+    """Run a Prometheus beside the stack (`stack up --monitoring`), and have Flink's processes serve their metrics."""
     taskmanagers: int = 2
     """One-slot TaskManagers that `stack up` starts: one slot runs one parallel instance of one job."""
     kafka_heap_mb: int = 768

@@ -41,6 +41,7 @@ from udfs.domain.market_shard import MarketShard
 from udfs.domain.normalise import MarketLimits
 from udfs.operators.run_shard import OUTPUT_TYPE, RunShard, Stage
 from udfs.operators.spread_keys import shard_key
+from udfs.operators.stage_metrics import Measure
 
 NAME: Final = "market_data"
 LEDGER: Final = ("market-data", "controls", "dead-letter")
@@ -62,6 +63,7 @@ def build(config: Config, env: Environments) -> StatementSet:
         name="normalise",
         new_engine=partial(MarketShard, shards=settings.symbol_shards, schema_ids=ids, limits=limits_of(settings)),
         resolution=resolution(config, ids, {sources.RAW_FEED: "raw-feed"}),
+        measures=(Measure("market_data_lag_seconds", sources.RAW_FEED),),
     )
     normalised = (
         micro_batches(env, [(sources.RAW_FEED, "feed_by_symbol")], settings.window_ms)

@@ -44,6 +44,7 @@ from udfs.domain.risk_shard import RiskShard
 from udfs.domain.sharding import shard_sql
 from udfs.operators.run_shard import FORWARD_TAG, OUTPUT_TYPE, RunShard, Stage
 from udfs.operators.spread_keys import shard_key
+from udfs.operators.stage_metrics import Measure
 
 NAME: Final = "trading"
 OUTPUTS: Final = (
@@ -113,6 +114,8 @@ def build(config: Config, env: Environments) -> StatementSet:
                 sources.CORPORATE_ACTIONS: "corporate-actions",
             },
         ),
+        measures=(Measure("risk_check_duration_seconds", sources.ORDERS, "duration"),),
+        throughput=("order_throughput_total", sources.ORDERS),
     )
     checked = (
         by_account.key_by(shard_key(settings.account_shards), key_type=Types.INT())
@@ -153,6 +156,10 @@ def build(config: Config, env: Environments) -> StatementSet:
                 sources.NBBO: "nbbo",
                 sources.CORPORATE_ACTIONS: "corporate-actions",
             },
+        ),
+        measures=(
+            Measure("order_processing_latency_seconds", sources.FORWARD),
+            Measure("trade_execution_latency_seconds", sources.FORWARD, lane="trade-events"),
         ),
     )
     matched = (

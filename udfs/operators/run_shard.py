@@ -15,6 +15,7 @@ Output rows: (topic, keys, values), at most `CHUNK` records each, because SQL's 
 """
 
 import gc
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -26,6 +27,7 @@ from pyflink.datastream.state import ListStateDescriptor, ValueStateDescriptor
 from udfs.operators.dead_letter_limit import DeadLetterLimit
 from udfs.operators.journal import Batch, decode_batch, encode_batch
 from udfs.operators.resolve_schemas import SchemaResolution
+from udfs.operators.stage_metrics import Measure, StageMetrics
 
 CHUNK: Final = 16
 DEAD_LETTER: Final = "dead-letter"
@@ -112,6 +114,8 @@ class Stage:
     receive: source tag of the frames that this stage gets from the one before it.
     resolution: reads records that do not start like a current record of their source.
     compact_bytes: size of a journal that is worth a snapshot.
+    measures: histograms for Flink's metrics.
+    throughput: the counter of records of one source, and its source tag; none without a name.
     """
 
     name: str
@@ -121,6 +125,8 @@ class Stage:
     resolution: SchemaResolution | None = None
     compact_bytes: int = 4 * 1024 * 1024
     limit: DeadLetterLimit = field(default_factory=DeadLetterLimit)
+    measures: tuple[Measure, ...] = ()
+    throughput: tuple[str, int] = ("", 0)
 
 
 class _Shard:
@@ -151,6 +157,9 @@ class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no ty
         group = runtime_context.get_metrics_group().add_group("tradestream", self.stage.name)
         self.records = group.counter("records")
         self.dead_letters = group.counter("dead_letters")
+        self.metrics = StageMetrics(group, self.stage.measures)
+        name, self.counted = self.stage.throughput
+        self.throughput = group.counter(name) if name else None
         # Engines hold millions of live objects and make no cycles (a test says so); walking them would double their cost.
         gc.collect()
         gc.freeze()
@@ -175,15 +184,19 @@ class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no ty
         else:
             batch = Batch(value[1], self._current(value[1], value[2]), list(value[3]), value[4])
         entry = encode_batch(batch)
+        began = time.perf_counter()
         _apply(shard.engine, batch)
+        applied_s = time.perf_counter() - began
         self.journal.add(entry)
         shard.journal_bytes += len(entry)
         outbox = shard.engine.outbox
         dead_letters: list[bytes] = []
+        written: dict[str, int] = {}
         for lane in outbox.lanes():
             keys, values, topic = lane.keys, lane.values, lane.topic
             if topic == DEAD_LETTER:
                 dead_letters = values
+            written[topic] = len(values)
             for start in range(0, len(values), CHUNK):
                 yield Row(topic, keys[start : start + CHUNK], values[start : start + CHUNK])
         if self.stage.forward is not None:
@@ -193,6 +206,9 @@ class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no ty
                     yield FORWARD_TAG, Row(target, encode_batch(forwarded), batch.newest_ms)
         outbox.clear()
         self.records.inc(len(batch.payloads))
+        self.metrics.count(batch.source, len(batch.payloads), batch.newest_ms, applied_s, written)
+        if self.throughput is not None and batch.source == self.counted:
+            self.throughput.inc(len(batch.payloads))
         if dead_letters:
             self.dead_letters.inc(len(dead_letters))
         self.guard.count(len(batch.payloads), dead_letters)
