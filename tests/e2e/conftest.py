@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import pytest
 
-from infra.stack import Stack, free_port_offset, terminate_as_interrupt
+from infra import prometheus
+from infra.stack import Stack, StackError, free_port_offset, terminate_as_interrupt
 from jobs.config import Config
 
 
@@ -25,7 +26,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     Four TaskManagers: a slot each for market_data, trading and archive, and a spare for the one that a test kills.
     """
     state_dir = tmp_path_factory.mktemp("stack")
-    settings = {"state_dir": state_dir, "stack.taskmanagers": 4}
+    settings = {"state_dir": state_dir, "stack.taskmanagers": 4, "stack.monitoring": True}
+    try:
+        prometheus.program(Config.load(overrides=settings), progress=print)
+    except StackError as error:
+        print(f"without monitoring: {error}")
+        settings["stack.monitoring"] = False
     config = Config.load(overrides=settings | {"stack.port_offset": free_port_offset(Config.load(overrides=settings))})
     running = Stack(config, progress=print)
     with terminate_as_interrupt():
