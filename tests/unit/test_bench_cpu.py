@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.bench_cpu import BROKER, OTHER, CpuMeter, each_us, stage_of, thread_times
+from jobs.bench_cpu import BROKER, OTHER, each_us, stage_of, stage_times, thread_times
 
 
 @pytest.mark.parametrize(
@@ -70,8 +70,8 @@ def test_thread_times_of_a_process_that_is_gone_are_none(tmp_path: Path) -> None
     assert thread_times(12, tmp_path) == {}
 
 
-def test_meter_counts_the_broker_apart() -> None:
-    read = CpuMeter([], os.getpid()).read()
+def test_stage_times_count_the_broker_apart() -> None:
+    read = stage_times([], os.getpid())
     assert set(read) == {BROKER} and read[BROKER] > 0
 
 
