@@ -161,4 +161,4 @@ def test_python_of_the_readme_compiles() -> None:
 
 def test_files_in_backticks_of_the_readme_are_there() -> None:
     named = set(re.findall(r"`((?:infra|jobs|schemas|sql|tests|udfs)/[\w./-]+)`", README))
-    assert not [name for name in named if not (ROOT / name).exists()]
+    assert not [name for name in named if "NAME" not in name and not (ROOT / name).exists()]
