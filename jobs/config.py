@@ -407,6 +407,11 @@ def _convert(key: str, value: object, kind: Any, source: str) -> object:
         return value
     if kind is Secret:
         return Secret(str(value))
+    if kind is bool:
+        # TOML and arguments have the words of their languages; str() of True is spelt as in neither.
+        if str(value).lower() not in ("true", "false"):
+            raise ConfigError(f"{key} ({source}): {value!r} is not true or false")
+        return str(value).lower() == "true"
     if kind is int:
         if isinstance(value, bool) or not re.fullmatch(r"[+-]?\d[\d_]*", str(value)):
             raise ConfigError(f"{key} ({source}): {value!r} is not a whole number")

@@ -89,6 +89,7 @@ def test_load_in_production_ignores_the_local_stack_and_demands_addresses(tmp_pa
         ("profile = 'prod'", r"profile .*'prod' is not one of 'local', 'production'"),
         ("[flink]\nparallelism = 'many'", r"flink\.parallelism .*'many' is not a whole number"),
         ("[flink]\nparallelism = true", r"flink\.parallelism .*True is not a whole number"),
+        ("[stack]\nmonitoring = 'on'", r"stack\.monitoring .*'on' is not true or false"),
         ("[flink]\nparallelism = 0", r"flink\.parallelism must be at least 1"),
         ("[registry]\nurl = 5", r"registry\.url .*5 is not text"),
         ("[registry]\nurl = 'localhost:80'", r"registry\.url: 'localhost:80' is not an http\(s\) URL"),
@@ -195,3 +196,14 @@ def test_process_environment_keeps_our_settings_from_children(monkeypatch: pytes
     assert "TRADESTREAM_KAFKA_SASL_PASSWORD" not in env
     assert env["PYTHONPATH"] == "/ours"
     assert env["UNRELATED"] == "kept"
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("True", True), ("false", False)])
+def test_switch_from_the_environment_is_true_or_false(tmp_path: Path, text: str, value: bool) -> None:
+    assert load(tmp_path, {"TRADESTREAM_STACK_MONITORING": text}).stack.monitoring is value
+
+
+def test_trading_window_of_nothing_is_one_call_per_record_and_others_need_a_window(tmp_path: Path) -> None:
+    assert load(tmp_path, {"TRADESTREAM_TRADING_WINDOW_MS": "0"}).trading.window_ms == 0
+    with pytest.raises(ConfigError, match=r"market_data\.window_ms must be at least 1"):
+        load(tmp_path, {"TRADESTREAM_MARKET_DATA_WINDOW_MS": "0"})
