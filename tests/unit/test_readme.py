@@ -20,14 +20,18 @@ from jobs.config import Config
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES: Final = "".join(file.read_text(encoding="utf-8") for file in sorted((ROOT / "jobs").glob("*.md")))
+PAGES: Final = "\n".join(
+    file.read_text(encoding="utf-8")
+    for folder in ("infra", "jobs", "sql", "tests")
+    for file in sorted((ROOT / folder).rglob("*.md"))
+)
 """What has a page of its own beside the code."""
 SEPARATORS: Final = frozenset({"|", "||", "&&", ";", "&"})
 # Options whose value must be a file that is there when the command line is parsed.
 FILE_OPTIONS: Final = frozenset({"--config", "--file", "--requirements", "--ticks"})
 
 
-def blocks(language: str, text: str = README) -> list[str]:
+def blocks(language: str, text: str = README + PAGES) -> list[str]:
     """The fenced blocks of a language."""
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
@@ -51,7 +55,7 @@ def commands(text: str) -> Iterator[list[str]]:
                 command = []
 
 
-TYPED: Final = [command for block in blocks("bash", README + PAGES) for command in commands(block)]
+TYPED: Final = [command for block in blocks("bash") for command in commands(block)]
 # Commands that running text speaks of; it may leave their arguments out.
 MENTIONED: Final = [
     shlex.split(code) for code in re.findall(r"`((?:tradestream \w|\./infra/\w)[^`\n]*)`", README + PAGES)
@@ -149,7 +153,7 @@ def test_settings_of_the_readme_exist(tmp_path: Path) -> None:
     file.write_text(re.sub(r'(password_file = )".*"', rf'\1"{secret}"', text))
     config = Config.load(config_file=file, environment={})
     assert config.profile == tomllib.loads(text)["profile"] == "production"
-    names = set(re.findall(r"TRADESTREAM_[A-Z_]*[A-Z]", README)) - {"TRADESTREAM_CONFIG"}
+    names = set(re.findall(r"TRADESTREAM_[A-Z_]*[A-Z]", README + PAGES)) - {"TRADESTREAM_CONFIG"}
     environment = dict.fromkeys(names, "broker:9092")
     assert Config.load(environment=environment).ignored_environment == ()
 
@@ -160,5 +164,5 @@ def test_python_of_the_readme_compiles() -> None:
 
 
 def test_files_in_backticks_of_the_readme_are_there() -> None:
-    named = set(re.findall(r"`((?:infra|jobs|schemas|sql|tests|udfs)/[\w./-]+)`", README))
+    named = set(re.findall(r"`((?:infra|jobs|schemas|sql|tests|udfs)/[\w./-]+)`", README + PAGES))
     assert not [name for name in named if "NAME" not in name and not (ROOT / name).exists()]
