@@ -823,6 +823,7 @@ class ReferenceMarket:
     def auction(self, s: dict[str, Any], kind: str, must_uncross: bool = True) -> tuple[int, int, int]:
         """Hold an auction near the reference; what is still crossed then trades at any price."""
         reference = self.middle(s) or s["last"] or s["prior"]
+        self.move_inside(s, kind)
         result = self.uncross(s, kind, reference, auction_range(reference, s["tick"]))
         if must_uncross and self.is_crossed(s):
             self.seen.add("auction beyond its range")
@@ -831,6 +832,22 @@ class ReferenceMarket:
             result = self.uncross(s, kind, reference, (0, 0))
         return result
 
+    def move_inside(self, s: dict[str, Any], kind: str) -> None:
+        """Imbalance-only orders of an auction bid no more than the best bid there is, and ask no less than the best ask."""
+        quote = s["quote"] or {}
+        bids = [o["worst"] for o in self.best_first(s, "BUY")] + [quote.get("bidPrice") or 0]
+        asks = [o["worst"] for o in self.best_first(s, "SELL")] + [quote.get("askPrice") or NEVER]
+        for order in self.queued(s):
+            if not order["imbalanceOnly"] or not self.takes_part(order, kind):
+                continue
+            limit = order["worst"]
+            if order["side"] == "BUY" and max(bids):
+                order["worst"] = min(limit, max(bids))
+            elif order["side"] != "BUY" and min(asks) < NEVER:
+                order["worst"] = max(limit, min(asks))
+            if order["worst"] != limit:
+                self.seen.add("imbalance-only order moved to the best price")
+
     def uncross(self, s: dict[str, Any], kind: str, reference: int, limits: tuple[int, int]) -> tuple[int, int, int]:
         """One auction: price, quantity, imbalance; buys and sells are filled market orders first, then price, then time."""
         meeting = [
@@ -838,8 +855,12 @@ class ReferenceMarket:
         ]
         while True:
             sides = [[o for o in meeting if (o["side"] == "BUY") == is_buy] for is_buy in (True, False)]
-            buys, sells = ([(o["worst"] if has_limit(o) else None, left(o)) for o in side] for side in sides)
-            result = uncross(buys, sells, reference, *limits, s["tick"])
+            buys, sells = (
+                [(o["worst"] if has_limit(o) else None, left(o)) for o in side if not o["imbalanceOnly"]]
+                for side in sides
+            )
+            fillers = [[(o["worst"], left(o)) for o in side if o["imbalanceOnly"]] for side in sides]
+            result = uncross(buys, sells, reference, *limits, s["tick"], (fillers[0], fillers[1]))
             price, quantity, _ = result
             # A market order pays or gets no worse than what was reserved for it; without it the price is another one.
             beyond = [o for o in meeting if not has_limit(o) and not self.reaches(o["side"], o["worst"], price)]
@@ -859,6 +880,8 @@ class ReferenceMarket:
             part = min(left(buy), left(sell), quantity)
             quantity -= part
             trade = f"T{buy['origin'].removeprefix('orders')}-{buy['sequence'] + 1}"
+            if buy["imbalanceOnly"] or sell["imbalanceOnly"]:
+                self.seen.add("imbalance-only order filled")
             self.fill(buy, part, price, trade, sell["orderId"], "TRDS", "AUCTION")
             self.fill(sell, part, price, trade, buy["orderId"], "TRDS", "AUCTION")
             self.printed(s, price, part)
@@ -866,11 +889,16 @@ class ReferenceMarket:
 
     @staticmethod
     def in_line(orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Orders of one side in the priority of an auction: market orders, then better prices, then time."""
-        return sorted(
-            orders,
-            key=lambda o: (has_limit(o), has_limit(o) * o["worst"] * (-1 if o["side"] == "BUY" else 1), o["rank"]),
-        )
+        """Orders of one side in the priority of an auction: market orders, then better prices, then time.
+
+        Imbalance-only orders are last.
+        """
+
+        def place(o: dict[str, Any]) -> tuple[bool, bool, int, int]:
+            price = o["worst"] * (-1 if o["side"] == "BUY" else 1) if has_limit(o) else 0
+            return bool(o["imbalanceOnly"]), has_limit(o), price, o["rank"]
+
+        return sorted(orders, key=place)
 
     # Records
 

@@ -324,6 +324,10 @@ class ReferenceRisk:
             return "VALIDATION_UNSUPPORTED_TIME_IN_FORCE", "time_in_force=UNKNOWN"
         if time_in_force in ("OPG", "CLS") and order_type in ("STOP", "STOP_LIMIT"):
             return "VALIDATION_UNSUPPORTED_TIME_IN_FORCE", f"time_in_force={time_in_force} order_type={order_type}"
+        if f["imbalanceOnly"] and order_type != "LIMIT":
+            return "VALIDATION_UNSUPPORTED_ORDER_TYPE", f"order_type={order_type} imbalance_only"
+        if f["imbalanceOnly"] and time_in_force not in ("OPG", "CLS"):
+            return "VALIDATION_UNSUPPORTED_TIME_IN_FORCE", f"time_in_force={time_in_force} imbalance_only"
         if f["side"] == "UNKNOWN":
             return "VALIDATION_UNSUPPORTED_SIDE", "side=UNKNOWN"
         return self.wrong_terms(f) or self.wrong_time(f)
@@ -381,7 +385,7 @@ class ReferenceRisk:
                 f"clock_ns={self.clock}",
             )
         if f["timeInForce"] in ("OPG", "CLS"):
-            last = cutoff(f["timeInForce"], session)
+            last = cutoff(f["timeInForce"], session, bool(f["imbalanceOnly"]))
             if max(f["timestamp"], self.clock) >= last:
                 return (
                     "VALIDATION_AUCTION_CUTOFF",

@@ -90,8 +90,10 @@ def auction_range(reference: int, tick: int) -> tuple[int, int]:
     return (up(low, tick) if low > 0 else 1), down(reference + width, tick)
 
 
-def cutoff(time_in_force: str, session: dict[str, Any]) -> int:
+def cutoff(time_in_force: str, session: dict[str, Any], imbalance_only: bool) -> int:
     """From when on orders for an auction are not taken."""
+    if imbalance_only:
+        return int(session["openTime"] if time_in_force == "OPG" else session["closeTime"])
     return session["openTime"] - 2 * MINUTE if time_in_force == "OPG" else session["closeTime"] - 10 * MINUTE
 
 
@@ -102,8 +104,11 @@ def uncross(
     low: int,
     high: int,
     tick: int,
+    fillers: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], []),
 ) -> tuple[int, int, int]:
     """Price, quantity and imbalance of an auction of (limit or None for a market order, shares): every price is tried.
+
+    `fillers`: imbalance-only buys and sells, which at each price are as many as the others lack, and no more.
 
     Most shares; then the least imbalance; then, where limit orders stay unexecuted, the price under pressure; then the
     price nearest to the reference, the lower of two.
@@ -118,18 +123,23 @@ def uncross(
     bottom, top = low or 1, high or HIGHEST_PRICE
 
     def wanted(price: int) -> int:
-        return sum(shares for limit, shares in buys if limit is None or limit >= price)
+        plain = sum(shares for limit, shares in buys if limit is None or limit >= price)
+        lacking = sum(shares for limit, shares in sells if limit is None or limit <= price) - plain
+        return plain + max(0, min(lacking, sum(shares for limit, shares in fillers[0] if limit >= price)))
 
     def offered(price: int) -> int:
-        return sum(shares for limit, shares in sells if limit is None or limit <= price)
+        plain = sum(shares for limit, shares in sells if limit is None or limit <= price)
+        lacking = sum(shares for limit, shares in buys if limit is None or limit >= price) - plain
+        return plain + max(0, min(lacking, sum(shares for limit, shares in fillers[1] if limit <= price)))
 
-    if not middle or not buys or not sells:
+    if not middle or (not buys and not sells):
         return 0, 0, imbalance_at(buys, sells, reference, bottom, top)
     centre = min(max(middle, bottom), top)
     entered = {price for price in bids + asks if bottom <= price <= top}
     # Beyond all prices that were entered nothing changes, so one tick further out stands for all of them.
-    first = min([*entered, centre]) // tick * tick - tick
-    last = -(-max([*entered, centre]) // tick) * tick + tick
+    steps = [*entered, centre, *(price for side in fillers for price, _ in side)]
+    first = min(steps) // tick * tick - tick
+    last = -(-max(steps) // tick) * tick + tick
     prices = entered | {
         price
         for price in (

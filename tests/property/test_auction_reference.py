@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -22,8 +23,22 @@ def sells_at(asks: Levels, market_sell: int, price: int) -> int:
     return market_sell + sum(shares for level, shares in asks if level <= price)
 
 
+def with_fillers(buys: int, sells: int, filling_buys: int, filling_sells: int) -> tuple[int, int]:
+    """Buys and sells with imbalance-only orders, which fill what is lacking on their side and no more."""
+    return max(buys, min(sells, buys + filling_buys)), max(sells, min(buys, sells + filling_sells))
+
+
 def slow_uncross(
-    bids: Levels, asks: Levels, market_buy: int, market_sell: int, reference: int, low: int, high: int, tick: int
+    bids: Levels,
+    asks: Levels,
+    market_buy: int,
+    market_sell: int,
+    reference: int,
+    low: int,
+    high: int,
+    tick: int,
+    filling_bids: Levels = [],  # noqa: B006 - never changed
+    filling_asks: Levels = [],  # noqa: B006 - never changed
 ) -> tuple[int, int]:
     """Price and quantity by the definition: each rule keeps some of the candidates."""
     if reference == 0 and bids and asks:
@@ -33,18 +48,26 @@ def slow_uncross(
     if reference == 0:
         return 0, 0
     entered = {price for price, _ in bids + asks}
-    top = max([*entered, reference, low, high]) + 2 * tick
+    top = max([*entered, reference, low, high, *(price for price, _ in filling_bids + filling_asks)]) + 2 * tick
     candidates = [
         price
         for price in range(1, top + 1)
         if (price in entered or price % tick == 0) and price >= low and (high == 0 or price <= high)
     ]
 
+    def totals(price: int) -> tuple[int, int]:
+        return with_fillers(
+            buys_at(bids, market_buy, price),
+            sells_at(asks, market_sell, price),
+            buys_at(filling_bids, 0, price),
+            sells_at(filling_asks, 0, price),
+        )
+
     def executed(price: int) -> int:
-        return min(buys_at(bids, market_buy, price), sells_at(asks, market_sell, price))
+        return min(totals(price))
 
     def imbalance(price: int) -> int:
-        return buys_at(bids, market_buy, price) - sells_at(asks, market_sell, price)
+        return totals(price)[0] - totals(price)[1]
 
     most = max((executed(price) for price in candidates), default=0)
     if most == 0:
@@ -101,6 +124,40 @@ def test_uncross_random_books_equal_the_trial_of_every_price(seed: int) -> None:
     assert crossed > 100
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_uncross_imbalance_only_orders_fill_imbalances_and_add_to_none(seed: int) -> None:
+    random = Random(100 + seed)
+    filled = 0
+    for round_number in range(300):
+        tick = random.choice((1, 2, 5))
+        span = random.choice((8, 20, 40))
+        bids, filling_bids = (random_levels(random, random.randrange(4), tick, span)[::-1] for _ in range(2))
+        asks, filling_asks = (random_levels(random, random.randrange(4), tick, span) for _ in range(2))
+        market_buy = random_market(random)
+        market_sell = random_market(random)
+        reference = random.choice((0, random.randrange(1, span * tick + 9)))
+        low = random.choice((0, 0, random.randrange(1, span * tick)))
+        high = random.choice((0, 0, low + random.randrange(1, span * tick)))
+        plain = (bids, asks, market_buy, market_sell, reference, low, high, tick)
+        case = (*plain, filling_bids, filling_asks)
+        message = f"seed={seed} round={round_number} {case}"
+        result = uncross(*case)
+        price, quantity = result.price_e4, result.quantity
+        assert (price, quantity) == slow_uncross(*case), message
+        without = uncross(*plain)
+        assert quantity >= without.quantity, message
+        if not quantity:
+            assert result.imbalance == without.imbalance, message
+            continue
+        buys, sells = buys_at(bids, market_buy, price), sells_at(asks, market_sell, price)
+        # What they do not fill of an imbalance stays, with its sign.
+        assert abs(result.imbalance) <= abs(buys - sells) and result.imbalance * (buys - sells) >= 0, message
+        part = quantity - min(buys, sells)
+        assert 0 <= part <= sells_at(filling_asks, 0, price) if buys > sells else part <= buys_at(filling_bids, 0, price)
+        filled += part > 0
+    assert filled > 30
+
+
 def test_uncross_merged_levels_change_nothing() -> None:
     random = Random(5)
     for _ in range(200):
@@ -118,7 +175,7 @@ def show(result: AuctionResult) -> tuple[int, int, int]:
 
 
 #  name: bids, asks, market buy and sell, reference, low, high -> price, quantity, imbalance; prices in cents, tick 1
-GOLDEN = {
+GOLDEN: dict[str, tuple[tuple[Any, ...], tuple[int, int, int]]] = {
     "most shares: 300 trade at 10.02 only": (
         ([(1003, 100), (1002, 200)], [(1001, 100), (1002, 200)], 0, 0, 1000, 0, 0),
         (1002, 300, 0),
@@ -177,6 +234,26 @@ GOLDEN = {
     "nothing crosses": (([(1000, 100)], [(1001, 100)], 0, 0, 1000, 0, 0), (0, 0, 100)),
     "one side alone": (([(1000, 100)], [], 0, 0, 1000, 0, 0), (0, 0, 100)),
     "nothing at all": (([], [], 0, 0, 1000, 0, 0), (0, 0, 0)),
+    "imbalance-only sells fill what market buys lack": (
+        ([], [], 500, 0, 1000, 0, 0, 1, [], [(1003, 300)]),
+        (1003, 300, 200),
+    ),
+    "imbalance-only sells fill no more than what buys exceed by, and do not press the price": (
+        ([(1005, 300)], [(1000, 100)], 0, 0, 1004, 0, 0, 1, [], [(1001, 900)]),
+        (1004, 300, 0),
+    ),
+    "imbalance-only buys on the side that exceeds change nothing": (
+        ([(1005, 300)], [(1000, 100)], 0, 0, 1000, 0, 0, 1, [(1005, 500)], []),
+        (1005, 100, 200),
+    ),
+    "imbalance-only orders do not meet each other": (
+        ([], [], 0, 0, 1000, 0, 0, 1, [(1005, 500)], [(1000, 500)]),
+        (0, 0, 0),
+    ),
+    "imbalance-only sells that ask for too much are not reached": (
+        ([(1005, 300)], [(1000, 100)], 0, 0, 1000, 0, 0, 1, [], [(1006, 500)]),
+        (1005, 100, 200),
+    ),
     "market orders meet limits of the other side": (
         ([(1000, 100)], [(1010, 100)], 50, 50, 1004, 0, 0),
         (1004, 50, 0),
@@ -186,8 +263,8 @@ GOLDEN = {
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_uncross_golden(name: str) -> None:
-    (bids, asks, market_buy, market_sell, reference, low, high), expected = GOLDEN[name]
-    assert show(uncross(bids, asks, market_buy, market_sell, reference, low, high, 1)) == expected
+    case, expected = GOLDEN[name]
+    assert show(uncross(*(case if len(case) > 7 else (*case, 1)))) == expected
 
 
 def test_uncross_many_levels_is_linear_in_the_levels() -> None:

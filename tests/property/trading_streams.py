@@ -257,6 +257,9 @@ class Stream:
             self.now,
             **fields,
         )[1]
+        if order_type == "LIMIT" and time_in_force in ("OPG", "CLS") and rnd.random() < 0.4:
+            step["imbalanceOnly"] = True
+        step["doNotReduce"] = rnd.choice((None, None, None, None, None, None, False, True))
         if rnd.random() < 0.08:
             step.update(rnd.choice(self._faults()))
         if self.sent and rnd.random() < 0.03:
@@ -290,6 +293,8 @@ class Stream:
             {"orderType": "STOP", "price": None, "stopPrice": 10_000_000_100},
             {"stp": "UNKNOWN"},
             {"timeInForce": "UNKNOWN"},
+            {"imbalanceOnly": True},
+            {"orderType": "MARKET", "price": None, "stopPrice": None, "timeInForce": "CLS", "imbalanceOnly": True},
             {"side": "UNKNOWN"},
             {"side": "SELL_SHORT"},
             {"side": "SELL_SHORT_EXEMPT"},
@@ -361,6 +366,7 @@ class Stream:
                 {"symbol": rnd.choice(SYMBOLS)},
                 {"orderType": rnd.choice(("LIMIT", "STOP", "STOP_LIMIT"))},
                 {"timeInForce": rnd.choice(("DAY", "GTC", "CLS"))},
+                {"doNotReduce": rnd.choice((None, True, False))},
                 {"accountId": rnd.choice(ACCOUNTS)},
                 {"quantity": rnd.choice((0, -1, 1_000_000, 100_001))},
                 {"price": rnd.choice((None, 0, -100, 24_0050))},

@@ -161,6 +161,11 @@ def test_auction_cutoff_by_kind_of_order(time_in_force: int, order_type: int, cu
     assert rules.auction_cutoff_ns(time_in_force, order_type, OPEN, CLOSE) == cutoff
 
 
+@pytest.mark.parametrize(("time_in_force", "cutoff"), [(TIME_IN_FORCE_OPG, OPEN), (TIME_IN_FORCE_CLS, CLOSE)])
+def test_auction_cutoff_of_imbalance_only_orders_is_the_auction(time_in_force: int, cutoff: int) -> None:
+    assert rules.auction_cutoff_ns(time_in_force, ORDER_TYPE_LIMIT, OPEN, CLOSE, True) == cutoff
+
+
 def test_access_fee_cap_falls_to_a_third_in_november_2027() -> None:
     assert rules.access_fee_cap_e4(1_0000, HALF_PENNY - 1) == 30
     assert rules.access_fee_cap_e4(1_0000, HALF_PENNY) == 10

@@ -9,15 +9,18 @@ are kept, rule by rule, that
    unexecuted, or none,
 4. are closest to the reference price. Without one (0) the reference is the middle of the highest bid and the lowest
    ask, rounded down, or the one of them that there is.
+Imbalance-only orders count at each candidate only as far as the others leave an imbalance against them: sells up to
+what buys exceed sells by, and the other way round. So they never add to an imbalance, but they can fill it.
 Of two candidates that are equally close the lower one is the price. When rule 3 keeps one price of each sign, which
 are then neighbours, rule 4 chooses between these two.
 
 Source: Nasdaq Rules 4752(d)(2) and 4754(b)(2); the like rule of NYSE (FR Doc. 2021-11693). The clip is part of the choice, not a
 correction after it: an auction never executes outside [low, high], and executes the most that can be there.
-Ordering: the caller fills market orders first, then better-priced limits, then by time.
+Ordering: the caller fills market orders first, then better-priced limits, then by time, and imbalance-only orders last.
 Invariants: buys and sells at the price are at least the quantity; the result does not depend on how shares are spread
 over levels of one price.
-Known limits: no imbalance-only orders. Without limit orders and without a reference there is no price, so no auction.
+Known limits: without a reference, and without limit orders other than imbalance-only ones, there is no price, so no
+auction.
 Complexity: linear in the levels.
 """
 
@@ -71,10 +74,13 @@ def uncross(
     low_e4: int,
     high_e4: int,
     tick: int,
+    imbalance_bids: list[tuple[int, int]] | None = None,
+    imbalance_asks: list[tuple[int, int]] | None = None,
 ) -> AuctionResult:
     """The auction of aggregated levels (price e4, shares), bids highest first, asks lowest first, and market orders.
 
     `low_e4` and `high_e4` clip the price, 0 for no clip on that side; `tick` is the price step between the levels.
+    `imbalance_bids` and `imbalance_asks`: levels of imbalance-only orders, in the same order.
     """
     reference = reference_e4 if reference_e4 > 0 else _middle(bids, asks)
     low = low_e4 if low_e4 > 0 else 1
@@ -83,7 +89,10 @@ def uncross(
     imbalance = 0
     kept: list[_Range] = []
     if reference > 0:
-        for candidate in _ranges(bids, asks, market_buy, market_sell, low, high, tick):
+        ranges = _ranges(bids, asks, market_buy, market_sell, low, high, tick)
+        if imbalance_bids or imbalance_asks:
+            ranges = _offset(ranges, imbalance_bids or [], imbalance_asks or [])
+        for candidate in ranges:
             executed = candidate.buys if candidate.buys < candidate.sells else candidate.sells
             rest = abs(candidate.buys - candidate.sells)
             if executed == 0 or executed < quantity or (executed == quantity and rest > imbalance):
@@ -158,6 +167,47 @@ def _ranges(
         gap_from = price
     _add_gap(ranges, gap_from, MAX_PRICE_E4 + 1, low, high, tick, buys, sells)
     return ranges
+
+
+def _offset(
+    ranges: list[_Range], imbalance_bids: list[tuple[int, int]], imbalance_asks: list[tuple[int, int]]
+) -> list[_Range]:
+    """The ranges with imbalance-only orders, cut where their prices lie: those of one side fill what the other exceeds by.
+
+    A price that is no multiple of the tick is no candidate because an imbalance-only order was entered at it.
+    """
+    result: list[_Range] = []
+    bought = 0
+    for _, shares in imbalance_bids:
+        bought += shares
+    sold = 0
+    bid_at = len(imbalance_bids) - 1
+    ask_at = 0
+    for whole in ranges:
+        first = whole.first
+        while first <= whole.last:
+            while ask_at < len(imbalance_asks) and imbalance_asks[ask_at][0] <= first:
+                sold += imbalance_asks[ask_at][1]
+                ask_at += 1
+            while bid_at >= 0 and imbalance_bids[bid_at][0] < first:
+                bought -= imbalance_bids[bid_at][1]
+                bid_at -= 1
+            # As far as no imbalance-only order comes or goes: an ask comes at its price, a bid goes above it.
+            last = whole.last
+            if ask_at < len(imbalance_asks) and imbalance_asks[ask_at][0] <= last:
+                last = first + (imbalance_asks[ask_at][0] - 1 - first) // whole.step * whole.step
+            if bid_at >= 0 and imbalance_bids[bid_at][0] < last:
+                last = first + (imbalance_bids[bid_at][0] - first) // whole.step * whole.step
+            excess = whole.buys - whole.sells
+            buys = whole.buys
+            sells = whole.sells
+            if excess > 0:
+                sells += sold if sold < excess else excess
+            else:
+                buys += bought if bought < -excess else -excess
+            result.append(_Range(first, last, whole.step, buys, sells))
+            first = last + whole.step
+    return result
 
 
 def _add_gap(

@@ -43,7 +43,7 @@ from udfs.domain.order_adjuster import OrderAdjuster
 from udfs.domain.outbox import Lane
 from udfs.domain.rules import auction_clip, round_lot
 from udfs.domain.sessions import SessionTable, SessionTimes
-from udfs.domain.uncrossing import CLOSING, OPENING, REOPENING, end_auction_only, hold_auction
+from udfs.domain.uncrossing import CLOSING, OPENING, REOPENING, end_auction_only, hold_auction, prepare_auction
 
 ANY_TIME: Final = 0
 PRE_OPEN: Final = 1
@@ -424,6 +424,7 @@ class Protection:
         market = guard.market
         reference = self._reference(guard)
         low, high = auction_clip(reference, market.tick_e4, self.clock_ns)
+        prepare_auction(market, kind)
         result = hold_auction(self.matcher, market, kind, reference, low, high)
         if must_uncross and market.book.is_crossed():
             if result.quantity:

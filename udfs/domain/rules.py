@@ -241,16 +241,23 @@ def auction_clip(reference_e4: int, tick_e4: int, time_ns: int) -> tuple[int, in
 class AuctionCutoff:
     """Orders of a kind for an auction are taken until `before_ns` before it."""
 
-    __slots__ = ("before_ns", "effective_from_ns", "order_type", "source", "time_in_force")
+    __slots__ = ("before_ns", "effective_from_ns", "imbalance_only", "order_type", "source", "time_in_force")
 
     def __init__(
-        self, effective_from_ns: int, time_in_force: int, order_type: int, before_ns: int, source: str
+        self,
+        effective_from_ns: int,
+        time_in_force: int,
+        order_type: int,
+        before_ns: int,
+        source: str,
+        imbalance_only: bool = False,
     ) -> None:
         self.effective_from_ns = effective_from_ns
         self.time_in_force = time_in_force
         self.order_type = order_type
         self.before_ns = before_ns
         self.source = source
+        self.imbalance_only = imbalance_only
 
 
 AUCTION_CUTOFFS: Final[list[AuctionCutoff]] = [
@@ -258,10 +265,14 @@ AUCTION_CUTOFFS: Final[list[AuctionCutoff]] = [
     AuctionCutoff(0, TIME_IN_FORCE_OPG, ORDER_TYPE_LIMIT, 2 * MINUTE_NS, "Nasdaq Rule 4702(b)(9): LOO until 09:28"),
     AuctionCutoff(0, TIME_IN_FORCE_CLS, ORDER_TYPE_MARKET, 10 * MINUTE_NS, "NYSE Rule 7.35B: MOC until 15:50"),
     AuctionCutoff(0, TIME_IN_FORCE_CLS, ORDER_TYPE_LIMIT, 10 * MINUTE_NS, "NYSE Rule 7.35B: LOC until 15:50"),
+    AuctionCutoff(0, TIME_IN_FORCE_OPG, ORDER_TYPE_LIMIT, 0, "Nasdaq Rule 4752(a): OIO until the opening cross", True),
+    AuctionCutoff(0, TIME_IN_FORCE_CLS, ORDER_TYPE_LIMIT, 0, "Nasdaq Rule 4754(a): IO until the closing cross", True),
 ]
 
 
-def auction_cutoff_ns(time_in_force: int, order_type: int, open_ns: int, close_ns: int) -> int:
+def auction_cutoff_ns(
+    time_in_force: int, order_type: int, open_ns: int, close_ns: int, imbalance_only: bool = False
+) -> int:
     """From this time on orders for the auction are neither taken, changed nor cancelled; NEVER_NS for other orders."""
     auction_ns = open_ns if time_in_force == TIME_IN_FORCE_OPG else close_ns
     cutoff = NEVER_NS
@@ -269,6 +280,7 @@ def auction_cutoff_ns(time_in_force: int, order_type: int, open_ns: int, close_n
         if (
             row.time_in_force == time_in_force
             and row.order_type == order_type
+            and row.imbalance_only == imbalance_only
             and (row.effective_from_ns <= auction_ns or cutoff == NEVER_NS)
         ):
             cutoff = auction_ns - row.before_ns

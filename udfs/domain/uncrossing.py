@@ -1,8 +1,11 @@
 """Holding an auction in a market: the orders of the book and of the queue meet at one price.
 
-Ordering: market orders first, then better prices, then time. Self-trade prevention does not reach auctions.
+Ordering: market orders first, then better prices, then time; imbalance-only orders last, by price and time among them.
+Self-trade prevention does not reach auctions.
 Invariants: everything trades at the price of auction.uncross and in its quantity; afterwards nothing of an order that
-was only for this auction is left.
+was only for this auction is left; imbalance-only orders trade on one side only, and only when all others of that side
+that the price reaches are filled.
+Source: Nasdaq Rules 4752(a), (d) and 4754(a), (b).
 Complexity: O(n log n) in the orders that take part.
 """
 
@@ -26,6 +29,7 @@ REOPENING: Final = 3
 
 _MARKET_ORDER: Final = 0
 _LIMIT_ORDER: Final = 1
+_IMBALANCE_ONLY: Final = 2
 
 
 def is_for(order: Order, kind: int) -> bool:
@@ -44,6 +48,28 @@ def _takes_part(order: Order, kind: int, out: set[int]) -> bool:
 
 def _is_limit(order: Order) -> bool:
     return order.order_type in (ORDER_TYPE_LIMIT, ORDER_TYPE_STOP_LIMIT)
+
+
+def prepare_auction(market: Market, kind: int) -> None:
+    """Give the orders of an auction the prices that they may have in it; call it before the auction is held.
+
+    An imbalance-only order is not more aggressive than the best price of its side, in our book or at exchanges.
+    """
+    street = market.street
+    bid = market.book.best_bid()
+    if street.bid_price is not None and street.bid_price > bid:
+        bid = street.bid_price
+    ask = market.book.best_ask()
+    if street.ask_price is not None and (ask == 0 or street.ask_price < ask):
+        ask = street.ask_price
+    for order in market.queue:
+        if not order.imbalance_only or not is_for(order, kind):
+            continue
+        if order.is_buy:
+            if 0 < bid < order.worst_price:
+                order.worst_price = bid
+        elif ask > order.worst_price:
+            order.worst_price = ask
 
 
 def hold_auction(filler: Filler, market: Market, kind: int, reference: int, low: int, high: int) -> AuctionResult:
@@ -76,6 +102,8 @@ def _find_price(market: Market, kind: int, reference: int, low: int, high: int, 
     """The auction's price and quantity without the market orders whose ranks are in `out`."""
     bids: dict[int, int] = {}
     asks: dict[int, int] = {}
+    imbalance_bids: dict[int, int] = {}
+    imbalance_asks: dict[int, int] = {}
     market_buy = 0
     market_sell = 0
     _add_levels(bids, market.book.bids)
@@ -86,6 +114,8 @@ def _find_price(market: Market, kind: int, reference: int, low: int, high: int, 
         leaves = order.quantity - order.cum_quantity
         if _is_limit(order):
             levels = bids if order.is_buy else asks
+            if order.imbalance_only:
+                levels = imbalance_bids if order.is_buy else imbalance_asks
             levels[order.worst_price] = levels.get(order.worst_price, 0) + leaves
         elif order.is_buy:
             market_buy += leaves
@@ -100,6 +130,8 @@ def _find_price(market: Market, kind: int, reference: int, low: int, high: int, 
         low,
         high,
         market.tick_e4,
+        [(price, imbalance_bids[price]) for price in sorted(imbalance_bids, reverse=True)],
+        [(price, imbalance_asks[price]) for price in sorted(imbalance_asks)],
     )
 
 
@@ -159,7 +191,7 @@ def _in_priority(market: Market, kind: int, is_buy: bool, price: int, out: set[i
             found.append((_MARKET_ORDER, 0, order.rank, order))
         elif order.worst_price >= price if is_buy else order.worst_price <= price:
             signed = -order.worst_price if is_buy else order.worst_price
-            found.append((_LIMIT_ORDER, signed, order.rank, order))
+            found.append((_IMBALANCE_ONLY if order.imbalance_only else _LIMIT_ORDER, signed, order.rank, order))
     # Ranks are unique, so orders themselves are never compared.
     found.sort()
     return [entry[3] for entry in found]

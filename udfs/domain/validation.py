@@ -91,6 +91,7 @@ def validate(
         and command.time_in_force < TIME_IN_FORCE_OPG
         and command.side <= SIDE_SELL
         and command.stp < STP_MODE_UNKNOWN
+        and not command.imbalance_only
     )
     refusal: Refusal | None = None
     if not ordinary:
@@ -138,6 +139,13 @@ def _validate_kind(command: OrderCommand, instrument: InstrumentState) -> Refusa
             REASON_CODE_VALIDATION_UNSUPPORTED_TIME_IN_FORCE,
             f"time_in_force={TIME_IN_FORCE_NAMES[time_in_force]} order_type={ORDER_TYPE_NAMES[order_type]}",
         )
+    if command.imbalance_only:
+        if order_type != ORDER_TYPE_LIMIT:
+            text = f"order_type={ORDER_TYPE_NAMES[order_type]} imbalance_only"
+            return Refusal(REASON_CODE_VALIDATION_UNSUPPORTED_ORDER_TYPE, text)
+        if time_in_force < TIME_IN_FORCE_OPG:
+            text = f"time_in_force={TIME_IN_FORCE_NAMES[time_in_force]} imbalance_only"
+            return Refusal(REASON_CODE_VALIDATION_UNSUPPORTED_TIME_IN_FORCE, text)
     if command.side == SIDE_UNKNOWN:
         return Refusal(REASON_CODE_VALIDATION_UNSUPPORTED_SIDE, "side=" + SIDE_NAMES[command.side])
     if command.side > SIDE_SELL and (instrument.is_option or instrument.is_future):
@@ -245,7 +253,10 @@ def validate_session(command: OrderCommand, session: SessionTimes | None, clock_
         )
     time_in_force = command.time_in_force
     if time_in_force >= TIME_IN_FORCE_OPG:
-        cutoff_ns = auction_cutoff_ns(time_in_force, command.order_type, session.open_ns, session.close_ns)
+        imbalance_only = command.imbalance_only is True
+        cutoff_ns = auction_cutoff_ns(
+            time_in_force, command.order_type, session.open_ns, session.close_ns, imbalance_only
+        )
         if command.timestamp >= cutoff_ns or clock_ns >= cutoff_ns:
             return Refusal(
                 REASON_CODE_VALIDATION_AUCTION_CUTOFF,
