@@ -54,10 +54,11 @@ PRIORITY: tuple[Broken, ...] = (
     (
         "auction without time priority",
         "uncrossing",
-        "found.append((_LIMIT_ORDER, signed, order.rank, order))",
-        "found.append((_LIMIT_ORDER, signed, -order.rank, order))",
+        "else _LIMIT_ORDER, signed, order.rank, order))",
+        "else _LIMIT_ORDER, signed, -order.rank, order))",
     ),
     ("market orders last in an auction", "uncrossing", "_MARKET_ORDER: Final = 0", "_MARKET_ORDER: Final = 2"),
+    ("imbalance-only orders first", "uncrossing", "_IMBALANCE_ONLY: Final = 2", "_IMBALANCE_ONLY: Final = -1"),
 )
 
 PRICE: tuple[Broken, ...] = (
@@ -127,6 +128,30 @@ PRICE: tuple[Broken, ...] = (
         "auction",
         "if executed == 0 or executed < quantity or (executed == quantity and rest > imbalance):",
         "if executed == 0 or executed < quantity or (executed == quantity and rest < imbalance):",
+    ),
+    (
+        "imbalance-only sells beyond the imbalance",
+        "auction",
+        "sells += sold if sold < excess else excess",
+        "sells += sold",
+    ),
+    (
+        "imbalance-only buys beyond the imbalance",
+        "auction",
+        "buys += bought if bought < -excess else -excess",
+        "buys += bought",
+    ),
+    (
+        "imbalance-only buy above the best bid",
+        "uncrossing",
+        "                order.worst_price = bid\n",
+        "                pass\n",
+    ),
+    (
+        "imbalance-only sale below the best ask",
+        "uncrossing",
+        "            order.worst_price = ask\n",
+        "            pass\n",
     ),
     (
         "auction beyond what was reserved",
@@ -262,6 +287,24 @@ INSTRUCTIONS: tuple[Broken, ...] = (
         "if clock_ns > session.close_ns:",
     ),
     (
+        "imbalance only lost on the way",
+        "frame_orders",
+        "        order.imbalance_only = frame.instructions & IMBALANCE_ONLY != 0\n",
+        "",
+    ),
+    (
+        "imbalance only at any time",
+        "validation",
+        "        if time_in_force < TIME_IN_FORCE_OPG:\n",
+        "        if time_in_force > TIME_IN_FORCE_UNKNOWN:\n",
+    ),
+    (
+        "do not reduce added by a replacement",
+        "order_desk",
+        "command.do_not_reduce is None or command.do_not_reduce == order.do_not_reduce",
+        "True",
+    ),
+    (
         "no cut-off before auctions",
         "validation",
         "if command.timestamp >= cutoff_ns or clock_ns >= cutoff_ns:",
@@ -391,6 +434,42 @@ OPERATORS: tuple[Broken, ...] = (
         "matching",
         "        if market.short_restricted:\n",
         "        if market.stops is None:\n",
+    ),
+    (
+        "short sale at the bid in an auction",
+        "uncrossing",
+        "    floor += market.tick_e4\n",
+        "",
+    ),
+    (
+        "short sale that waited for the opening at the bid",
+        "uncrossing",
+        "                order.worst_price = floor\n",
+        "                pass\n",
+    ),
+    (
+        "short limit order of an auction at the bid",
+        "uncrossing",
+        "            order.worst_price = floor\n    if",
+        "            pass\n    if",
+    ),
+    (
+        "short market order of an auction at the bid",
+        "uncrossing",
+        "return price < short_floor and order.side == SIDE_SELL_SHORT",
+        "return False",
+    ),
+    (
+        "short sale on close at our own bid",
+        "uncrossing",
+        "floor = bid if kind == CLOSING else street.bid_price or 0",
+        "floor = street.bid_price or 0",
+    ),
+    (
+        "bands not due after a halt",
+        "protection",
+        "        self.deadline_ns = self._next_deadline()\n\n    def index",
+        "\n    def index",
     ),
     ("short sale at the bid", "matching", "if market.short_restricted and order.side == SIDE_SELL_SHORT:", "if False:"),
 )

@@ -308,6 +308,15 @@ class ReferenceMarket:
             order["worst"] = min(order["worst"], s["high"])
         elif order["side"] != "BUY":
             order["worst"] = max(order["worst"], s["low"])
+            if s["restricted"] and order["side"] == "SELL_SHORT":
+                order["worst"] = max(
+                    order["worst"], self.lowest_short(s, [o["worst"] for o in self.best_first(s, "BUY")])
+                )
+
+    @staticmethod
+    def lowest_short(s: dict[str, Any], displayed: list[int]) -> int:
+        """Rule 201: a tick above the best bid of exchanges and of what we display; 0 without any."""
+        return max([(s["quote"] or {}).get("bidPrice") or 0, *displayed]) + s["tick"]
 
     def can_fill(self, s: dict[str, Any], order: dict[str, Any]) -> bool:
         """Whether a fill-or-kill order meets enough, here and at exchanges, in the order in which it would meet it."""
@@ -412,7 +421,7 @@ class ReferenceMarket:
         """Resting orders that exchanges can fill now go there."""
         for side in ("BUY", "SELL"):
             while s["trading"]:
-                resting = self.best_first(s, side)
+                resting = [o for o in self.best_first(s, side) if not s["restricted"] or o["side"] != "SELL_SHORT"]
                 venue = next(iter(self.venues(s, side)), None)
                 if not resting or venue is None or not self.reaches(side, resting[0]["worst"], venue["price"]):
                     break
@@ -427,6 +436,8 @@ class ReferenceMarket:
             reason = "MATCH_NO_LIQUIDITY" if best is None else "MATCH_COLLAR"
         if best is not None and order["worst"] == (s["high"] if order["side"] == "BUY" else s["low"]):
             reason = "MATCH_PRICE_BAND"
+        if best is not None and s["restricted"] and order["side"] == "SELL_SHORT":
+            reason = "MATCH_SHORT_SALE_PRICE"
         self.stop_at(order, reason, best)
 
     def best_opposite(self, s: dict[str, Any], order: dict[str, Any]) -> int | None:
@@ -824,6 +835,7 @@ class ReferenceMarket:
         """Hold an auction near the reference; what is still crossed then trades at any price."""
         reference = self.middle(s) or s["last"] or s["prior"]
         self.move_inside(s, kind)
+        self.move_shorts(s, kind)
         result = self.uncross(s, kind, reference, auction_range(reference, s["tick"]))
         if must_uncross and self.is_crossed(s):
             self.seen.add("auction beyond its range")
@@ -848,6 +860,22 @@ class ReferenceMarket:
             if order["worst"] != limit:
                 self.seen.add("imbalance-only order moved to the best price")
 
+    def move_shorts(self, s: dict[str, Any], kind: str) -> None:
+        """Rule 201: short sales of an auction ask for more than the best bid, unless they were displayed until now."""
+        s["short floor"] = 0
+        displayed = [o["worst"] for o in self.best_first(s, "BUY")] if kind == "CLOSING" else []
+        lowest = self.lowest_short(s, displayed)
+        if not s["restricted"] or lowest == s["tick"]:
+            return
+        s["short floor"] = lowest
+        resting = self.best_first(s, "SELL") if kind != "CLOSING" else []
+        for order in [o for o in self.queued(s) if self.takes_part(o, kind) and has_limit(o)] + resting:
+            if order["side"] == "SELL_SHORT" and order["worst"] < lowest:
+                self.seen.add(f"short sale moved before the {kind.lower()}")
+                order["worst"] = lowest
+                if order["place"] == "REST":
+                    self.settle_in(order, "REST")
+
     def uncross(self, s: dict[str, Any], kind: str, reference: int, limits: tuple[int, int]) -> tuple[int, int, int]:
         """One auction: price, quantity, imbalance; buys and sells are filled market orders first, then price, then time."""
         meeting = [
@@ -863,7 +891,15 @@ class ReferenceMarket:
             result = uncross(buys, sells, reference, *limits, s["tick"], (fillers[0], fillers[1]))
             price, quantity, _ = result
             # A market order pays or gets no worse than what was reserved for it; without it the price is another one.
-            beyond = [o for o in meeting if not has_limit(o) and not self.reaches(o["side"], o["worst"], price)]
+            beyond = [
+                o
+                for o in meeting
+                if not has_limit(o)
+                and (
+                    not self.reaches(o["side"], o["worst"], price)
+                    or (o["side"] == "SELL_SHORT" and price < s["short floor"])
+                )
+            ]
             if not quantity or not beyond:
                 break
             self.seen.add("market order out of its auction")

@@ -153,7 +153,9 @@ def test_uncross_imbalance_only_orders_fill_imbalances_and_add_to_none(seed: int
         # What they do not fill of an imbalance stays, with its sign.
         assert abs(result.imbalance) <= abs(buys - sells) and result.imbalance * (buys - sells) >= 0, message
         part = quantity - min(buys, sells)
-        assert 0 <= part <= sells_at(filling_asks, 0, price) if buys > sells else part <= buys_at(filling_bids, 0, price)
+        assert (
+            0 <= part <= sells_at(filling_asks, 0, price) if buys > sells else part <= buys_at(filling_bids, 0, price)
+        )
         filled += part > 0
     assert filled > 30
 

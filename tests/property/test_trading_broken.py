@@ -1,7 +1,7 @@
 """Broken engines: each takes one line of the rules back, and the comparison with the reference engine has to notice.
 
 If one of these passes unnoticed, the tests have a hole. The engines are imported from changed sources, uncompiled. What
-streams of cash accounts cannot show (short sales) is shown by a scenario.
+streams of cash accounts cannot show (short sales) is shown by a scenario, or by approved orders in auctions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from broken_engines import BROKEN
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 300
 SEEDS = 60
-RELOADED = ("udfs", "trading_harness", "trading_streams", "test_trading_reference")
+RELOADED = ("udfs", "trading_harness", "trading_streams", "test_trading_reference", "test_auction_short_sales")
 
 
 def short_sales(h: ModuleType) -> None:
@@ -123,9 +123,11 @@ def notices(module: str, old: str, new: str, seeds: int = SEEDS) -> str | None:
                 scenario(importlib.import_module("trading_harness"))
         except Exception as error:
             return f"scenario: {error!r}"
+        auctions = importlib.import_module("test_auction_short_sales").compare
         for seed in range(seeds):
             try:
                 run_seed(seed, STEPS)
+                auctions(seed)
             except Exception as error:
                 return f"seed {seed}: {error!r}"
         return None

@@ -254,6 +254,8 @@ SITUATIONS = {
     "breaker level 3",
     "closing auction",
     "fill-or-kill scan met its own order",
+    "imbalance-only order filled",
+    "imbalance-only order moved to the best price",
     "kill switch met an order on its way",
     "market order out of its auction",
     "odd lot",

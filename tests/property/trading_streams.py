@@ -360,13 +360,14 @@ class Stream:
                 fields["stopPrice"] = None
             elif rnd.random() < 0.5 and fields["symbol"] in PRICES:
                 fields["stopPrice"] = self._price(fields["symbol"])
+        if rnd.random() < 0.06:
+            fields["doNotReduce"] = rnd.choice((None, True, False))
         if rnd.random() < 0.08:
             faults = [
                 {"side": "SELL" if fields["side"] == "BUY" else "BUY"},
                 {"symbol": rnd.choice(SYMBOLS)},
                 {"orderType": rnd.choice(("LIMIT", "STOP", "STOP_LIMIT"))},
                 {"timeInForce": rnd.choice(("DAY", "GTC", "CLS"))},
-                {"doNotReduce": rnd.choice((None, True, False))},
                 {"accountId": rnd.choice(ACCOUNTS)},
                 {"quantity": rnd.choice((0, -1, 1_000_000, 100_001))},
                 {"price": rnd.choice((None, 0, -100, 24_0050))},

@@ -226,6 +226,8 @@ class Protection:
         for guard in [self.guard(symbol)] if symbol is not None else list(self.guards.values()):
             guard.halted = False
             self._reopen(guard, MARKET_CAUSE_CONTROL)
+        # Bands that have a reference again may have something due, even if nothing trades until then.
+        self.deadline_ns = self._next_deadline()
 
     def index_level(self, level_e4: int) -> None:
         """The index that circuit breakers watch stands at a level."""
@@ -424,12 +426,12 @@ class Protection:
         market = guard.market
         reference = self._reference(guard)
         low, high = auction_clip(reference, market.tick_e4, self.clock_ns)
-        prepare_auction(market, kind)
-        result = hold_auction(self.matcher, market, kind, reference, low, high)
+        short_floor = prepare_auction(self.matcher, market, kind, guard.short_sale.restricted)
+        result = hold_auction(self.matcher, market, kind, reference, low, high, short_floor)
         if must_uncross and market.book.is_crossed():
             if result.quantity:
                 self._publish(guard, MARKET_CAUSE_AUCTION, result)
-            result = hold_auction(self.matcher, market, kind, reference, 0, 0)
+            result = hold_auction(self.matcher, market, kind, reference, 0, 0, short_floor)
         return result
 
     def _resume(self, guard: Guard, kind: int, cause: int, result: AuctionResult) -> None:

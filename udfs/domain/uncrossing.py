@@ -4,8 +4,9 @@ Ordering: market orders first, then better prices, then time; imbalance-only ord
 Self-trade prevention does not reach auctions.
 Invariants: everything trades at the price of auction.uncross and in its quantity; afterwards nothing of an order that
 was only for this auction is left; imbalance-only orders trade on one side only, and only when all others of that side
-that the price reaches are filled.
-Source: Nasdaq Rules 4752(a), (d) and 4754(a), (b).
+that the price reaches are filled; while Rule 201 is in force no short sale trades at or below the national best bid
+that is not marked exempt, or was displayed above it before the auction.
+Source: Nasdaq Rules 4752(a), (d), 4754(a), (b) and 4763; 17 CFR 242.201(b)(1).
 Complexity: O(n log n) in the orders that take part.
 """
 
@@ -15,11 +16,12 @@ from schemas.messages.enums import (
     ORDER_TYPE_LIMIT,
     ORDER_TYPE_STOP_LIMIT,
     REASON_CODE_MATCH_AUCTION_UNFILLED,
+    SIDE_SELL_SHORT,
     TIME_IN_FORCE_CLS,
     TIME_IN_FORCE_OPG,
 )
 from udfs.domain.auction import AuctionResult, uncross
-from udfs.domain.book import BookSide, InvariantViolation, Order
+from udfs.domain.book import RESTING, BookSide, InvariantViolation, Order
 from udfs.domain.filling import Filler
 from udfs.domain.market import Market
 
@@ -50,10 +52,13 @@ def _is_limit(order: Order) -> bool:
     return order.order_type in (ORDER_TYPE_LIMIT, ORDER_TYPE_STOP_LIMIT)
 
 
-def prepare_auction(market: Market, kind: int) -> None:
-    """Give the orders of an auction the prices that they may have in it; call it before the auction is held.
+def prepare_auction(filler: Filler, market: Market, kind: int, short_restricted: bool) -> int:
+    """Give the limit orders of an auction the prices that they may have in it; call it before the auction is held.
 
-    An imbalance-only order is not more aggressive than the best price of its side, in our book or at exchanges.
+    An imbalance-only order is not more aggressive than the best price of its side, in our book or at exchanges. Under
+    Rule 201 a short sale asks for a tick more than the national best bid, which is that of exchanges, and before the
+    close of our book too: until then it is displayed. What rests at the close was displayed above the bid of its time.
+    Returns the lowest price for short sales, which hold_auction takes for those without a limit; 0 for none.
     """
     street = market.street
     bid = market.book.best_bid()
@@ -70,13 +75,32 @@ def prepare_auction(market: Market, kind: int) -> None:
                 order.worst_price = bid
         elif ask > order.worst_price:
             order.worst_price = ask
+    if not short_restricted:
+        return 0
+    floor = bid if kind == CLOSING else street.bid_price or 0
+    if floor == 0:
+        return 0
+    floor += market.tick_e4
+    for order in market.queue:
+        if order.side == SIDE_SELL_SHORT and _is_limit(order) and is_for(order, kind) and order.worst_price < floor:
+            order.worst_price = floor
+    if kind != CLOSING:
+        for order in market.book.asks.orders():
+            if order.side == SIDE_SELL_SHORT and order.worst_price < floor:
+                filler.withdraw(order)
+                order.worst_price = floor
+                filler.put_back(market, order, RESTING)
+    return floor
 
 
-def hold_auction(filler: Filler, market: Market, kind: int, reference: int, low: int, high: int) -> AuctionResult:
+def hold_auction(
+    filler: Filler, market: Market, kind: int, reference: int, low: int, high: int, short_floor: int = 0
+) -> AuctionResult:
     """Hold an auction while continuous trading is off; fills are reported, the queue keeps what was not filled.
 
     A market order takes part as far as the price that risk reserved for: the price is found again without those that
     it is beyond. reference, low, high: as auction.uncross takes them, in 1/10,000 of the currency, 0 for none.
+    short_floor: as prepare_auction returns it.
     """
     out: set[int] = set()
     while True:
@@ -84,7 +108,9 @@ def hold_auction(filler: Filler, market: Market, kind: int, reference: int, low:
         beyond = len(out)
         if result.quantity > 0:
             for order in market.queue:
-                if not _is_limit(order) and _takes_part(order, kind, out) and _is_beyond(order, result.price_e4):
+                if _is_limit(order) or not _takes_part(order, kind, out):
+                    continue
+                if _is_beyond(order, result.price_e4) or _is_short_below(order, result.price_e4, short_floor):
                     out.add(order.rank)
         if len(out) == beyond:
             break
@@ -96,6 +122,11 @@ def hold_auction(filler: Filler, market: Market, kind: int, reference: int, low:
 def _is_beyond(order: Order, price: int) -> bool:
     """Whether a price is worse than an order may pay or get."""
     return price > order.worst_price if order.is_buy else price < order.worst_price
+
+
+def _is_short_below(order: Order, price: int, short_floor: int) -> bool:
+    """Whether Rule 201 bars an order from a price."""
+    return price < short_floor and order.side == SIDE_SELL_SHORT
 
 
 def _find_price(market: Market, kind: int, reference: int, low: int, high: int, out: set[int]) -> AuctionResult:
