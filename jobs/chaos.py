@@ -98,12 +98,14 @@ def chaos(
         terminate_as_interrupt(),
         _ending(folder, load_config(ctx), Options(faults, seed, rate, _DEFAULTS.ticks, limit_s), say) as run,
     ):
+        told = 0
         run.start()
         for number, kind in enumerate(kinds, 1):
             run.supervise(rng.uniform(2.0, 6.0))
             say(f"fault {number} of {faults}: {kind}")
             struck = run.strike(kind, rng)
             say(f"  {_told(struck)}")
+            told = _tell_violations(run, told, say)
             if table is not None:
                 with table.open("a", encoding="utf-8") as stream:
                     stream.write(_row(number, seed, struck))
@@ -113,8 +115,7 @@ def chaos(
             say("closing the session, reading everything again")
             run.finish()
         result = run.result()
-        for violation in run.ledger.violations:
-            say(f"VIOLATION {violation.kind}: {violation.text}")
+        _tell_violations(run, told, say)
         summary = ", ".join(
             f"{name} {result[name]}" for name in ("faults", "violations", "recovery_s_max", "orders", "trades")
         )
@@ -122,6 +123,14 @@ def chaos(
         click.echo(json.dumps(result) if as_json else summary)
     if result["violations"]:
         ctx.exit(EXIT_FAILED)
+
+
+def _tell_violations(run: ChaosRun, told: int, say: Callable[[str], None]) -> int:
+    """Name those that were not told yet; return how many were told in all."""
+    found = list(run.ledger.violations)
+    for violation in found[told:]:
+        say(f"VIOLATION {violation.kind}: {violation.text}")
+    return len(found)
 
 
 def _told(struck: Struck) -> str:

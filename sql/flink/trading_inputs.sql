@@ -8,12 +8,13 @@ CREATE TEMPORARY VIEW orders_by_account AS
 SELECT ${account_shard_of_key} AS shard, COALESCE(payload, X'') AS payload, `position`, kafka_time, processed
 FROM orders_source
 ----
--- Accounts go to their own shard; instruments, sessions and the end of the snapshot go to all. One scan, so that the order of
--- the topic is kept.
+-- Accounts go to their own shard and to the first, which answers for what cannot be decoded; instruments, sessions and the end
+-- of the snapshot go to all. One scan, so that the order of the topic is kept.
 CREATE TEMPORARY VIEW reference_by_account AS
 SELECT place.shard AS shard, COALESCE(payload, X'') AS payload, `position`, kafka_time, PROCTIME() AS processed
 FROM reference_source CROSS JOIN UNNEST(
-    CASE WHEN record_key LIKE 'account:%' THEN ARRAY[${account_shard_of_reference}] ELSE ${all_account_shards} END
+    CASE WHEN record_key LIKE 'account:%' THEN ARRAY_DISTINCT(ARRAY[0, ${account_shard_of_reference}])
+        ELSE ${all_account_shards} END
 ) AS place (shard)
 ----
 -- To the match stage: an instrument goes to its symbol's shard, sessions and the end of the snapshot go to all, accounts to

@@ -121,7 +121,8 @@ def route(steps: list[h.Step]) -> list[Input]:
         elif source == sources.NBBO:
             places = (*all_risk, (MATCH, shard_of(fields["symbol"], SHARDS)))
         elif source == sources.REFERENCE and fields["account"] is not None:
-            places = ((RISK, shard_of(fields["account"]["accountId"], SHARDS)),)
+            shards = dict.fromkeys((0, shard_of(fields["account"]["accountId"], SHARDS)))
+            places = tuple((RISK, shard) for shard in shards)
         elif source == sources.REFERENCE and fields["instrument"] is not None:
             places = (*all_risk, (MATCH, shard_of(fields["instrument"]["symbol"], SHARDS)))
         else:

@@ -102,6 +102,20 @@ def test_bytes_that_are_no_message_become_one_dead_letter_with_place_and_payload
     assert letter["schemaId"] == (int.from_bytes(payload[1:5], "big") if payload[:1] == b"\x00" else None)
 
 
+@pytest.mark.parametrize("payload", [b"", b"junk", b"\x00\x00\x00\x00\x66\xff"])
+def test_reference_data_that_cannot_be_decoded_is_answered_by_the_first_of_several_shards(payload: bytes) -> None:
+    records = h.Desk(shards=4).run([("raw", (sources.REFERENCE, payload))])
+    assert [topic for topic, _ in records] == ["dead-letter"]
+
+
+def test_account_that_comes_to_the_first_shard_too_is_taken_by_its_own_only() -> None:
+    shards = 4
+    account_id = next(f"A{i}" for i in range(100) if shard_of(f"A{i}", shards) == 2)
+    found = h.Desk(shards=shards)
+    found.run([h.account(account_id)])
+    assert [account_id in shard.book.accounts for shard in found.risk] == [False, False, True, False]
+
+
 def test_random_bytes_never_raise() -> None:
     rnd = Random(5)
     target = desk()

@@ -131,7 +131,8 @@ class Desk:
         if source == sources.ORDERS and isinstance(fields, dict):
             targets = [self.risk[shard_of(fields["accountId"], self.shards)]]
         elif source == sources.REFERENCE and isinstance(fields, dict) and fields["account"] is not None:
-            targets = [self.risk[shard_of(fields["account"]["accountId"], self.shards)]]
+            shards = dict.fromkeys((0, shard_of(fields["account"]["accountId"], self.shards)))
+            targets = [self.risk[shard] for shard in shards]
         for risk in targets:
             risk.apply(source, payload, 0, offset, 1_000)
             risk.flush()

@@ -14,7 +14,8 @@ Complexity: constant for each record, but for the snapshot's end, which judges w
 and for margin accounts.
 
 Streams (sources.py): ORDERS of the shard's accounts; REFERENCE: accounts of the shard, all instruments, sessions and
-snapshot ends; CONTROLS; CORPORATE_ACTIONS; NBBO of all symbols; OUTCOMES of the shard.
+snapshot ends, to shard 0 everything, because it answers for what cannot be decoded; CONTROLS; CORPORATE_ACTIONS; NBBO of
+all symbols; OUTCOMES of the shard.
 After each batch the operator calls `flush()`, takes the lists of `outbox` (and `outbox.forward`) and calls
 `outbox.clear()`.
 """
@@ -48,6 +49,7 @@ from udfs.domain.refusals import RefusalReporter
 from udfs.domain.risk_clock import RiskClock
 from udfs.domain.risk_notices import Notices
 from udfs.domain.risk_state import RISK_KIND, RISK_VERSION, RiskState, read_risk, write_risk
+from udfs.domain.sharding import shard_of
 from udfs.domain.split_desk import SplitDesk
 from udfs.domain.state_codec import StateError, StateReader, StateWriter
 from udfs.domain.street import usable_price
@@ -264,7 +266,13 @@ class RiskShard:
         try:
             record = reference_data.decode(payload, self._reference_schema)
         except DecodeError as error:
-            self.dead_letters.put_undecodable(sources.REFERENCE, partition, offset, kafka_timestamp_ms, error, payload)
+            # All records come to the first shard, so that one that says nothing has one answer, whatever its key.
+            if self.shard == 0:
+                self.dead_letters.put_undecodable(
+                    sources.REFERENCE, partition, offset, kafka_timestamp_ms, error, payload
+                )
+            return
+        if self.shard == 0 and record.account is not None and shard_of(record.account.account_id, self.shards) != 0:
             return
         problem = self.reference.problem(record)
         if not problem and self.reference.waits(record, self.clock.now_ns):
