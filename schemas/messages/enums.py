@@ -339,6 +339,10 @@ INDICATOR_UNKNOWN: Final = 9
 INDICATOR_MACD_SIGNAL: Final = 10
 INDICATOR_MACD_HISTOGRAM: Final = 11
 INDICATOR_RELATIVE_VOLUME: Final = 12
+INDICATOR_SESSION_VWAP: Final = 13
+INDICATOR_SPREAD: Final = 14
+INDICATOR_SPREAD_BPS: Final = 15
+INDICATOR_DEPTH_IMBALANCE: Final = 16
 INDICATOR_NAMES: Final = (
     "NONE",
     "SMA",
@@ -353,6 +357,10 @@ INDICATOR_NAMES: Final = (
     "MACD_SIGNAL",
     "MACD_HISTOGRAM",
     "RELATIVE_VOLUME",
+    "SESSION_VWAP",
+    "SPREAD",
+    "SPREAD_BPS",
+    "DEPTH_IMBALANCE",
 )
 INDICATOR_CODES: Final[dict[str, int]] = {
     "NONE": 0,
@@ -368,6 +376,10 @@ INDICATOR_CODES: Final[dict[str, int]] = {
     "MACD_SIGNAL": 10,
     "MACD_HISTOGRAM": 11,
     "RELATIVE_VOLUME": 12,
+    "SESSION_VWAP": 13,
+    "SPREAD": 14,
+    "SPREAD_BPS": 15,
+    "DEPTH_IMBALANCE": 16,
 }
 
 # IntradayRule: How trading within the day is limited. INTRADAY_MARGIN: deficits are computed and called (FINRA 4210

@@ -54,9 +54,10 @@ class MarketAnalytics:
     volume: Shares traded in the window.
     trade_count: Trades in the window.
     indicator: Which indicator; NONE for a bar. (A code: INDICATOR_...)
-    period: Length of the indicator in windows; 0 for a bar.
-    value: Value of the indicator in its own unit (RSI: 0 to 100; averages: currency). Not money: never booked. Null for
-        a bar.
+    period: Length of the indicator in windows; 0 for a bar, for the session and for quotes.
+    value: Value of the indicator in its own unit (RSI: 0 to 100; averages, SESSION_VWAP and SPREAD: currency;
+        SPREAD_BPS: 1/10,000 of the mid; DEPTH_IMBALANCE: -1 to 1). Not money: never booked. Null for a bar, and when
+        the trades of the window were all taken back.
     timestamp: Time of the last tick of the window, UTC nanoseconds since the epoch.
     """
 
@@ -160,7 +161,7 @@ def _read_market_analytics(data: bytes, pos: i64, end: i64) -> tuple[MarketAnaly
         vwap_price, pos = read_long(data, pos, end, "MarketAnalytics.vwapPrice")
     volume, pos = read_long(data, pos, end, "MarketAnalytics.volume")
     trade_count, pos = read_long(data, pos, end, "MarketAnalytics.tradeCount")
-    indicator, pos = read_index(data, pos, end, 13, "MarketAnalytics.indicator")
+    indicator, pos = read_index(data, pos, end, 17, "MarketAnalytics.indicator")
     period, pos = read_int(data, pos, end, "MarketAnalytics.period")
     value: float | None = None
     branch, pos = read_index(data, pos, end, 2, "MarketAnalytics.value")
@@ -344,7 +345,7 @@ def encode_fields(
         write_long(writer, vwap_price, "MarketAnalytics.vwapPrice")
     write_long(writer, volume, "MarketAnalytics.volume")
     write_long(writer, trade_count, "MarketAnalytics.tradeCount")
-    write_index(writer, indicator, 13, "MarketAnalytics.indicator")
+    write_index(writer, indicator, 17, "MarketAnalytics.indicator")
     write_int(writer, period, "MarketAnalytics.period")
     if value is None:
         writer.append(u8(0))

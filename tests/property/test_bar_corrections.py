@@ -6,8 +6,10 @@ The recomputation knows only the last word on each trade that was in time; it so
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from random import Random
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import pytest
 from tick_days import OPENING_NS, SECOND_NS, Tick, expected_bars, random_day
@@ -17,6 +19,7 @@ from schemas.messages.enums import (
     ANALYTICS_KIND_BAR,
     DEAD_LETTER_REASON_NAMES,
     INDICATOR_NAMES,
+    INDICATOR_SESSION_VWAP,
     MARKET_DATA_KIND_CANCEL,
     MARKET_DATA_KIND_CORRECTION,
 )
@@ -30,6 +33,7 @@ SPECS: Final = "sma:2,ema:2,rsi:2,atr:2,bbands:2:2,macd:1:2:1,rvol:2,relvol:2"
 NAMES: Final = ["SMA2", "EMA2", "RSI2", "ATR2", "BOLLINGER_UPPER2", "", "BOLLINGER_LOWER2", "MACD2", "MACD_SIGNAL2"]
 NAMES_ALL: Final = [*NAMES, "MACD_HISTOGRAM2", "VOLATILITY2", "RELATIVE_VOLUME2"]
 LATENESS_S: Final = 300
+NEW_YORK: Final = ZoneInfo("America/New_York")
 Record = market_analytics.MarketAnalytics
 
 
@@ -191,7 +195,7 @@ def test_indicators_after_changes_equal_those_of_the_final_bars(seed: int) -> No
     for length in INDICATOR_LENGTHS_NS:
         found: dict[tuple[str, int, str], tuple[int, float | None]] = {}
         for r in play.records():
-            if r.kind != ANALYTICS_KIND_BAR and r.window_end - r.window_start == length:
+            if r.kind != ANALYTICS_KIND_BAR and r.window_end - r.window_start == length and r.period > 0:
                 found[r.symbol, r.window_start, f"{INDICATOR_NAMES[r.indicator]}{r.period}"] = (r.revision, r.value)
                 taken_back += r.value is None
         bars = play.bars(length)
@@ -211,6 +215,44 @@ def test_indicators_after_changes_equal_those_of_the_final_bars(seed: int) -> No
         for (symbol, start, _), (revision, _) in found.items():
             assert revision <= bars[symbol, start].revision
     assert taken_back > 0, "no indicator lost its bar: it shows too little"
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_session_vwap_after_changes_is_that_of_the_trades(seed: int) -> None:
+    # Fifteen hours from half past nine: two days in New York, without late trades, so that bars hold all trades.
+    records, _ = day_with_changes(300 + seed, 500, 2, 16.0)
+    play = Play().feed([*records, closing(records)])
+    trades = [
+        t for t in in_the_end(records, {letter.source_offset for letter in play.letters}) if t.volume and t.eligible
+    ]
+
+    days = set()
+    for length in INDICATOR_LENGTHS_NS:
+        found: dict[tuple[str, int], float | None] = {}
+        for r in play.records():
+            if r.indicator == INDICATOR_SESSION_VWAP and r.window_end - r.window_start == length:
+                found[r.symbol, r.window_start] = r.value
+        expected: dict[tuple[str, int], float | None] = {}
+        for key, bar in play.bars(length).items():
+            day = datetime.fromtimestamp(bar.window_start // SECOND_NS, NEW_YORK).date()
+            days.add(day)
+            so_far = [
+                t
+                for t in trades
+                if t.symbol == bar.symbol
+                and t.time_ns < bar.window_end
+                and datetime.fromtimestamp(t.time_ns // SECOND_NS, NEW_YORK).date() == day
+            ]
+            volume = sum(t.volume for t in so_far)
+            # A bar that has lost all its trades has none.
+            turnover = sum(t.price_e4 * t.volume for t in so_far)
+            expected[key] = turnover / (volume * 10_000) if bar.trade_count else None
+        assert {key: value for key, value in found.items() if value is not None} == {
+            key: value for key, value in expected.items() if value is not None
+        }
+        assert all(expected[key] is None for key, value in found.items() if value is None)
+        assert len(found) > 20
+    assert len(days) == 2
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,7 +1,9 @@
 """The analytics engine of one shard of symbols: market data in; bars, their indicators, and dead letters out.
 
 Bars are those of bars.py, in event time, of the lengths `LENGTHS_NS`, made of eligible trades. The indicators of the
-settings (TA-Lib's definitions, indicators.py) are computed of the bars of five minutes and longer.
+settings (TA-Lib's definitions, indicators.py) are computed of the bars of five minutes and longer, and with them the VWAP of the
+session, which is a day in New York. Of the quotes, the spread of the best one and the balance of its sizes (quote_board.py) are
+told as they were when the clock passed the end of each window of those lengths in which a quote of the symbol came, once.
 
 Ordering: what one record causes is written in its order, a bar before its indicators, shorter bars before longer ones.
 Time: the symbols of this shard that share a Kafka partition have one clock, the newest time of their records, of any kind.
@@ -26,28 +28,29 @@ from typing import Final
 from schemas.errors import DecodeError
 from schemas.messages import market_data
 from schemas.messages.enums import (
-    ANALYTICS_KIND_BAR,
-    ANALYTICS_KIND_INDICATOR,
     DEAD_LETTER_REASON_INVALID_VALUE,
     DEAD_LETTER_REASON_LATE,
     INDICATOR_ATR,
     INDICATOR_BOLLINGER_LOWER,
     INDICATOR_BOLLINGER_UPPER,
+    INDICATOR_DEPTH_IMBALANCE,
     INDICATOR_EMA,
     INDICATOR_MACD,
     INDICATOR_MACD_HISTOGRAM,
     INDICATOR_MACD_SIGNAL,
-    INDICATOR_NAMES,
-    INDICATOR_NONE,
     INDICATOR_RELATIVE_VOLUME,
     INDICATOR_RSI,
+    INDICATOR_SESSION_VWAP,
     INDICATOR_SMA,
+    INDICATOR_SPREAD,
+    INDICATOR_SPREAD_BPS,
     INDICATOR_VOLATILITY,
     MARKET_DATA_KIND_CANCEL,
     MARKET_DATA_KIND_CORRECTION,
+    MARKET_DATA_KIND_QUOTE,
     MARKET_DATA_KIND_TRADE,
 )
-from schemas.messages.market_analytics import encode_fields
+from udfs.domain.analytics_writer import AnalyticsOutbox, AnalyticsWriter
 from udfs.domain.bar_ladder import BarLadder
 from udfs.domain.bars import (
     LATE,
@@ -56,21 +59,20 @@ from udfs.domain.bars import (
     REVISED,
     SECOND_NS,
     TAKEN,
-    TRADES_VERSION,
     UNKNOWN,
     Bar,
 )
 from udfs.domain.dead_letters import DeadLetters
-from udfs.domain.indicator_series import IndicatorSeries
+from udfs.domain.indicator_series import SESSIONS_VERSION, IndicatorSeries
 from udfs.domain.indicator_specs import IndicatorError, IndicatorSet, IndicatorSpec, parse_indicators
-from udfs.domain.outbox import Lane
+from udfs.domain.quote_board import QuoteBoard
 from udfs.domain.state_codec import StateError, StateReader, StateWriter
 
 INDICATOR_LENGTHS_NS: Final = (5 * MINUTE_NS, 15 * MINUTE_NS, 60 * MINUTE_NS)
 """Lengths of the bars that indicators are computed of."""
 MAX_LATENESS_NS: Final = 5 * MINUTE_NS
 
-_VERSION: Final = TRADES_VERSION
+_VERSION: Final = SESSIONS_VERSION
 _KIND: Final = 4
 _LONG_AGO: Final = -(2**62)
 _UNPUBLISHED: Final = -1
@@ -120,34 +122,16 @@ class AnalyticsSettings:
                 self.outputs.append((code, period))
 
 
-class AnalyticsOutbox:
-    """What the engine has written since its outputs were last taken."""
-
-    __slots__ = ("dead_letter", "market_analytics")
-
-    def __init__(self) -> None:
-        self.market_analytics = Lane("market-analytics")
-        self.dead_letter = Lane("dead-letter")
-
-    def lanes(self) -> list[Lane]:
-        """All lanes, in a fixed order."""
-        return [self.market_analytics, self.dead_letter]
-
-    def clear(self) -> None:
-        """Forget what was written."""
-        for lane in self.lanes():
-            if lane.keys:
-                lane.clear()
-
-
 class _Symbol:
-    """What is known of one symbol."""
+    """What is known of one symbol. `quoted_ns`: the time of its clock when its last quote came."""
 
-    __slots__ = ("key", "ladder", "name", "series")
+    __slots__ = ("board", "key", "ladder", "name", "quoted_ns", "series")
 
     def __init__(self, name: str, settings: AnalyticsSettings) -> None:
         self.name = name
         self.key: bytes = name.encode("utf-8")
+        self.board = QuoteBoard()
+        self.quoted_ns: int = _LONG_AGO
         self.ladder = BarLadder(list(LENGTHS_NS), settings.out_of_order_ns, settings.lateness_ns)
         self.series: dict[int, IndicatorSeries] = {
             length: IndicatorSeries(settings.specs) for length in INDICATOR_LENGTHS_NS
@@ -155,13 +139,14 @@ class _Symbol:
 
 
 class _Partition:
-    """A clock and its symbols. `closed_ns`: the second up to which bars were looked at."""
+    """A clock and its symbols. `closed_ns`: the second up to which bars were looked at; `quotes_ns`: the time of quotes."""
 
-    __slots__ = ("closed_ns", "newest_ns", "symbols")
+    __slots__ = ("closed_ns", "newest_ns", "quotes_ns", "symbols")
 
     def __init__(self) -> None:
         self.newest_ns: int = _LONG_AGO
         self.closed_ns: int = _LONG_AGO
+        self.quotes_ns: int = _LONG_AGO
         self.symbols: dict[str, _Symbol] = {}
 
 
@@ -190,7 +175,7 @@ class AnalyticsShard:
         self._shards = shards
         self._settings = AnalyticsSettings(out_of_order_ns, lateness_ns, indicators)
         self._market_data = schema_ids["market-data"]
-        self._market_analytics = schema_ids["market-analytics"]
+        self._writer = AnalyticsWriter(self.outbox, schema_ids["market-analytics"])
         self._refused = DeadLetters(self.outbox.dead_letter, schema_ids["dead-letter"], "analyse", job="analytics")
         self._partitions: dict[int, _Partition] = {}
 
@@ -204,7 +189,12 @@ class AnalyticsShard:
         clock = self._partitions.get(partition)
         if clock is None:
             clock = self._partitions[partition] = _Partition()
-        if event.kind == MARKET_DATA_KIND_TRADE:
+        if event.timestamp - event.timestamp % INDICATOR_LENGTHS_NS[0] > clock.quotes_ns:
+            self._close_quotes(clock, event.timestamp - event.timestamp % INDICATOR_LENGTHS_NS[0])
+        if event.kind == MARKET_DATA_KIND_QUOTE:
+            if not event.suspicious:
+                self._quote(clock, event)
+        elif event.kind == MARKET_DATA_KIND_TRADE:
             if event.eligible and event.last_price is not None and event.volume > 0:
                 self._trade(clock, event, source, payload, partition, offset, kafka_timestamp_ms)
         elif event.kind == MARKET_DATA_KIND_CORRECTION or event.kind == MARKET_DATA_KIND_CANCEL:
@@ -235,12 +225,15 @@ class AnalyticsShard:
             out.put(number)
             out.put(clock.newest_ns)
             out.put(clock.closed_ns)
+            out.put(clock.quotes_ns)
             out.put(len(clock.symbols))
             for symbol in clock.symbols.values():
                 out.put_text(symbol.name)
                 symbol.ladder.write(out)
                 for length in INDICATOR_LENGTHS_NS:
                     symbol.series[length].write(out)
+                out.put(symbol.quoted_ns)
+                symbol.board.write(out)
         return out.finish(_VERSION, _KIND)
 
     def restore(self, data: bytes) -> None:
@@ -264,11 +257,16 @@ class AnalyticsShard:
             clock = partitions[reader.take()] = _Partition()
             clock.newest_ns = reader.take()
             clock.closed_ns = reader.take()
+            if reader.version >= SESSIONS_VERSION:
+                clock.quotes_ns = reader.take()
             for _ in range(reader.take()):
                 symbol = _Symbol(reader.take_text(), settings)
                 symbol.ladder.read(reader)
                 for length in INDICATOR_LENGTHS_NS:
                     symbol.series[length].read(reader)
+                if reader.version >= SESSIONS_VERSION:
+                    symbol.quoted_ns = reader.take()
+                    symbol.board.read(reader)
                 clock.symbols[symbol.name] = symbol
         reader.expect_end()
         self._partitions = partitions
@@ -356,46 +354,70 @@ class AnalyticsShard:
     def _publish(self, symbol: _Symbol) -> None:
         """Write the bars that are ready, and what follows from them."""
         for bar in symbol.ladder.take():
-            self._write(symbol, bar, INDICATOR_NONE, 0, None)
+            self._writer.bar(symbol.key, symbol.name, bar)
             series = symbol.series.get(bar.end_ns - bar.start_ns)
             if series is not None and bar.trades > 0:
-                self._write_values(symbol, bar, series.follow(bar), False)
+                values = series.follow(bar)
+                self._write_values(symbol, bar, values, False, series.session_vwap())
             elif series is not None:
-                self._write_values(symbol, bar, series.take_back(bar), True)
+                self._write_values(symbol, bar, series.take_back(bar), True, None)
 
-    def _write_values(self, symbol: _Symbol, bar: Bar, values: list[float | None] | None, taken_back: bool) -> None:
+    def _write_values(
+        self, symbol: _Symbol, bar: Bar, values: list[float | None] | None, taken_back: bool, session_vwap: float | None
+    ) -> None:
         """The outputs of the indicators at a bar; of one that was taken back, that they are no more."""
         if values is None:
             return
         for place, (code, period) in enumerate(self._settings.outputs):
             value = values[place]
             if code != _UNPUBLISHED and value is not None:
-                self._write(symbol, bar, code, period, None if taken_back else value)
+                self._write_value(symbol, bar, code, period, None if taken_back else value)
+        self._write_value(symbol, bar, INDICATOR_SESSION_VWAP, 0, None if taken_back else session_vwap)
 
-    def _write(self, symbol: _Symbol, bar: Bar, code: int, period: int, value: float | None) -> None:
-        """One record: the bar itself, or the value of an indicator at it."""
-        is_bar = code == INDICATOR_NONE
-        has_prices = is_bar and bar.trades > 0
-        length_s = (bar.end_ns - bar.start_ns) // SECOND_NS
-        name = "BAR" if is_bar else f"{INDICATOR_NAMES[code]}{period}"
-        frame = encode_fields(
-            self._market_analytics,
-            f"{symbol.name}-{length_s}s-{bar.start_ns // SECOND_NS}-{name}-{bar.revision}",
-            ANALYTICS_KIND_BAR if is_bar else ANALYTICS_KIND_INDICATOR,
-            symbol.name,
-            bar.start_ns,
-            bar.end_ns,
-            bar.revision,
-            bar.open_e4 if has_prices else None,
-            bar.high_e4 if has_prices else None,
-            bar.low_e4 if has_prices else None,
-            bar.close_e4 if has_prices else None,
-            bar.vwap_e4() if has_prices else None,
-            bar.volume if is_bar else 0,
-            bar.trades if is_bar else 0,
-            code,
-            period,
-            value,
-            bar.last_ns if bar.trades > 0 else bar.end_ns,
+    def _write_value(self, symbol: _Symbol, bar: Bar, code: int, period: int, value: float | None) -> None:
+        """One output at a bar."""
+        time_ns = bar.last_ns if bar.trades > 0 else bar.end_ns
+        self._writer.value(
+            symbol.key, symbol.name, bar.start_ns, bar.end_ns, bar.revision, code, period, value, time_ns
         )
-        self.outbox.market_analytics.put(symbol.key, frame)
+
+    def _quote(self, clock: _Partition, event: market_data.MarketDataEvent) -> None:
+        """A quote of an exchange."""
+        symbol = self._symbol(clock, event.symbol)
+        bid, ask = event.bid_price, event.ask_price
+        symbol.board.quote(
+            event.exchange,
+            0 if bid is None else bid,
+            event.bid_size,
+            0 if ask is None else ask,
+            event.ask_size,
+            event.timestamp,
+        )
+        # By the clock and not by its own time, so that no window is told twice.
+        symbol.quoted_ns = max(event.timestamp, clock.newest_ns)
+
+    def _close_quotes(self, clock: _Partition, time_ns: int) -> None:
+        """Time has come to another window of quotes: tell what was in force at the end of those that are over."""
+        for symbol in clock.symbols.values():
+            if symbol.quoted_ns == _LONG_AGO:
+                continue
+            for length_ns in INDICATOR_LENGTHS_NS:
+                start_ns = symbol.quoted_ns - symbol.quoted_ns % length_ns
+                end_ns = start_ns + length_ns
+                # The end lies between the last look and now, or it was told before.
+                if clock.quotes_ns < end_ns <= time_ns:
+                    self._write_quotes(symbol, start_ns, end_ns)
+        clock.quotes_ns = time_ns
+
+    def _write_quotes(self, symbol: _Symbol, start_ns: int, end_ns: int) -> None:
+        """The indicators of the best quote at the end of a window."""
+        board = symbol.board
+        board.look(end_ns)
+        outputs = (
+            (INDICATOR_SPREAD, board.spread.value),
+            (INDICATOR_SPREAD_BPS, board.spread.basis_points),
+            (INDICATOR_DEPTH_IMBALANCE, board.imbalance.value),
+        )
+        for code, value in outputs:
+            if value is not None:
+                self._writer.value(symbol.key, symbol.name, start_ns, end_ns, 0, code, 0, value, board.newest_ns)
