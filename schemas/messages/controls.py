@@ -48,7 +48,7 @@ class Control:
     scope: Everything, one account or one symbol. (A code: CONTROL_SCOPE_...)
     target: The account or the symbol; null for ALL.
     value: A number that kind and limit explain: the new limit of a LIMIT_CHANGE, shares of a LOCATE, the level of an
-        INDEX_LEVEL in 1/10,000 of a point; else null.
+        INDEX_LEVEL in 1/10,000 of a point, the money of a DEPOSIT or WITHDRAWAL in 1/10,000 of the currency; else null.
     issued_by: Person or system that issued it.
     reason: Why, for the audit.
     timestamp: When it was issued; for CLOCK the time that has been reached. UTC nanoseconds since the epoch.
@@ -108,7 +108,7 @@ class Control:
 def _read_control(data: bytes, pos: i64, end: i64) -> tuple[Control, i64]:
     branch: i64
     control_id, pos = read_string(data, pos, end, 128, "Control.controlId")
-    kind, pos = read_index(data, pos, end, 13, "Control.kind")
+    kind, pos = read_index(data, pos, end, 15, "Control.kind")
     scope, pos = read_index(data, pos, end, 4, "Control.scope")
     target: str | None = None
     branch, pos = read_index(data, pos, end, 2, "Control.target")
@@ -215,7 +215,7 @@ def encode_fields(
     """Write a whole frame (registry_id is its schema id) from fields, without a Control."""
     writer = new_frame(registry_id)
     write_string(writer, control_id, 128, "Control.controlId")
-    write_index(writer, kind, 13, "Control.kind")
+    write_index(writer, kind, 15, "Control.kind")
     write_index(writer, scope, 4, "Control.scope")
     if target is None:
         writer.append(u8(0))

@@ -156,7 +156,8 @@ COMMAND_TYPE_CODES: Final[dict[str, int]] = {
 # RESUME ends KILL and REDUCE. REDUCE: only orders that make a position smaller. HALT, UNHALT: stop trading in a symbol,
 # and reopen it by auction. LIMIT_CHANGE: a new limit of an account. RESTRICT, UNRESTRICT: the restricted list, of the
 # firm or of an account. LOCATE: shares located for short sales of an account. INDEX_LEVEL: a level of the index that
-# market-wide circuit breakers watch. UNFREEZE: end an account's freeze early.
+# market-wide circuit breakers watch. UNFREEZE: end an account's freeze early. DEPOSIT, WITHDRAWAL: cash that a customer
+# brings to an account or takes out of it.
 CONTROL_KIND_UNKNOWN: Final = 0
 CONTROL_KIND_CLOCK: Final = 1
 CONTROL_KIND_KILL: Final = 2
@@ -170,6 +171,8 @@ CONTROL_KIND_UNRESTRICT: Final = 9
 CONTROL_KIND_LOCATE: Final = 10
 CONTROL_KIND_INDEX_LEVEL: Final = 11
 CONTROL_KIND_UNFREEZE: Final = 12
+CONTROL_KIND_DEPOSIT: Final = 13
+CONTROL_KIND_WITHDRAWAL: Final = 14
 CONTROL_KIND_NAMES: Final = (
     "UNKNOWN",
     "CLOCK",
@@ -184,6 +187,8 @@ CONTROL_KIND_NAMES: Final = (
     "LOCATE",
     "INDEX_LEVEL",
     "UNFREEZE",
+    "DEPOSIT",
+    "WITHDRAWAL",
 )
 CONTROL_KIND_CODES: Final[dict[str, int]] = {
     "UNKNOWN": 0,
@@ -199,6 +204,8 @@ CONTROL_KIND_CODES: Final[dict[str, int]] = {
     "LOCATE": 10,
     "INDEX_LEVEL": 11,
     "UNFREEZE": 12,
+    "DEPOSIT": 13,
+    "WITHDRAWAL": 14,
 }
 
 # ControlScope: What a control applies to. UNKNOWN is ignored and reported, never widened to all.
@@ -1033,7 +1040,7 @@ REPORT_STATUS_CODES: Final[dict[str, int]] = {
 # INTRADAY_DEFICIT: margin fell short within the day. DAY_TRADER: the account was flagged under the legacy rule.
 # ACCOUNT_FROZEN: no new debit or short until it ends. EXERCISE, ASSIGNMENT, EXPIRATION: what became of an option or
 # future at its expiry. DAILY_SETTLEMENT: variation margin of a future. SPLIT: a split or stock dividend changed a
-# position.
+# position. MARGIN_CALL_PART_MET: a deposit has met a part of a call or of an intraday deficit.
 RISK_EVENT_TYPE_ORDER_REJECTED: Final = 0
 RISK_EVENT_TYPE_LIMIT_BREACHED: Final = 1
 RISK_EVENT_TYPE_MARGIN_CALL: Final = 2
@@ -1050,6 +1057,7 @@ RISK_EVENT_TYPE_ASSIGNMENT: Final = 12
 RISK_EVENT_TYPE_EXPIRATION: Final = 13
 RISK_EVENT_TYPE_DAILY_SETTLEMENT: Final = 14
 RISK_EVENT_TYPE_SPLIT: Final = 15
+RISK_EVENT_TYPE_MARGIN_CALL_PART_MET: Final = 16
 RISK_EVENT_TYPE_NAMES: Final = (
     "ORDER_REJECTED",
     "LIMIT_BREACHED",
@@ -1067,6 +1075,7 @@ RISK_EVENT_TYPE_NAMES: Final = (
     "EXPIRATION",
     "DAILY_SETTLEMENT",
     "SPLIT",
+    "MARGIN_CALL_PART_MET",
 )
 RISK_EVENT_TYPE_CODES: Final[dict[str, int]] = {
     "ORDER_REJECTED": 0,
@@ -1085,6 +1094,7 @@ RISK_EVENT_TYPE_CODES: Final[dict[str, int]] = {
     "EXPIRATION": 13,
     "DAILY_SETTLEMENT": 14,
     "SPLIT": 15,
+    "MARGIN_CALL_PART_MET": 16,
 }
 
 # RoutingAction: EXECUTE_INTERNAL: filled in our own book. ROUTE_AWAY: sent to another venue. POST: left to rest in our

@@ -145,6 +145,7 @@ def _check_flows(book: AccountBook) -> None:
     """Money and units are what was loaded and what has moved."""
     flows = book.flows
     moved = flows.traded_e4 + flows.commission_e4 + flows.settled_e4 + flows.delivered_e4 + flows.in_lieu_e4
+    moved += flows.deposited_e4
     units: dict[str, int] = {}
     counted: dict[str, int] = {}
     for account in book.accounts.values():

@@ -21,7 +21,7 @@ from udfs.domain.holdings import AccountState, GroupHold, OpenOrder, Position, T
 class Flows:
     """Sums of the money of all accounts that has moved, by cause; units that moved are counted with their instrument."""
 
-    __slots__ = ("commission_e4", "delivered_e4", "in_lieu_e4", "settled_e4", "traded_e4")
+    __slots__ = ("commission_e4", "delivered_e4", "deposited_e4", "in_lieu_e4", "settled_e4", "traded_e4")
 
     def __init__(self) -> None:
         self.traded_e4: int = 0
@@ -29,6 +29,8 @@ class Flows:
         self.settled_e4: int = 0
         self.delivered_e4: int = 0
         self.in_lieu_e4: int = 0
+        # What customers brought, less what they took out.
+        self.deposited_e4: int = 0
 
 
 class AccountBook:
@@ -258,6 +260,11 @@ class AccountBook:
             self.flows.settled_e4 += amount_e4
         else:
             self.flows.delivered_e4 += amount_e4
+
+    def deposit(self, account: AccountState, amount_e4: int) -> None:
+        """A customer brings money to an account (negative: takes it out)."""
+        account.cash_e4 += amount_e4
+        self.flows.deposited_e4 += amount_e4
 
     def pay_in_lieu(self, account: AccountState, amount_e4: int) -> None:
         """Money for the fraction of a share that a split leaves (negative: for one that is owed)."""

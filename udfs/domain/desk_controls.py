@@ -8,15 +8,17 @@ Meaning: KILL refuses new orders and replacements, REDUCE those that do not make
 its scope, and for an account also a forced reduction. HALT and UNHALT are the match stage's; here they are only audited.
 RESTRICT lists a symbol for the firm (scope SYMBOL) or for one account (scope ACCOUNT with `symbol`). LIMIT_CHANGE sets a
 limit of an account, or FIRM_CAPITAL (scope ALL); without a value it removes a limit that may be missing. LOCATE adds
-shares that an account may sell short until the session's end. UNFREEZE ends an account's freeze.
+shares that an account may sell short until the session's end. UNFREEZE ends an account's freeze. DEPOSIT and WITHDRAWAL
+move a customer's cash (cash_desk.py).
 Known limits: the ids of the last `MAX_SEEN` controls are remembered.
-Complexity: constant.
+Complexity: constant; of cash movements linear in the account's positions.
 """
 
 from typing import Final
 
 from schemas.messages.controls import Control
 from schemas.messages.enums import (
+    CONTROL_KIND_DEPOSIT,
     CONTROL_KIND_HALT,
     CONTROL_KIND_KILL,
     CONTROL_KIND_LIMIT_CHANGE,
@@ -27,6 +29,7 @@ from schemas.messages.enums import (
     CONTROL_KIND_UNFREEZE,
     CONTROL_KIND_UNHALT,
     CONTROL_KIND_UNRESTRICT,
+    CONTROL_KIND_WITHDRAWAL,
     CONTROL_SCOPE_ACCOUNT,
     CONTROL_SCOPE_ALL,
     CONTROL_SCOPE_SYMBOL,
@@ -36,8 +39,10 @@ from schemas.messages.enums import (
     LIMIT_KIND_UNKNOWN,
 )
 from udfs.domain.accounts import AccountBook
+from udfs.domain.cash_desk import CashDesk
 from udfs.domain.holdings import MODE_ACTIVE, MODE_KILL, MODE_REDUCE, NO_LIMIT, AccountState
 from udfs.domain.limits import FIRST_LIMIT, set_limit
+from udfs.domain.margin_check import power_of
 from udfs.domain.recent import RecentEnds
 from udfs.domain.reference import ReferenceBook
 from udfs.domain.risk_notices import ALL_ACCOUNTS, Notices
@@ -47,15 +52,24 @@ from udfs.domain.switches import Switches
 
 MAX_SEEN: Final = 65_536
 _APPLIED: Final = 1
+_CASH: Final = (CONTROL_KIND_DEPOSIT, CONTROL_KIND_WITHDRAWAL)
+_OF_ACCOUNTS: Final = (CONTROL_KIND_LOCATE, CONTROL_KIND_UNFREEZE, CONTROL_KIND_DEPOSIT, CONTROL_KIND_WITHDRAWAL)
 
 
 class DeskControls:
     """Applies the controls of one shard."""
 
-    __slots__ = ("book", "notices", "reference", "seen", "shard", "shards", "switches")
+    __slots__ = ("book", "cash", "notices", "reference", "seen", "shard", "shards", "switches")
 
     def __init__(
-        self, shard: int, shards: int, book: AccountBook, reference: ReferenceBook, switches: Switches, notices: Notices
+        self,
+        shard: int,
+        shards: int,
+        book: AccountBook,
+        reference: ReferenceBook,
+        switches: Switches,
+        notices: Notices,
+        cash: CashDesk,
     ) -> None:
         self.shard = shard
         self.shards = shards
@@ -63,32 +77,44 @@ class DeskControls:
         self.reference = reference
         self.switches = switches
         self.notices = notices
+        self.cash = cash
         self.seen = RecentEnds(MAX_SEEN)
 
-    def apply(self, control: Control, position: str, buying_power_e4: int) -> None:
-        """Apply or reject one control; `buying_power_e4`: of the target account, for the audit."""
+    def apply(self, control: Control, position: str, buying_power_e4: int, now_ns: int) -> None:
+        """Apply or reject one control; `buying_power_e4`: of the target account before it, for the audit."""
         target = control.target or ""
         account: AccountState | None = None
         answers = self.shard == 0
         if control.scope == CONTROL_SCOPE_ACCOUNT:
             account = self.book.accounts.get(target)
             answers = account is not None or shard_of(target, self.shards) == self.shard
+        moves_cash = account is not None and control.kind in _CASH
+        most: int | None = None
+        moved: int | None = None
         if self.seen.status_of(control.control_id, 0) == _APPLIED:
             problem = "a control with this id was seen before"
         else:
             self.seen.remember(control.control_id, _APPLIED)
-            problem = self._problem(control, account)
+            if account is not None and control.kind == CONTROL_KIND_WITHDRAWAL:
+                most = self.cash.withdrawable(account, now_ns)
+            problem = self._problem(control, account, now_ns)
             if not problem:
-                self._apply(control, account)
+                if account is not None and moves_cash:
+                    moved = self.cash.move(control, account)
+                    buying_power_e4 = power_of(account, self.reference.instruments, now_ns)
+                else:
+                    self._apply(control, account)
         if not answers:
             return
         symbol = control.symbol
         if control.scope == CONTROL_SCOPE_SYMBOL:
             symbol = control.target
         account_id = target if control.scope == CONTROL_SCOPE_ACCOUNT and target else ALL_ACCOUNTS
-        self.notices.control(control, position, problem, account_id, symbol, buying_power_e4)
+        self.notices.control(control, position, problem, account_id, symbol, buying_power_e4, most, moved)
+        if account is not None and moved is not None:
+            self.cash.follow(control, account, moved, now_ns)
 
-    def _problem(self, control: Control, account: AccountState | None) -> str:
+    def _problem(self, control: Control, account: AccountState | None, now_ns: int) -> str:
         """Why a control cannot be applied, or an empty text; the same on every shard, but for accounts."""
         kind = control.kind
         scope = control.scope
@@ -111,7 +137,9 @@ class DeskControls:
         if kind == CONTROL_KIND_LIMIT_CHANGE:
             return _limit_problem(control)
         if scope != CONTROL_SCOPE_ACCOUNT or account is None:
-            return "the kind is for one account" if kind in (CONTROL_KIND_LOCATE, CONTROL_KIND_UNFREEZE) else _UNKNOWN
+            return "the kind is for one account" if kind in _OF_ACCOUNTS else _UNKNOWN
+        if kind in _CASH:
+            return self.cash.problem(control, account, now_ns)
         if kind == CONTROL_KIND_LOCATE:
             if not self._is_listed(control.symbol):
                 return "no such symbol"

@@ -214,12 +214,14 @@ INTRADAY_TERMS: Final[list[IntradayTerms]] = [
 
 class DayTraderTerms:
     """The legacy rule: at least `day_trades` in `window_sessions`, and more than `trade_share` of the trades, make a
-    pattern day trader, who needs `minimum_equity_e4` and buys up to `multiple` times the excess at the last close."""
+    pattern day trader, who needs `minimum_equity_e4`, buys up to `multiple` times the excess at the last close, and
+    leaves deposits in the account until the close `kept_sessions` after them."""
 
     __slots__ = (
         "day_trades",
         "effective_from_ns",
         "effective_until_ns",
+        "kept_sessions",
         "minimum_equity_e4",
         "multiple",
         "source",
@@ -236,6 +238,7 @@ class DayTraderTerms:
         trade_share: int,
         minimum_equity_e4: int,
         multiple: int,
+        kept_sessions: int,
         source: str,
     ) -> None:
         self.effective_from_ns = effective_from_ns
@@ -245,6 +248,7 @@ class DayTraderTerms:
         self.trade_share = trade_share
         self.minimum_equity_e4 = minimum_equity_e4
         self.multiple = multiple
+        self.kept_sessions = kept_sessions
         self.source = source
 
 
@@ -257,6 +261,7 @@ DAY_TRADER_TERMS: Final[list[DayTraderTerms]] = [
         600,
         250_000_000,
         4,
+        2,
         "FINRA Rule 4210(f)(8)(B) before SR-FINRA-2025-017; firms may phase in the new rule until 2027-10-20",
     ),
 ]

@@ -1,6 +1,6 @@
 """What the risk stage remembers of a margin account beyond money and positions: calls, deficits, day trades.
 
-Ordering: days of trading from the oldest to the newest; open deficits from the oldest to the newest.
+Ordering: days of trading, open deficits and deposits that have to stay from the oldest to the newest.
 Invariant: holds values only; margin_watch.py and day_trading.py are what changes them.
 Complexity: constant.
 """
@@ -18,13 +18,24 @@ UNKNOWN_E4: Final = -(2**62)
 
 
 class Deficit:
-    """An intraday margin deficit that has to be cured by `due_ns`."""
+    """An intraday margin deficit that has to be cured by `due_ns`; `paid_e4` was deposited since it was called."""
 
-    __slots__ = ("amount_e4", "due_ns")
+    __slots__ = ("amount_e4", "due_ns", "paid_e4")
 
-    def __init__(self, amount_e4: int, due_ns: int) -> None:
+    def __init__(self, amount_e4: int, due_ns: int, paid_e4: int = 0) -> None:
         self.amount_e4 = amount_e4
         self.due_ns = due_ns
+        self.paid_e4 = paid_e4
+
+
+class KeptDeposit:
+    """A deposit of a pattern day trader that has to stay in the account until `until_ns`."""
+
+    __slots__ = ("amount_e4", "until_ns")
+
+    def __init__(self, amount_e4: int, until_ns: int) -> None:
+        self.amount_e4 = amount_e4
+        self.until_ns = until_ns
 
 
 class TradingDay:
@@ -51,6 +62,7 @@ class MarginState:
         "frozen_until_ns",
         "intraday_deficit_e4",
         "intraday_rule",
+        "kept",
         "prior_equity_e4",
         "reduce_only",
         "today",
@@ -75,3 +87,4 @@ class MarginState:
         self.today = TradingDay()
         self.days: list[TradingDay] = []
         self.prior_equity_e4: int = UNKNOWN_E4
+        self.kept: list[KeptDeposit] = []

@@ -6,13 +6,14 @@ due three sessions later, when a reduction is proposed, the account may only red
 are cancelled (reducing.py). At the end of a session an
 account that traded and is below the initial requirement is called the same way (Regulation T). Under the intraday rule
 the largest deficit after a fill that lowered the excess is the day's deficit; above the de minimis it is called at the
-session's end, and it is cured as soon as the maintenance excess reaches its amount. Deficits that come due uncured
+session's end, and it is cured as soon as the maintenance excess reaches its amount. Deposits count too: a call of the
+initial requirement and an intraday deficit are met when their amount was paid in, even if prices have fallen meanwhile; a
+maintenance call only when the equity is back. What a deposit leaves of them is reported. Deficits that come due uncured
 freeze the account when they make a pattern. Nothing follows as long as a stock or future that is held has no price.
 Invariants: every event is published once for each call, deficit or freeze; nothing is sold here, a reduction is
 proposed; after it no open order enlarges a position.
 Sources: margin_rules.py.
-Known limits: prices are looked at once a minute of input time and after the account's fills; there are no deposits in
-the inputs, so only prices and trades cure.
+Known limits: prices are looked at once a minute of input time and after the account's fills and deposits.
 Complexity: a look is linear in the margin accounts and their positions.
 """
 
@@ -31,6 +32,7 @@ from schemas.messages.enums import (
     RISK_EVENT_TYPE_INTRADAY_DEFICIT,
     RISK_EVENT_TYPE_MARGIN_CALL,
     RISK_EVENT_TYPE_MARGIN_CALL_MET,
+    RISK_EVENT_TYPE_MARGIN_CALL_PART_MET,
 )
 from udfs.domain.accounts import AccountBook
 from udfs.domain.day_trading import begin_day, is_pattern, record_fill, window_counts
@@ -38,7 +40,15 @@ from udfs.domain.holdings import AccountState, Position
 from udfs.domain.margin_check import Worth, margin_power, worth_of
 from udfs.domain.margin_groups import Work, change_cost, group_of, group_reservation
 from udfs.domain.margin_rules import call_terms, day_trader_terms, intraday_terms
-from udfs.domain.margin_state import CALL_INITIAL, CALL_MAINTENANCE, CALL_NONE, Deficit, MarginState
+from udfs.domain.margin_state import (
+    CALL_INITIAL,
+    CALL_MAINTENANCE,
+    CALL_NONE,
+    UNKNOWN_E4,
+    Deficit,
+    KeptDeposit,
+    MarginState,
+)
 from udfs.domain.money import money_text
 from udfs.domain.reducing import beyond_reduction, withdrawal
 from udfs.domain.reference import ReferenceBook
@@ -46,6 +56,8 @@ from udfs.domain.risk_notices import Notices
 
 _KEPT_DAYS: Final = 8
 _MAX_PROPOSED: Final = 12
+_VALUATION: Final = "valuation"
+_FILL: Final = "fill"
 
 
 class _Release:
@@ -82,7 +94,7 @@ class MarginWatch:
         for account in self.book.margin_accounts:
             margin = account.margin
             if margin is not None:
-                self._check(account, margin, self.worth(account, now_ns), now_ns)
+                self._check(account, margin, self.worth(account, now_ns), now_ns, _VALUATION)
 
     def rehold(self, account: AccountState, position: Position, now_ns: int) -> None:
         """An outcome has changed what a group of orders can still take: reserve that."""
@@ -125,7 +137,38 @@ class MarginWatch:
                 day_trades,
                 now_ns,
             )
-        self._check(account, margin, worth, now_ns)
+        self._check(account, margin, worth, now_ns, _FILL)
+
+    def after_cash(
+        self, account: AccountState, margin: MarginState, amount_e4: int, control_id: str, now_ns: int
+    ) -> None:
+        """A control has brought money to the account (negative: taken it out)."""
+        terms = day_trader_terms(now_ns)
+        if margin.prior_equity_e4 != UNKNOWN_E4:
+            # A day trader brings the minimum equity before trading on, and buys with what is there.
+            margin.prior_equity_e4 += amount_e4
+        if amount_e4 < 0:
+            self._check(account, margin, self.worth(account, now_ns), now_ns, "withdrawal control=" + control_id)
+            return
+        legacy = terms is not None and margin.intraday_rule == INTRADAY_RULE_LEGACY_DAY_TRADER
+        if terms is not None and legacy and margin.day_trader:
+            until_ns = self.reference.sessions.close_of_session(now_ns, terms.kept_sessions)
+            margin.kept = [deposit for deposit in margin.kept if deposit.until_ns > now_ns]
+            margin.kept.append(KeptDeposit(amount_e4, until_ns))
+        if margin.call_kind == CALL_INITIAL:
+            margin.call_e4 -= amount_e4
+        left_e4 = amount_e4
+        for deficit in margin.deficits:
+            paid = min(left_e4, deficit.amount_e4 - deficit.paid_e4)
+            deficit.paid_e4 += paid
+            left_e4 -= paid
+        worth = self.worth(account, now_ns)
+        had_call = margin.call_kind != CALL_NONE
+        self._check(account, margin, worth, now_ns, "deposit control=" + control_id)
+        if had_call and margin.call_kind != CALL_NONE and not worth.unmarked:
+            self._part_met(account, margin, worth, amount_e4, control_id, now_ns)
+        if margin.deficits and not worth.unmarked:
+            self._deficits_part_met(account, margin, worth, amount_e4, control_id, now_ns)
 
     def end_session(self, close_ns: int) -> None:
         """A session has closed: the day's deficits and the initial requirement are looked at."""
@@ -136,7 +179,7 @@ class MarginWatch:
             worth = self.worth(account, close_ns)
             margin.prior_equity_e4 = worth.equity_e4
             self._call_deficit(account, margin, worth, close_ns)
-            self._check(account, margin, worth, close_ns)
+            self._check(account, margin, worth, close_ns, _VALUATION)
             below = worth.excess() < 0 and not worth.unmarked
             if margin.call_kind == CALL_NONE and margin.today.trades > 0 and below:
                 self._call(account, margin, worth, CALL_INITIAL, close_ns)
@@ -149,17 +192,17 @@ class MarginWatch:
                 begin_day(margin, list(account.positions.values()), _KEPT_DAYS)
                 margin.intraday_deficit_e4 = 0
 
-    def _check(self, account: AccountState, margin: MarginState, worth: Worth, now_ns: int) -> None:
-        """Calls, deficits and the end of a freeze."""
+    def _check(self, account: AccountState, margin: MarginState, worth: Worth, now_ns: int, cause: str) -> None:
+        """Calls, deficits and the end of a freeze; `cause`: what has changed, for the events that say that a call is met."""
         if worth.unmarked:
             return
         shortfall = -worth.maintenance_excess()
         if margin.call_kind != CALL_MAINTENANCE and shortfall > 0:
             self._call(account, margin, worth, CALL_MAINTENANCE, now_ns)
         elif margin.call_kind != CALL_NONE:
-            self._follow_call(account, margin, worth, now_ns)
+            self._follow_call(account, margin, worth, now_ns, cause)
         if margin.deficits:
-            self._follow_deficits(account, margin, worth, now_ns)
+            self._follow_deficits(account, margin, worth, now_ns, cause)
         if 0 < margin.frozen_until_ns <= now_ns:
             margin.frozen_until_ns = 0
 
@@ -182,13 +225,14 @@ class MarginWatch:
             now_ns,
         )
 
-    def _follow_call(self, account: AccountState, margin: MarginState, worth: Worth, now_ns: int) -> None:
+    def _follow_call(self, account: AccountState, margin: MarginState, worth: Worth, now_ns: int, cause: str) -> None:
         """A call is met, or comes due."""
         kind = margin.call_kind
         need = worth.maintenance_e4 if kind == CALL_MAINTENANCE else worth.initial_e4
-        if worth.equity_e4 >= need:
+        if worth.equity_e4 >= need or (kind == CALL_INITIAL and margin.call_e4 <= 0):
             detail = (
-                f"equity={money_text(worth.equity_e4)} required={money_text(need)} call={money_text(margin.call_e4)}"
+                f"equity={money_text(worth.equity_e4)} required={money_text(need)} "
+                f"call={money_text(max(margin.call_e4, 0))} cause={cause}"
             )
             margin.call_kind = CALL_NONE
             margin.call_e4 = 0
@@ -269,19 +313,22 @@ class MarginWatch:
             close_ns,
         )
 
-    def _follow_deficits(self, account: AccountState, margin: MarginState, worth: Worth, now_ns: int) -> None:
+    def _follow_deficits(
+        self, account: AccountState, margin: MarginState, worth: Worth, now_ns: int, cause: str
+    ) -> None:
         """Deficits are cured, or come due; a pattern of the latter freezes the account."""
         terms = intraday_terms(now_ns)
         excess = worth.maintenance_excess()
         left: list[Deficit] = []
         for deficit in margin.deficits:
-            if excess >= deficit.amount_e4:
+            if excess >= deficit.amount_e4 or deficit.paid_e4 >= deficit.amount_e4:
                 self._put(
                     account,
                     worth,
                     RISK_EVENT_TYPE_MARGIN_CALL_MET,
                     REASON_CODE_RISK_INTRADAY_MARGIN,
-                    f"deficit={money_text(deficit.amount_e4)} maintenance_excess={money_text(excess)}",
+                    f"deficit={money_text(deficit.amount_e4)} maintenance_excess={money_text(excess)} "
+                    f"paid={money_text(deficit.paid_e4)} cause={cause}",
                     deficit.amount_e4,
                     excess,
                     now_ns,
@@ -308,6 +355,46 @@ class MarginWatch:
             uncured,
             now_ns,
         )
+
+    def _part_met(
+        self, account: AccountState, margin: MarginState, worth: Worth, amount_e4: int, control_id: str, now_ns: int
+    ) -> None:
+        """Say what a deposit has left of the open call."""
+        kind = margin.call_kind
+        need = worth.maintenance_e4 if kind == CALL_MAINTENANCE else worth.initial_e4
+        shortfall = need - worth.equity_e4
+        left = shortfall if kind == CALL_MAINTENANCE else min(margin.call_e4, shortfall)
+        self._put(
+            account,
+            worth,
+            RISK_EVENT_TYPE_MARGIN_CALL_PART_MET,
+            _reason(kind),
+            f"deposit={money_text(amount_e4)} left={money_text(left)} equity={money_text(worth.equity_e4)} "
+            f"required={money_text(need)} due_ns={margin.call_due_ns} control={control_id}",
+            need,
+            worth.equity_e4,
+            now_ns,
+        )
+
+    def _deficits_part_met(
+        self, account: AccountState, margin: MarginState, worth: Worth, amount_e4: int, control_id: str, now_ns: int
+    ) -> None:
+        """Say what a deposit has left of the open intraday deficits."""
+        excess = worth.maintenance_excess()
+        for deficit in margin.deficits:
+            left = deficit.amount_e4 - max(deficit.paid_e4, excess)
+            self._put(
+                account,
+                worth,
+                RISK_EVENT_TYPE_MARGIN_CALL_PART_MET,
+                REASON_CODE_RISK_INTRADAY_MARGIN,
+                f"deposit={money_text(amount_e4)} left={money_text(left)} deficit={money_text(deficit.amount_e4)} "
+                f"paid={money_text(deficit.paid_e4)} maintenance_excess={money_text(excess)} due_ns={deficit.due_ns} "
+                f"control={control_id}",
+                deficit.amount_e4,
+                left,
+                now_ns,
+            )
 
     def _put(
         self,

@@ -166,7 +166,7 @@ def check_margin(
     required = need.required_e4 + fees
     full_e4 = work.quantity * (work.worst_e4 * instrument.multiplier + account.commission_e4)
     own = 0 if order is None else order.held_shares
-    paid = is_buy and not instrument.is_future and full_e4 <= _uncommitted_cash(account, instrument, own)
+    paid = is_buy and not instrument.is_future and full_e4 <= uncommitted_cash(account, instrument, own)
     if margin.frozen_until_ns > time_ns and not paid:
         need.refusal = Refusal(
             REASON_CODE_RISK_ACCOUNT_FROZEN,
@@ -215,8 +215,9 @@ def check_margin(
     return need
 
 
-def _uncommitted_cash(account: AccountState, instrument: InstrumentState, held_shares: int) -> int:
-    """Cash that open purchases and what is owed leave over; the replaced order's own shares are not counted."""
+def uncommitted_cash(account: AccountState, instrument: InstrumentState | None, held_shares: int) -> int:
+    """Cash that open purchases and what is owed leave over; `held_shares` of an instrument, a replaced order's own, do not
+    count."""
     cash = account.cash_e4
     for position in account.positions.values():
         other = position.instrument

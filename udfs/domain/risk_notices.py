@@ -93,9 +93,17 @@ class Notices:
         )
 
     def control(
-        self, control: Control, position: str, problem: str, account_id: str, symbol: str | None, buying_power_e4: int
+        self,
+        control: Control,
+        position: str,
+        problem: str,
+        account_id: str,
+        symbol: str | None,
+        buying_power_e4: int,
+        most_e4: int | None = None,
+        cash_change_e4: int | None = None,
     ) -> None:
-        """Audit a control: applied, or rejected because of `problem`."""
+        """Audit a control: applied, or rejected because of `problem`; `most_e4`: the money that it could have moved."""
         limit = control.limit
         parts = [f"kind={CONTROL_KIND_NAMES[control.kind]} scope={CONTROL_SCOPE_NAMES[control.scope]}"]
         if control.target is not None:
@@ -120,13 +128,13 @@ class Notices:
                 symbol,
                 REASON_CODE_NONE,
                 cut(" ".join(parts)),
-                None,
+                clamp_optional(most_e4),
                 control.value,
                 clamp(buying_power_e4),
                 control.timestamp,
                 control.control_id,
                 control.issued_by,
                 None,
-                None,
+                cash_change_e4,
             ),
         )

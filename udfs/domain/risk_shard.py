@@ -36,6 +36,7 @@ from schemas.messages.order_outcomes import OrderOutcome
 from udfs.domain import ids, sources
 from udfs.domain.account_check import check_accounts
 from udfs.domain.accounts import AccountBook
+from udfs.domain.cash_desk import CashDesk
 from udfs.domain.contract_desk import ContractDesk
 from udfs.domain.dead_letters import DeadLetters
 from udfs.domain.desk_controls import DeskControls
@@ -100,9 +101,10 @@ class RiskShard:
         self.desk = OrderDesk(
             shard, shards, self.outbox, self.book, self.reference, self.switches, self.reporter, self.dead_letters
         )
-        self.controls = DeskControls(shard, shards, self.book, self.reference, self.switches, self.notices)
         self.contracts = ContractDesk(self.book, self.reference, self.notices)
         self.watch = MarginWatch(shard, self.book, self.reference, self.notices)
+        cash = CashDesk(self.book, self.reference, self.watch)
+        self.controls = DeskControls(shard, shards, self.book, self.reference, self.switches, self.notices, cash)
         self._order_schema: int = schema_ids["orders"]
         self._reference_schema: int = schema_ids["reference-data"]
         self._control_schema: int = schema_ids["controls"]
@@ -346,7 +348,7 @@ class RiskShard:
             self._hold(sources.CONTROLS, payload, partition, offset, kafka_timestamp_ms)
         else:
             position = ids.position_id(sources.TOPICS[sources.CONTROLS], partition, offset)
-            self.controls.apply(control, position, self._power_of_target(control))
+            self.controls.apply(control, position, self._power_of_target(control), self.clock.now_ns)
 
     def _power_of_target(self, control: Control) -> int:
         """Buying power of the account that a control names, for its audit; 0 when it names none."""

@@ -1,5 +1,6 @@
-"""The risk stage's state as values of a snapshot, version 3; version 2 is read too, and version 1 by
-risk_state_v1.py. Version 2 had no orders with the instruction do not reduce.
+"""The risk stage's state as values of a snapshot, version 4; versions 2 and 3 are read too, and version 1 by
+risk_state_v1.py. Version 2 had no orders with the instruction do not reduce; version 3 no deposits: nothing that has moved
+so, nothing paid against deficits, nothing that has to stay.
 
 Ordering: accounts, open orders and instruments in the order in which they came.
 Invariant: read after write gives an engine that behaves the same; sums over open orders are not stored, but counted
@@ -12,7 +13,7 @@ from typing import Final
 from udfs.domain.accounts import AccountBook
 from udfs.domain.corporate_actions import read_action, write_action
 from udfs.domain.holdings import AccountState, Awaited, GroupHold, OpenOrder, Position, Terms, relock
-from udfs.domain.margin_state import Deficit, MarginState, TradingDay
+from udfs.domain.margin_state import Deficit, KeptDeposit, MarginState, TradingDay
 from udfs.domain.order_ids import OrderIds
 from udfs.domain.recent import RecentEnds
 from udfs.domain.reference import ReferenceBook
@@ -33,7 +34,7 @@ from udfs.domain.state_codec import StateReader, StateWriter
 from udfs.domain.switches import Switches
 
 RISK_KIND: Final = 1
-RISK_VERSION: Final = 3
+RISK_VERSION: Final = 4
 
 
 class RiskState:
@@ -127,6 +128,7 @@ def _write_book(writer: StateWriter, book: AccountBook) -> None:
     writer.put(book.flows.settled_e4)
     writer.put(book.flows.delivered_e4)
     writer.put(book.flows.in_lieu_e4)
+    writer.put(book.flows.deposited_e4)
 
 
 def _write_account(writer: StateWriter, account: AccountState) -> None:
@@ -207,6 +209,11 @@ def _write_margin(writer: StateWriter, margin: MarginState) -> None:
     for deficit in margin.deficits:
         writer.put(deficit.amount_e4)
         writer.put(deficit.due_ns)
+        writer.put(deficit.paid_e4)
+    writer.put(len(margin.kept))
+    for deposit in margin.kept:
+        writer.put(deposit.amount_e4)
+        writer.put(deposit.until_ns)
 
 
 def _read_margin(reader: StateReader) -> MarginState:
@@ -230,7 +237,12 @@ def _read_margin(reader: StateReader) -> MarginState:
         margin.days.append(TradingDay(day_trades, reader.take()))
     for _ in range(reader.take()):
         amount = reader.take()
-        margin.deficits.append(Deficit(amount, reader.take()))
+        due_ns = reader.take()
+        margin.deficits.append(Deficit(amount, due_ns, reader.take() if reader.version > 3 else 0))
+    if reader.version > 3:
+        for _ in range(reader.take()):
+            kept = reader.take()
+            margin.kept.append(KeptDeposit(kept, reader.take()))
     return margin
 
 
@@ -408,6 +420,8 @@ def _read_book(reader: StateReader, book: AccountBook, reference: ReferenceBook)
     book.flows.settled_e4 = reader.take()
     book.flows.delivered_e4 = reader.take()
     book.flows.in_lieu_e4 = reader.take()
+    if reader.version > 3:
+        book.flows.deposited_e4 = reader.take()
     for account in book.accounts.values():
         if account.margin is None:
             for position in account.positions.values():
