@@ -17,6 +17,7 @@ from jobs.control import (
     compose,
     current_user,
     effects,
+    parse_amount,
     parse_e4,
     parse_identity,
     parse_limit,
@@ -118,7 +119,7 @@ def _issue(ctx: click.Context, draft: Draft, options: dict[str, Any]) -> None:
 
 @click.group()
 def control() -> None:
-    """Issue a control: kill switch, halts, limits, restrictions.
+    """Issue a control: kill switch, halts, limits, restrictions, customers' cash.
 
     A control is written to the topic controls, acts within a batch of the trading job, and is answered in risk-events,
     with who issued it and why. It is applied once, however often it is sent with the same --id.
@@ -301,6 +302,41 @@ def unfreeze(ctx: click.Context, /, **options: Any) -> None:
       tradestream control unfreeze --account ACC-1 --reason "extension granted"
     """
     _issue(ctx, Draft("UNFREEZE", "ACCOUNT", options["account"], time_ns=options["time_ns"]), options)
+
+
+_amount = click.option("--amount", type=_Parsed("money", parse_amount), required=True, help="Money, such as 2500.00.")
+
+
+def _cash(kind: str, options: dict[str, Any]) -> Draft:
+    """Cash of one account that moves."""
+    draft = Draft(kind, "ACCOUNT", options["account"], value=options["amount"])
+    return dataclasses.replace(draft, time_ns=options["time_ns"])
+
+
+@control.command()
+@_options(_the_account, _amount, _at)
+@click.pass_context
+def deposit(ctx: click.Context, /, **options: Any) -> None:
+    """Bring a customer's cash to an account; it meets margin calls and deficits, or a part of them.
+
+    \b
+    Example:
+      tradestream control deposit --account ACC-1 --amount 2500.00 --reason "wire 4711 answers the margin call"
+    """
+    _issue(ctx, _cash("DEPOSIT", options), options)
+
+
+@control.command()
+@_options(_the_account, _amount, _at)
+@click.pass_context
+def withdraw(ctx: click.Context, /, **options: Any) -> None:
+    """Take a customer's cash out of an account; refused when more than is free.
+
+    \b
+    Example:
+      tradestream control withdraw --account ACC-1 --amount 1000.00 --reason "client's request 12"
+    """
+    _issue(ctx, _cash("WITHDRAWAL", options), options)
 
 
 @control.command("index-level")

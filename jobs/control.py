@@ -65,6 +65,14 @@ def parse_e4(text: str) -> int:
     return value
 
 
+def parse_amount(text: str) -> int:
+    """Money that moves, as a count of 1/10,000; more than nothing. Raises ValueError."""
+    amount = parse_e4(text)
+    if amount == 0:
+        raise ValueError("nothing would move")
+    return amount
+
+
 def parse_limit(limit: str, text: str) -> int | None:
     """The value of a limit as the topic has it, None to take it away. Raises ValueError that names the unit."""
     if text == NO_LIMIT and limit not in ALWAYS_LIMITED:
@@ -197,11 +205,15 @@ def effects(message: dict[str, Any]) -> list[str]:
     states = "tradestream tail market-status --from 5m"
     if message["scope"] == "SYMBOL":
         states = tail.format("market-status", "symbol", shlex.quote(message["target"]))
+    # The account's events: calls that a deposit has met, or a part of them.
+    calls = tail.format("risk-events", "accountId", shlex.quote(message["target"] or "*"))
     shown = {
         "KILL": [answer, tail.format("order-events", "reason", "CANCEL_KILL_SWITCH")],
         "HALT": [answer, states],
         "UNHALT": [answer, states],
         "INDEX_LEVEL": [states],
+        "DEPOSIT": [answer, calls],
+        "WITHDRAWAL": [answer, calls],
         "CLOCK": [states, tail.format("order-events", "reason", "EXPIRY_SESSION_CLOSE")],
     }
     return shown.get(message["kind"], [answer])

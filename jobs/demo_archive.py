@@ -18,6 +18,7 @@ from jobs.migrate import endpoint
 from jobs.reconcile import (
     SHOWN_PROBLEMS,
     AuctionRow,
+    CashMove,
     CommandRow,
     ControlRow,
     DeadLetterRow,
@@ -62,6 +63,10 @@ SELECT countIf(state = 'HALTED' AND cause = 'CONTROL'), countIf(state IN ('PAUSE
 _CONTROLS: Final = """
 SELECT assumeNotNull(control_id), type, ifNull(detail, '')
 FROM risk_events WHERE control_id IS NOT NULL ORDER BY control_id, _partition, _offset
+"""
+_CASH_MOVES: Final = """
+SELECT assumeNotNull(control_id), account_id, toInt64(assumeNotNull(cash_change) * 10000)
+FROM risk_events WHERE type = 'CONTROL_APPLIED' AND cash_change IS NOT NULL ORDER BY control_id, _partition, _offset
 """
 _LATENCY: Final = """
 WITH answers AS
@@ -182,6 +187,10 @@ class Archive:
     def controls(self) -> Iterator[ControlRow]:
         """Answers to controls."""
         return (ControlRow(*row) for row in self._rows(_CONTROLS))
+
+    def cash_moves(self) -> Iterator[CashMove]:
+        """Customers' cash that controls have moved."""
+        return (CashMove(*row) for row in self._rows(_CASH_MOVES))
 
     def letters(self) -> Iterator[DeadLetterRow]:
         """Rows of dead_letters."""

@@ -115,7 +115,9 @@ def judge(
     trades = list(archive.trades())
     paired, totals = check_pairs(trades, watch.multipliers)
     openings = {key: _opening(account) for key, account in watch.accounts.items()}
-    shares, cash = check_conservation(openings, findings.fills.values(), totals, watch.multipliers)
+    shares, cash = check_conservation(
+        openings, findings.fills.values(), totals, watch.multipliers, archive.cash_moves()
+    )
     auctions = list(archive.auctions())
     topics = archive.compare(watch.positions)
     refusals = list_refusals(findings, letters, played)

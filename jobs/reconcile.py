@@ -99,6 +99,14 @@ class ControlRow(NamedTuple):
     detail: str
 
 
+class CashMove(NamedTuple):
+    """A row of table risk_events that says that a customer's cash came (negative: went); 1/10,000 of the currency."""
+
+    control_id: str
+    account_id: str
+    amount_e4: int
+
+
 @dataclass(frozen=True, slots=True)
 class OpeningAccount:
     """What reference data says of an account. Money in 1/10,000; a margin account may owe money and shares."""

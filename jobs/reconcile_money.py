@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from jobs.reconcile import OWN_VENUE, AuctionRow, Check, EventRow, OpeningAccount, Problems, TradeRow
+from jobs.reconcile import OWN_VENUE, AuctionRow, CashMove, Check, EventRow, OpeningAccount, Problems, TradeRow
 
 _IN_THE_BOOK: Final = ({"ADDED", "REMOVED"}, {"AUCTION"})
 """What the two sides of a trade inside say: one rested and one came, or both were in an auction."""
@@ -167,8 +167,11 @@ def check_conservation(
     fills: Iterable[EventRow],
     totals: TradeTotals,
     multipliers: Mapping[str, int] | None = None,
+    moves: Iterable[CashMove] = (),
 ) -> tuple[Check, Check]:
     """Shares and money: closing balances of all accounts, recomputed, equal the opening ones plus what the street gave.
+
+    moves: what customers brought and took out. Each control moves cash once.
 
     Also no account may end beyond its position limit, and no cash account with negative cash or shares, unless it began so.
     """
@@ -186,6 +189,7 @@ def check_conservation(
         commission_e4 += fee_e4
         balance.cash_e4 -= sign * fill.last_quantity * fill.price_e4 * units.get(fill.symbol, 1) + fee_e4
         balance.positions[fill.symbol] = balance.positions.get(fill.symbol, 0) + sign * fill.last_quantity
+    moved_e4 = _move_cash(balances, moves, cash)
     _check_limits(openings, balances, shares, cash)
 
     opening_shares, closing_shares = _sum_shares(openings.values()), _sum_shares(balances.values())
@@ -202,17 +206,36 @@ def check_conservation(
         commission_e4 == totals.commission_e4,
         f"commissions: {money(totals.commission_e4)} in trade events, {money(commission_e4)} by the accounts' rates",
     )
-    gap_e4 = closing_e4 + totals.street_cash_e4 + totals.commission_e4 - opening_e4
-    cash.expect(gap_e4 == 0, f"closing cash + street + commissions differ from opening cash by {money(gap_e4)}")
+    gap_e4 = closing_e4 + totals.street_cash_e4 + totals.commission_e4 - opening_e4 - moved_e4
+    cash.expect(
+        gap_e4 == 0, f"closing cash + street + commissions differ from opening cash + deposits by {money(gap_e4)}"
+    )
     share_summary = (
         f"{sum(opening_shares.values()):,} at the open {sum(totals.street_shares.values()):+,} from the street = "
         f"{sum(closing_shares.values()):,}"
     )
+    deposits = f" {_signed(moved_e4)} deposits" if moved_e4 else ""
     cash_summary = (
-        f"{money(opening_e4)} = {money(closing_e4)} held {_signed(totals.street_cash_e4)} street "
+        f"{money(opening_e4)}{deposits} = {money(closing_e4)} held {_signed(totals.street_cash_e4)} street "
         f"+ {money(totals.commission_e4)} fees"
     )
     return shares.check("Shares conserved", share_summary), cash.check("Money conserved", cash_summary)
+
+
+def _move_cash(balances: Mapping[str, Balance], moves: Iterable[CashMove], cash: Problems) -> int:
+    """Apply what customers brought and took out; returns its sum."""
+    seen: set[str] = set()
+    moved_e4 = 0
+    for move in moves:
+        balance = balances.get(move.account_id)
+        if balance is None:
+            cash.add(f"control {move.control_id}: cash of account {move.account_id}, which has no opening balance")
+            continue
+        cash.expect(move.control_id not in seen, f"control {move.control_id} moved cash twice")
+        seen.add(move.control_id)
+        balance.cash_e4 += move.amount_e4
+        moved_e4 += move.amount_e4
+    return moved_e4
 
 
 def _check_limits(

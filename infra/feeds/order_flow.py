@@ -28,17 +28,19 @@ from infra.feeds.items import Item, Tick
 from infra.feeds.order_faults import FAULTS, FaultMaker
 from infra.feeds.order_mix import DAY_KINDS, EARLY_KINDS, LOCATED_SHARES, PLAIN_KINDS, LiveOrder, OrderMix
 from infra.feeds.phases import Phase, clock_item, control_item
-from infra.feeds.reference import LISTED_ACCOUNT, limit_accounts, ordinary_accounts, reference_items
+from infra.feeds.reference import DOLLAR_E4, LISTED_ACCOUNT, limit_accounts, ordinary_accounts, reference_items
 from infra.feeds.sessions import NS_PER_SECOND, PRE_OPEN_NS, TradingDay, session_times
 from schemas.messages import orders, raw_feed
 from schemas.messages.enums import (
     COMMAND_TYPE_CANCEL,
+    CONTROL_KIND_DEPOSIT,
     CONTROL_KIND_HALT,
     CONTROL_KIND_KILL,
     CONTROL_KIND_LOCATE,
     CONTROL_KIND_RESTRICT,
     CONTROL_KIND_RESUME,
     CONTROL_KIND_UNHALT,
+    CONTROL_KIND_WITHDRAWAL,
     CONTROL_SCOPE_ACCOUNT,
     CONTROL_SCOPE_SYMBOL,
     FEED_FORMAT_LEAN_QUOTE,
@@ -55,6 +57,10 @@ EARLY_UNTIL_NS: Final = 900 * NS_PER_SECOND
 HALTED: Final = (0.30, 0.36)
 KILLED: Final = (0.50, 0.58)
 """Between these shares of the session a symbol is halted and an account killed."""
+CASH_MOVED: Final = (0.42, 0.62)
+DEPOSITED_E4: Final = 2_500 * DOLLAR_E4
+WITHDRAWN_E4: Final = 1_000 * DOLLAR_E4
+"""At these shares of the session a customer brings cash and takes some of it out."""
 FROM_THE_MARKET: Final = (
     "RISK_NO_REFERENCE_PRICE",
     "RISK_KILL_SWITCH",
@@ -238,15 +244,17 @@ class OrderFlow:
         yield from self._ticks_until(source, day.close_ns - 1)
 
     def _operations(self, day: TradingDay) -> Iterator[Item]:
-        """One symbol is halted and reopened, one account killed and resumed."""
+        """One symbol is halted and reopened, one account killed and resumed; a customer brings cash and takes some out."""
         symbol, account_id = self._halted, self._killed.account_id
-        for kind, share, reason, scope, target in (
+        for kind, share, reason, scope, target, *value in (
             (CONTROL_KIND_HALT, HALTED[0], "news pending", CONTROL_SCOPE_SYMBOL, symbol),
             (CONTROL_KIND_UNHALT, HALTED[1], "news is out", CONTROL_SCOPE_SYMBOL, symbol),
+            (CONTROL_KIND_DEPOSIT, CASH_MOVED[0], "wire 4711", CONTROL_SCOPE_ACCOUNT, LISTED_ACCOUNT, DEPOSITED_E4),
             (CONTROL_KIND_KILL, KILLED[0], "runaway algorithm", CONTROL_SCOPE_ACCOUNT, account_id),
             (CONTROL_KIND_RESUME, KILLED[1], "algorithm repaired", CONTROL_SCOPE_ACCOUNT, account_id),
+            (CONTROL_KIND_WITHDRAWAL, CASH_MOVED[1], "request 12", CONTROL_SCOPE_ACCOUNT, LISTED_ACCOUNT, WITHDRAWN_E4),
         ):
-            yield self._control(day, kind, _at(day, share), reason, scope, target)
+            yield self._control(day, kind, _at(day, share), reason, scope, target, None, *value)
 
     def _close(self, day: TradingDay, source: _Pushback, late: int, until_ns: int | None) -> Iterator[Item]:
         clock_ns = day.close_ns + CLOSE_CLOCK_NS

@@ -9,6 +9,7 @@ from reference_market import NEVER, Record, order_event, refusal
 from reference_rules import HIGHEST_PRICE, collar, cutoff, quoted_step, text
 
 MOST_SHARES = 999_999
+MOST_MONEY = 10**17
 SECOND = 10**9
 LIMITS = (
     ("ORDER_QUANTITY", "maxOrderQuantity"),
@@ -135,9 +136,16 @@ class ReferenceRisk:
         account_id = f["target"] if f["scope"] == "ACCOUNT" else None
         power = self.free(account_id) if account_id in self.accounts else 0
         problem = self.control_problem(f)
+        most = power if f["kind"] == "WITHDRAWAL" and account_id in self.accounts else None
         if f["controlId"] in self.controls:
             problem = "a control with this id was seen before"
+            most = None
         self.controls.add(f["controlId"])
+        moved = None
+        if not problem and f["kind"] in ("DEPOSIT", "WITHDRAWAL"):
+            moved = f["value"] if f["kind"] == "DEPOSIT" else -f["value"]
+            power += moved
+            self.seen.add(f"cash moved by {f['kind']}")
         words = [f"kind={f['kind']} scope={f['scope']}"]
         for name in ("target", "symbol", "limit", "value"):
             if f[name] is not None:
@@ -158,14 +166,14 @@ class ReferenceRisk:
                     "symbol": f["target"] if f["scope"] == "SYMBOL" else f["symbol"],
                     "reason": "NONE",
                     "detail": " ".join(words),
-                    "limitValue": None,
+                    "limitValue": most,
                     "observedValue": f["value"],
                     "buyingPower": power,
                     "timestamp": f["timestamp"],
                     "controlId": f["controlId"],
                     "issuedBy": f["issuedBy"],
                     "quantity": None,
-                    "cashChange": None,
+                    "cashChange": moved,
                 },
             )
         )
@@ -196,9 +204,17 @@ class ReferenceRisk:
                 return "the limit is one of an account"
             if f["value"] is None and f["limit"] in ("ORDER_QUANTITY", "ORDER_NOTIONAL", "POSITION"):
                 return "this limit needs a value"
-        if kind in ("LOCATE", "UNFREEZE"):
+        if kind in ("LOCATE", "UNFREEZE", "DEPOSIT", "WITHDRAWAL"):
             if scope != "ACCOUNT":
                 return "the kind is for one account"
+            if kind in ("DEPOSIT", "WITHDRAWAL"):
+                if f["value"] is None or not 0 < f["value"] <= MOST_MONEY:
+                    return "the amount is missing or impossible"
+                if kind == "DEPOSIT":
+                    too_much = self.accounts[f["target"]]["money"] + f["value"] > MOST_MONEY
+                    return "the account would hold an impossible amount" if too_much else ""
+                free = self.free(f["target"])
+                return "" if f["value"] <= free else f"only {text(free)} can be withdrawn"
             if kind == "UNFREEZE":
                 return "the account is not frozen"
             return "no such symbol" if f["symbol"] not in self.instruments else "a cash account does not sell short"
@@ -220,6 +236,8 @@ class ReferenceRisk:
             self.firm_capital = f["value"]
         elif kind == "LIMIT_CHANGE" and account_id:
             self.set_limit(self.accounts[account_id], f["limit"], f["value"])
+        elif kind in ("DEPOSIT", "WITHDRAWAL") and account_id:
+            self.accounts[account_id]["money"] += f["value"] if kind == "DEPOSIT" else -f["value"]
 
     def command(self, f: dict[str, Any], position: str) -> None:
         """A command of the orders topic."""

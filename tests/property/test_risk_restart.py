@@ -1,4 +1,5 @@
-"""The risk stage restored from a snapshot at any step goes on as if nothing had happened; version 1 restores too.
+"""The risk stage restored from a snapshot at any step goes on as if nothing had happened; versions 1 and 3
+restore too.
 
 Random steps of everything that the stage knows: cash and margin accounts, stocks, options and a future, replacements, controls,
 fills, prices, settlement prices, sessions that end and contracts that expire. A failure prints its seed.
@@ -150,6 +151,9 @@ class Feed:
             "LOCATE",
             "LOCATE",
             "UNFREEZE",
+            "DEPOSIT",
+            "DEPOSIT",
+            "WITHDRAWAL",
         )
         kind = rnd.choice((*kinds, *["RESUME"] * 12))
         symbol = rnd.choice(STOCKS)
@@ -158,7 +162,7 @@ class Feed:
             "kind": kind,
             "scope": rnd.choice(("ALL", "ALL", "ACCOUNT", "ACCOUNT", "SYMBOL", "SYMBOL")),
             "target": None,
-            "value": rnd.choice((None, 100, 5_000, 10**12)),
+            "value": rnd.choice((None, 100, 5_000, 10**7, 10**8)),
             "issuedBy": "operator",
             "reason": "test",
             "timestamp": self.now,
@@ -237,7 +241,15 @@ def test_risk_stage_restored_at_any_step_goes_on_the_same() -> None:
             reasons |= {order_events.to_dict(order_events.decode(v))["reason"] for v in written[1][0][2]}
         assert shard.snapshot() == copy.snapshot(), f"seed {seed}"
     # The streams have to reach most of what the stage can do, else this test says little.
-    assert {"MARGIN_CALL", "DAILY_SETTLEMENT", "EXPIRATION", "CONTROL_APPLIED", "CONTROL_REJECTED"} <= kinds
+    assert {
+        "MARGIN_CALL",
+        "MARGIN_CALL_MET",
+        "MARGIN_CALL_PART_MET",
+        "DAILY_SETTLEMENT",
+        "EXPIRATION",
+        "CONTROL_APPLIED",
+        "CONTROL_REJECTED",
+    } <= kinds
     assert {"RISK_INITIAL_MARGIN", "RISK_KILL_SWITCH", "RISK_ORDER_RATE", "VALIDATION_SHORT_MARKING"} <= reasons
 
 

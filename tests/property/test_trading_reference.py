@@ -180,6 +180,7 @@ def compare(seed: int, steps: int, restore_at: int = -1) -> ReferenceEngine:
         assert got == want, f"{label}: {kind} {fields}\n{differences(got, want)}"
         done, told = len(desk.records), len(reference.records)
         check_orders(fresh)
+        opening_cash += sum(r["cashChange"] or 0 for topic, r in fresh if topic == "risk-events")
         check_conservation(desk, reference, opening_cash, opening_shares)
         if number % HASH_EVERY == 0 or kind == "settle":
             check_accounts(desk, reference, label)
@@ -252,6 +253,8 @@ SITUATIONS = {
     "breaker level 1",
     "breaker level 2",
     "breaker level 3",
+    "cash moved by DEPOSIT",
+    "cash moved by WITHDRAWAL",
     "closing auction",
     "fill-or-kill scan met its own order",
     "imbalance-only order filled",

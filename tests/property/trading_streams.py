@@ -469,7 +469,9 @@ class Stream:
             fields = {**where, "symbol": symbol if where["scope"] == "ACCOUNT" else None}
             self.undo.append(("UNRESTRICT", fields))
             return self._control("RESTRICT", **fields)
-        if roll < 0.94:
+        if roll < 0.8:
+            return self._move_cash(account_id, scopes)
+        if roll < 0.95:
             limit, values = rnd.choice(LIMITS)
             if self.next_day and rnd.random() < 0.15:
                 self.undo.append(("LIMIT_CHANGE", {**scopes[0], "limit": "FIRM_CAPITAL"}))
@@ -483,6 +485,13 @@ class Stream:
         return self._control(
             rnd.choice(("LOCATE", "UNFREEZE")), **where, symbol=rnd.choice((symbol, "NONE")), value=100
         )
+
+    def _move_cash(self, account_id: str, scopes: list[dict[str, Any]]) -> Step:
+        """A deposit or a withdrawal, now and then of nothing, of too much, or for no account."""
+        rnd = self.random
+        scope = rnd.choice(scopes) if rnd.random() < 0.05 else scopes[1]
+        value = rnd.choice((1, 50_0000, 5_000_0000, 5_000_0000, 10_000_000_0000, 10**17, 0, -1, None))
+        return self._control(rnd.choice(("DEPOSIT", "WITHDRAWAL", "WITHDRAWAL")), **scope, value=value)
 
     def _control(self, kind: str, target: str | None = None, **fields: Any) -> Step:
         rnd = self.random

@@ -106,6 +106,16 @@ COMMANDS = [
     ),
     ("unfreeze --account A", "A", {"kind": "UNFREEZE", "scope": "ACCOUNT", "target": "A"}),
     (
+        "deposit --account A --amount 2500.5",
+        "A",
+        {"kind": "DEPOSIT", "scope": "ACCOUNT", "target": "A", "value": 25_005_000},
+    ),
+    (
+        "withdraw --account A --amount 0.0001",
+        "A",
+        {"kind": "WITHDRAWAL", "scope": "ACCOUNT", "target": "A", "value": 1},
+    ),
+    (
         "index-level --symbol SPX --level 4800.25",
         "*",
         {"kind": "INDEX_LEVEL", "scope": "ALL", "symbol": "SPX", "value": 48_002_500},

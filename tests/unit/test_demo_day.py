@@ -20,6 +20,7 @@ from jobs.demo_result import Market, _opening, describe_market
 from jobs.reconcile import (
     OWN_VENUE,
     AuctionRow,
+    CashMove,
     Check,
     CommandRow,
     ControlRow,
@@ -109,6 +110,11 @@ class PlayedDay:
             for report in map(risk_events.decode, self.system.written["risk-events"])
             if report.control_id is not None
         ]
+        self.moves = [
+            CashMove(report.control_id, report.account_id, report.cash_change)
+            for report in map(risk_events.decode, self.system.written["risk-events"])
+            if report.control_id is not None and report.cash_change is not None
+        ]
 
     def _watched(self, items: Iterable[Item]) -> Iterator[Item]:
         """The items, while positions of commands and the accounts are noted."""
@@ -140,7 +146,7 @@ class PlayedDay:
         findings = follow_orders(self.events)
         answered, _ = check_commands(self.commands, self.letters, findings)
         paired, totals = check_pairs(self.trades)
-        shares, cash = check_conservation(self.openings, findings.fills.values(), totals)
+        shares, cash = check_conservation(self.openings, findings.fills.values(), totals, moves=self.moves)
         checks = [
             answered,
             check_lives(findings, session_over=True),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from jobs.reconcile import (
+    CashMove,
     Check,
     CommandRow,
     DeadLetterRow,
@@ -133,6 +134,7 @@ def run_checks(
     letters: list[DeadLetterRow] | None = None,
     trades: list[TradeRow] | None = None,
     openings: dict[str, OpeningAccount] | None = None,
+    moves: list[CashMove] | None = None,
     session_over: bool = True,
 ) -> dict[str, Check]:
     """All checks over the rows, by name."""
@@ -142,7 +144,9 @@ def run_checks(
         COMMANDS if commands is None else commands, LETTERS if letters is None else letters, findings
     )
     paired, totals = check_pairs(rows)
-    shares, cash = check_conservation(OPENINGS if openings is None else openings, list(findings.fills.values()), totals)
+    shares, cash = check_conservation(
+        OPENINGS if openings is None else openings, list(findings.fills.values()), totals, moves=moves or []
+    )
     checks = [
         answered,
         check_lives(findings, session_over=session_over),
@@ -367,3 +371,26 @@ def test_only_the_first_problems_are_kept_and_all_are_counted() -> None:
 )
 def test_money_reads_like_money(amount_e4: int, text: str) -> None:
     assert money(amount_e4) == text
+
+
+def test_cash_that_customers_move_is_conserved_and_lets_an_account_pay() -> None:
+    poor = {**OPENINGS, "bob": OpeningAccount("bob", 5_000 * 10_000, COMMISSION_E4, 1_000, {})}
+    short = run_checks(openings=poor)["Money conserved"]
+    assert "account bob ends with" in short.problems[0]
+    moves = [CashMove("d1", "bob", 30_000 * 10_000), CashMove("w1", "bob", -100 * 10_000), CashMove("w2", "alice", -1)]
+    paid = run_checks(openings=poor, moves=moves)["Money conserved"]
+    assert paid.ok
+    assert paid.summary.startswith("5,000.00 + 29,899.9999 deposits = ")
+
+
+@pytest.mark.parametrize(
+    ("moves", "text"),
+    [
+        ([CashMove("d1", "bob", 1), CashMove("d1", "bob", 1)], "control d1 moved cash twice"),
+        ([CashMove("d1", "eve", 1)], "control d1: cash of account eve, which has no opening balance"),
+    ],
+)
+def test_cash_moved_twice_or_for_nobody_is_found(moves: list[CashMove], text: str) -> None:
+    checks = run_checks(moves=moves)
+    assert failed(checks) == {"Money conserved"}
+    assert text in checks["Money conserved"].problems[0]

