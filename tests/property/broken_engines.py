@@ -5,6 +5,8 @@ The text that is there must be there exactly once, so that a change of the engin
 
 from __future__ import annotations
 
+from broken_cash import CASH
+
 Broken = tuple[str, str, str, str]
 
 PRIORITY: tuple[Broken, ...] = (
@@ -350,36 +352,6 @@ MONEY: tuple[Broken, ...] = (
         "line.replaces_applied = (line.replaces_applied or 0) + 2",
     ),
     ("duplicates accepted", "order_ids", "        entry = self.current.get(key, -1)\n", "        entry = -1\n"),
-)
-
-CASH: tuple[Broken, ...] = (
-    (
-        "reserved money withdrawn",
-        "cash_desk",
-        "return max(account.buying_power(), 0)",
-        "return max(account.cash_e4, 0)",
-    ),
-    ("withdrawal brings money", "cash_desk", "            amount = -amount\n", "            pass\n"),
-    ("deposit not counted", "accounts", "        self.flows.deposited_e4 += amount_e4\n", "        pass\n"),
-    (
-        "withdrawal under a call",
-        "cash_desk",
-        "if margin.call_kind != CALL_NONE or margin.deficits:",
-        "if margin.deficits:",
-    ),
-    (
-        "minimum equity withdrawn",
-        "cash_desk",
-        "above_minimum if _has_commitments(account) else max(above_minimum, account.cash_e4)",
-        "max(above_minimum, account.cash_e4)",
-    ),
-    (
-        "deposit does not count against the call",
-        "margin_watch",
-        "            margin.call_e4 -= amount_e4\n",
-        "            pass\n",
-    ),
-    ("call met by a part", "margin_watch", "kind == CALL_INITIAL and margin.call_e4 <= 0", "cause != _VALUATION"),
 )
 
 LIMITS: tuple[Broken, ...] = (

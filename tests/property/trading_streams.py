@@ -470,7 +470,7 @@ class Stream:
             self.undo.append(("UNRESTRICT", fields))
             return self._control("RESTRICT", **fields)
         if roll < 0.8:
-            return self._move_cash(account_id, scopes)
+            return self._move_cash(scopes)
         if roll < 0.95:
             limit, values = rnd.choice(LIMITS)
             if self.next_day and rnd.random() < 0.15:
@@ -486,12 +486,10 @@ class Stream:
             rnd.choice(("LOCATE", "UNFREEZE")), **where, symbol=rnd.choice((symbol, "NONE")), value=100
         )
 
-    def _move_cash(self, account_id: str, scopes: list[dict[str, Any]]) -> Step:
-        """A deposit or a withdrawal, now and then of nothing, of too much, or for no account."""
-        rnd = self.random
-        scope = rnd.choice(scopes) if rnd.random() < 0.05 else scopes[1]
-        value = rnd.choice((1, 50_0000, 5_000_0000, 5_000_0000, 10_000_000_0000, 10**17, 0, -1, None))
-        return self._control(rnd.choice(("DEPOSIT", "WITHDRAWAL", "WITHDRAWAL")), **scope, value=value)
+    def _move_cash(self, scopes: list[dict[str, Any]]) -> Step:
+        scope = self.random.choice(scopes) if self.random.random() < 0.05 else scopes[1]
+        value = self.random.choice((1, 50_0000, 5_000_0000, 5_000_0000, 10_000_000_0000, 10**17, 0, -1, None))
+        return self._control(self.random.choice(("DEPOSIT", "WITHDRAWAL", "WITHDRAWAL")), **scope, value=value)
 
     def _control(self, kind: str, target: str | None = None, **fields: Any) -> Step:
         rnd = self.random
