@@ -20,9 +20,6 @@ from infra.stack import Stack, StackError
 from jobs.config import Config
 
 JOBS: Final = ("market_data", "trading", "archive")
-_TRANSACTION_TIMEOUT_MS: Final = 10_000
-_OUTAGE_S: Final = 28.0
-"""Longer than that timeout and the broker's next look at what timed out, ten seconds later at most."""
 _QUOTA_BYTES: Final = 1_024
 
 
@@ -188,21 +185,6 @@ def _new_release(arena: Arena, rng: random.Random) -> str:
     return f"trading resumed from its savepoint by a release with {mode} mode and batches of {window_ms} ms"
 
 
-def _long_outage(arena: Arena, rng: random.Random) -> str:
-    """The broker is away until it has to abort the open transactions when it is back."""
-    before = arena.job_config("trading")
-    arena.change_job("trading", _with_flink(before, transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS))
-    arena.move("trading")
-    arena.supervise(rng.uniform(3.0, 6.0))
-    arena.away.add("kafka")
-    arena.stack.kill_component("kafka")
-    arena.supervise(_OUTAGE_S)
-    arena.away.discard("kafka")
-    arena.returned()
-    arena.change_job("trading", before)
-    return f"kafka away for {_OUTAGE_S:.0f} s, transactions time out after {_TRANSACTION_TIMEOUT_MS // 1_000} s"
-
-
 def _poison(arena: Arena, rng: random.Random) -> str:
     return f"{arena.poison(rng)} poisoned records, in every topic that outsiders write"
 
@@ -241,7 +223,6 @@ FAULTS: Final[Mapping[str, tuple[Fault, str]]] = {
     "full-disk": (_full_disk, "Flink cannot write checkpoints: a quota on file sizes, files end half written"),
     "rescale": (_rescale, "savepoint, trading 1 → 2 → 1 TaskManagers"),
     "new-release": (_new_release, "savepoint, trading resumes as another release: other runtime and settings"),
-    "long-outage": (_long_outage, "the broker away for longer than the transaction timeout"),
     "poison": (_poison, "bytes that nobody can decode, in every topic that outsiders write"),
     "clock": (_clock, "the producer's clock jumps back and forth"),
 }

@@ -255,8 +255,8 @@ class ChaosRun(Keeper):
             time.sleep(_TICK_S / 2)
         return None
 
-    def settle(self, what: str, *, closed: bool = False) -> None:
-        """Hold the load until everything is acknowledged, answered, committed, read and archived; check; go on."""
+    def settle(self, what: str, *, closed: bool = False, go_on: bool = True) -> None:
+        """Hold the load until everything is acknowledged, answered, committed, read and archived; check; `go_on` then."""
         load, ghosts, archive = _there(self._load), _there(self._ghosts), _there(self._archive)
         load.paused.set()
         ghosts.paused.set()
@@ -279,8 +279,9 @@ class ChaosRun(Keeper):
                 self.ledger.check(closed=closed)
             self._check_archive(archive)
         finally:
-            load.paused.clear()
-            ghosts.paused.clear()
+            if go_on:
+                load.paused.clear()
+                ghosts.paused.clear()
 
     def _unsettled(self, load: Load, archive: Archive) -> dict[str, int]:
         """What is still on its way: names and numbers."""
@@ -314,15 +315,11 @@ class ChaosRun(Keeper):
 
     def finish(self) -> None:
         """Close the session, settle, read everything again, and compare every column of ClickHouse."""
-        load, ghosts = _there(self._load), _there(self._ghosts)
-        load.paused.set()
-        ghosts.stop()
-        self.settle("before the close")
-        load.paused.set()
+        _there(self._ghosts).stop()
+        self.settle("before the close", go_on=False)
         # The close must not overtake orders: all are answered now.
         self._send_phases("close")
-        self.settle("after the close", closed=True)
-        load.paused.set()
+        self.settle("after the close", closed=True, go_on=False)
         chaos_load.read_again(self.config, self.ledger, self.options.limit_s)
         for topic in ARCHIVED:
             for difference in compare_topic(self.config, topic, Tally()):
