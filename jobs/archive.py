@@ -4,12 +4,12 @@
 2. Gather the records of each topic into windows of about a second, in lanes (fixed shares of a topic's partitions).
 3. Decode each batch and write it to the topic's table, before the next one is taken.
 
-Inputs: the topics of `ARCHIVED`. Outputs: their tables in ClickHouse (`tradestream migrate` makes them); what cannot
-be decoded goes, byte for byte, to the table dead_letters. Key: topic and lane in 2 and 3. State: the source's offsets
-and the open windows. The writer keeps none: the tables know what they have. Delivery: each record once. Flink repeats
-records after a failure, and the writer skips those that the table has (udfs.operators.clickhouse_writer), so count()
-without FINAL equals Kafka's committed records. The job may therefore also be started without a savepoint: it reads
-everything again and writes only what is missing.
+Inputs: the topics of `ARCHIVED` in the catalogue, not all yet. Outputs: their tables in ClickHouse (`tradestream
+migrate` makes them); what cannot be decoded goes, byte for byte, to the table dead_letters. Key: topic and lane in 2
+and 3. State: the source's offsets and the open windows. The writer keeps none: the tables know what they have.
+Delivery: each record once. Flink repeats records after a failure, and the writer skips those that the table has
+(udfs.operators.clickhouse_writer), so count() without FINAL equals Kafka's committed records. The job may therefore
+also be started without a savepoint: it reads everything again and writes only what is missing.
 """
 
 from __future__ import annotations
@@ -23,22 +23,11 @@ from pyflink.table import StatementSet
 from jobs.config import Config
 from jobs.migrate import endpoint
 from jobs.runtime import Environments, create_environments, query, schema_ids, submit
-from schemas.catalogue import TOPICS
+from schemas.catalogue import ARCHIVED, TOPICS
 from udfs.operators.clickhouse_writer import Limits
 from udfs.operators.write_clickhouse import OUTPUT_TYPE, RegistryAddress, WriteClickhouse, WriteSettings, key_of
 
 NAME: Final = "archive"
-ARCHIVED: Final = (
-    "market-data",
-    "nbbo",
-    "orders",
-    "order-events",
-    "trade-events",
-    "risk-events",
-    "routing-decisions",
-    "market-status",
-    "dead-letter",
-)
 # An outage of ClickHouse, however long, must end by itself: the job tries again for ever, with pauses. Its
 # checkpoints hold only offsets and the last second of records, and repeating is free of consequences, so they need
 # not be frequent.

@@ -47,8 +47,8 @@ def reconcile(
     Example:
       tradestream reconcile order-events trade-events --from 2026-11-20
     """
-    from jobs.archive import ARCHIVED
     from jobs.reconcile_archive import Tally
+    from schemas.catalogue import ARCHIVED
 
     wrong = sorted(set(names) - set(ARCHIVED))
     if wrong:

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.config import Config
-from jobs.demo_watch import ARCHIVED
 from jobs.migrate import endpoint
 from jobs.reconcile import (
     SHOWN_PROBLEMS,
@@ -26,6 +25,7 @@ from jobs.reconcile import (
     TopicCount,
     TradeRow,
 )
+from schemas.catalogue import ARCHIVED
 from udfs.operators.clickhouse_client import Endpoint
 
 TABLES: Final[Mapping[str, str]] = {

@@ -29,10 +29,10 @@ from jobs.demo_archive import Archive
 from jobs.demo_display import Display, View
 from jobs.demo_plan import LONGEST_WAIT_S, DemoOptions, Plan, check_options
 from jobs.demo_setup import FOLDER, RECORD, DemoError, Played, demo_config
-from jobs.demo_watch import ARCHIVED, KafkaWatch, Probe
+from jobs.demo_watch import KafkaWatch, Probe
 from jobs.flink_rest import FlinkError
 from jobs.submit import submit_job
-from schemas.catalogue import TOPICS
+from schemas.catalogue import ARCHIVED, TOPICS
 from schemas.registry import COMPATIBILITY
 
 JOBS: Final = ("market_data", "trading", "archive")

@@ -26,7 +26,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from jobs.config import Config
 from jobs.flink_rest import FlinkError, FlinkRest
-from schemas.catalogue import TOPICS
+from schemas.catalogue import ARCHIVED, TOPICS
 from schemas.errors import DecodeError
 from schemas.messages import dead_letter, order_events, reference_data
 from schemas.messages.enums import (
@@ -37,18 +37,6 @@ from schemas.messages.enums import (
 )
 from schemas.messages.reference_data import Account
 
-ARCHIVED: Final = (
-    "market-data",
-    "nbbo",
-    "orders",
-    "order-events",
-    "trade-events",
-    "risk-events",
-    "routing-decisions",
-    "market-status",
-    "dead-letter",
-)
-"""Topics that have a table; `jobs.archive.ARCHIVED`, which cannot be imported without PyFlink (a test compares them)."""
 WATCHED: Final = (*ARCHIVED, "raw-feed", "reference-data", "controls")
 GROUPS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "market_data": ("market_data", ("raw-feed",)),

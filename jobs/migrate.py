@@ -26,6 +26,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from jobs.cli_common import load_config
 from jobs.config import Config, ConfigError
+from jobs.migrate_columns import add_missing, missing_columns
 from jobs.migrations import FOLDER, Migration, MigrationError, find
 from udfs.operators.clickhouse_client import Endpoint
 
@@ -92,7 +93,9 @@ def status(config: Config, folder: Path = FOLDER) -> list[State]:
 
 
 def apply(config: Config, progress: Progress, *, dry_run: bool = False, folder: Path = FOLDER) -> list[Migration]:
-    """Apply what is missing and return it; `dry_run` only reports. Safe to repeat, and to run from several places at once.
+    """Apply what is missing and return it; `dry_run` only reports. Columns of new optional fields are added too.
+
+    Safe to repeat, and to run from several places at once.
 
     Raises MigrationError, ClickHouseError.
     """
@@ -104,7 +107,7 @@ def apply(config: Config, progress: Progress, *, dry_run: bool = False, folder: 
     _create_database(config)
     client = endpoint(config).connect()
     client.command(_LEDGER)
-    if not _pending(status(config, folder)):
+    if not _pending(status(config, folder)) and not missing_columns(client):
         return []
     with _lock(client, progress):
         pending = _pending(status(config, folder))
@@ -112,6 +115,7 @@ def apply(config: Config, progress: Progress, *, dry_run: bool = False, folder: 
             progress(f"applying {migration}")
             _run(client, migration, migration.up)
             _record(client, migration, applied=True)
+        add_missing(client, progress)
     return pending
 
 

@@ -48,7 +48,7 @@ class Migration:
 
 
 def find(folder: Path = FOLDER) -> list[Migration]:
-    """All migrations, by number. Raises MigrationError for a wrong name, a repeated number or a hole in the numbers."""
+    """All migrations, by number; a number may be left out. Raises MigrationError for a wrong name or a repeated number."""
     ups: dict[int, Path] = {}
     downs: dict[int, Path] = {}
     for path in sorted(folder.glob("*.sql")):
@@ -59,9 +59,6 @@ def find(folder: Path = FOLDER) -> list[Migration]:
         if number in kind:
             raise MigrationError(f"{path.name} and {kind[number].name} have the same number")
         kind[number] = path
-    if sorted(ups) != list(range(1, len(ups) + 1)):
-        missing = sorted(set(range(1, max(ups) + 1)) - set(ups))
-        raise MigrationError(f"{folder}: migrations are numbered from 1 without holes; missing: {missing}")
     for number, path in downs.items():
         if number not in ups or path.name != f"{ups[number].stem}.down.sql":
             raise MigrationError(f"{path.name} belongs to no migration")

@@ -332,3 +332,16 @@ _ALL: Final = (
 )
 
 TOPICS: Final[dict[str, Topic]] = {topic.name: topic for topic in _ALL}
+
+ARCHIVED: Final = (
+    "market-data",
+    "nbbo",
+    "orders",
+    "order-events",
+    "trade-events",
+    "risk-events",
+    "routing-decisions",
+    "market-status",
+    "dead-letter",
+)
+"""Topics that the archive job writes to ClickHouse. Every topic has its table, so that more can be added here."""

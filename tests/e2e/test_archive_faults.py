@@ -16,12 +16,11 @@ import pytest
 from conftest import RunningStack
 
 from jobs import migrate, topics
-from jobs.archive import ARCHIVED
 from jobs.config import Config, project_root
 from jobs.flink_rest import FlinkRest
 from jobs.runtime import registry, schema_ids
 from jobs.submit import submit_job
-from schemas.catalogue import TOPICS
+from schemas.catalogue import ARCHIVED, TOPICS
 from udfs.operators.arrow_blocks import table_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "integration"))

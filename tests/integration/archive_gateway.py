@@ -14,6 +14,7 @@ from typing import Any
 
 from jobs.config import Config, project_root
 from jobs.migrate import endpoint
+from schemas import model
 from schemas.catalogue import TOPICS
 from udfs.operators.arrow_blocks import Positions, plan_of
 from udfs.operators.clickhouse_writer import Limits, Writer
@@ -76,12 +77,10 @@ def example(topic: str, name: str) -> dict[str, Any]:
     """An example payload in fastavro's form."""
     file = TOPICS[topic].schema_file.parent.parent / "examples" / topic / "valid" / f"{name}.json"
     payload = json.loads(file.read_text(encoding="utf-8"))
-    binary = {column.name for column in plan_of(topic).columns if column.kind == "bytes"}
-    names = {"record_key": "recordKey", "payload": "payload"}
-    for key in (names[column] for column in binary):
-        if payload.get(key) is not None:
+    for field in model.load(TOPICS[topic].schema_file).root.fields:
+        if field.type == "bytes" and payload.get(field.name) is not None:
             # Avro's JSON writes a byte as the character of that code.
-            payload[key] = payload[key].encode("latin-1")
+            payload[field.name] = payload[field.name].encode("latin-1")
     return dict(payload)  # shared: callers make changed copies
 
 

@@ -9,8 +9,8 @@ from archive_gateway import SCHEMA_ID, GatewayProcess, connect, frame, trades, w
 
 from jobs import migrate
 from jobs.config import Config
-from jobs.demo_watch import ARCHIVED
 from jobs.reconcile_archive import Finding, Row, Tally, merge, plain_rows, stored_rows
+from schemas.catalogue import TOPICS
 from udfs.operators.arrow_blocks import Positions, block, plan_of
 from udfs.operators.decode_records import Batch
 
@@ -75,7 +75,7 @@ def test_archive_as_written_equals_its_records(archived: Config) -> None:
     assert (tally, found) == (Tally(compared=12), [])
 
 
-@pytest.mark.parametrize("topic", [topic for topic in ARCHIVED if topic != "trade-events"])
+@pytest.mark.parametrize("topic", [topic for topic in TOPICS if topic != "trade-events"])
 def test_archive_of_every_field_of_a_topic_equals_its_record(archived: Config, topic: str) -> None:
     plan, payload = plan_of(topic), frame(topic)
     positions = Positions.of([0], [3], [1_767_355_200_123])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -35,6 +36,11 @@ ARRIVAL_DAY = 20_000  # 2024-10-04
         ("dead-letter", "payload", "String"),
         ("dead-letter", "source_timestamp", "DateTime64(3, 'UTC')"),
         ("dead-letter", "_offset", "UInt64"),
+        ("market-analytics", "value", "Nullable(Float64)"),
+        ("surveillance-alerts", "evidence", "Array(String)"),
+        ("reference-data", "instrument_tick_size", "Nullable(Decimal(18, 4))"),
+        ("reference-data", "instrument_contract_expiry_time", "Nullable(DateTime64(9, 'UTC'))"),
+        ("reference-data", "account_positions.quantity", "Array(Int64)"),
     ],
 )
 def test_plan_field_gets_the_type_of_its_unit(topic: str, column: str, kind: str) -> None:
@@ -91,9 +97,29 @@ def test_block_of_no_rows_has_every_column() -> None:
 
 
 def test_plan_field_without_mapping_is_an_error_that_names_it() -> None:
-    field = model.Field("weird", "double", False, 0, "A number.")
+    field = model.Field("weird", model.ArrayType("long", 8), False, 0, "Numbers.")
     with pytest.raises(model.SchemaError, match=r"Record\.weird: no ClickHouse type"):
         arrow_blocks._column("Record", field)
+
+
+def test_plan_two_fields_with_one_column_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def field(name: str, kind: object) -> dict[str, object]:
+        return {"name": name, "type": ["null", kind], "doc": "A field.", "default": None}
+
+    inner = {
+        "type": "record",
+        "name": "Inner",
+        "namespace": model.NAMESPACE,
+        "doc": "One.",
+        "fields": [field("x", "int")],
+    }
+    outer = inner | {"name": "Outer", "fields": [field("a", inner), field("aX", "int")]}
+    file = tmp_path / "orders.avsc"
+    file.write_text(json.dumps(outer), encoding="utf-8")
+    entry = dataclasses.replace(arrow_blocks.TOPICS["orders"])
+    monkeypatch.setattr(type(entry), "schema_file", property(lambda _: file))
+    with pytest.raises(model.SchemaError, match="two fields would be the same column"):
+        plan_of("orders")
 
 
 def test_columns_that_are_not_nullable_stay_so() -> None:

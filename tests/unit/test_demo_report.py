@@ -20,10 +20,12 @@ from jobs.demo_plan import DemoOptions, Plan, PlanError, check_options
 from jobs.demo_report import print_report, report_console
 from jobs.demo_result import Market, Refusal, Result, check_feed, list_refusals
 from jobs.demo_setup import DemoError, Played, demo_config, only_demo
-from jobs.demo_watch import ARCHIVED, JobHealth
+from jobs.demo_watch import JobHealth
 from jobs.reconcile import Check, DeadLetterRow, TopicCount
 from jobs.reconcile_money import TradeTotals
 from jobs.reconcile_orders import CommandTally, OrderFindings, OrderLife
+from schemas.catalogue import ARCHIVED
+from udfs.operators.arrow_blocks import table_of
 
 SCHEMA_IDS = {"orders": 1, "raw-feed": 2, "reference-data": 3, "controls": 4}
 
@@ -259,11 +261,9 @@ def test_two_demos_do_not_share_a_folder(tmp_path: Path) -> None:
         pass
 
 
-def test_archived_topics_are_those_of_the_archive_job() -> None:
-    from jobs.archive import ARCHIVED as by_job
-
-    assert by_job == ARCHIVED
+def test_archived_topics_have_their_tables() -> None:
     assert list(TABLES) == list(ARCHIVED)
+    assert all(TABLES[topic] == table_of(topic) for topic in ARCHIVED)
 
 
 def test_positions_are_compared_one_by_one() -> None:

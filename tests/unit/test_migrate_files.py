@@ -43,14 +43,19 @@ def test_split_unclosed_quote_names_the_line(script: str) -> None:
         split(script, "here.sql")
 
 
+REPEATABLE = ("IF NOT EXISTS", "OR REPLACE", "MODIFY TTL", "MODIFY SETTING")
+"""What makes a statement of a migration safe to run twice."""
+
+
 def test_find_shipped_migrations_are_complete_and_reversible() -> None:
     migrations = find()
-    assert [migration.number for migration in migrations] == list(range(1, len(migrations) + 1))
+    numbers = [migration.number for migration in migrations]
+    assert numbers[0] == 1 and numbers == sorted(set(numbers))
     assert all(migration.down for migration in migrations)
     assert all(len(migration.sha256) == 64 for migration in migrations)
     for migration in migrations:
         for statement in migration.up:
-            assert "IF NOT EXISTS" in statement or "OR REPLACE" in statement, f"{migration} cannot be run twice"
+            assert any(words in statement for words in REPEATABLE), f"{migration} cannot be run twice"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +63,6 @@ def test_find_shipped_migrations_are_complete_and_reversible() -> None:
     [
         ({"1_short.sql": "SELECT 1"}, "1_short.sql: migrations are named"),
         ({"0001_a.sql": "SELECT 1", "0001_b.sql": "SELECT 1"}, "0001_b.sql and 0001_a.sql have the same number"),
-        ({"0001_a.sql": "SELECT 1", "0003_c.sql": "SELECT 1"}, r"missing: \[2\]"),
         ({"0001_a.sql": "SELECT 1", "0002_b.down.sql": "SELECT 1"}, "0002_b.down.sql belongs to no migration"),
         ({"0001_a.sql": "SELECT 1", "0001_b.down.sql": "SELECT 1"}, "0001_b.down.sql belongs to no migration"),
         ({"0001_a.sql": "-- nothing"}, "0001_a.sql holds no statement"),

@@ -9,10 +9,14 @@ A field's unit decides its type, and the unit is read from its doc, which the co
     enum, and text with few values (`REPEATED`)  LowCardinality(String)
     other string, bytes                          String
     boolean                                      Bool
+    double                                       Float64: never money
+    array of text                                Array(String)
     array of records                             Nested: one array column per field
     [null, T]                                    Nullable(T), so that "not there" and "empty" stay different
-A column is named like the field in snake_case. Each row also says where it came from: event_date, _topic, _partition,
-_offset, _kafka_time. Invariants: every value that the codec can read has a place, whatever it is (both 64-bit types
+    [null, record]                               one Nullable column per field, all null when it is not there
+A column is named like the field in snake_case; that of a field of an optional record begins with the record's name
+(instrument_contract_strike). Each row also says where it came from: event_date, _topic, _partition, _offset,
+_kafka_time. Invariants: every value that the codec can read has a place, whatever it is (both 64-bit types
 hold any long), so hostile numbers never stop a block; the same message always gives the same row, event_date
 included.
 """
@@ -20,8 +24,8 @@ included.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -31,7 +35,9 @@ import pyarrow as pa
 from schemas import model
 from schemas.catalogue import TOPICS
 
-Kind = Literal["money", "time_ns", "time_ms", "long", "int", "boolean", "string", "bytes", "enum", "nested"]
+Kind = Literal[
+    "money", "time_ns", "time_ms", "long", "int", "double", "boolean", "string", "strings", "bytes", "enum", "nested"
+]
 
 MIXED_UNITS: Final = frozenset({"RiskEvent.limitValue", "RiskEvent.observedValue", "Control.value"})
 REPEATED: Final = frozenset(
@@ -47,10 +53,28 @@ REPEATED: Final = frozenset(
         "stage",
         "sourceTopic",
         "issuedBy",
+        "feedId",
+        "currency",
+        "primaryExchange",
+        "sector",
+        "desk",
+        "underlying",
+        "newSymbol",
+        "owner",
+        "counterparty",
+        "chain",
+        # Dates as text, of which there are few.
+        "date",
+        "exDate",
+        "recordDate",
+        "payDate",
+        "tradeDate",
+        "settlementDate",
+        "businessDate",
     ]
 )
 """Text fields with few different values."""
-EVENT_TIMES: Final = {"trade-events": "execution_time"}
+EVENT_TIMES: Final = {"trade-events": "execution_time", "raw-feed": "base_time_ns"}
 """The field that says when it happened, where it is not `timestamp`."""
 TABLES: Final = {"dead-letter": "dead_letters"}
 """Tables whose name is not the topic's with underscores."""
@@ -70,16 +94,23 @@ _CLICKHOUSE: Final[dict[str, str]] = {
     "time_ms": "DateTime64(3, 'UTC')",
     "long": "Int64",
     "int": "Int32",
+    "double": "Float64",
     "boolean": "Bool",
     "string": "String",
+    "strings": "Array(String)",
     "bytes": "String",
     "enum": "String",
 }
 
+_SAME_NAME: Final[dict[model.Type, Kind]] = {"int": "int", "double": "double", "boolean": "boolean", "bytes": "bytes"}
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One field as a column; a nested one has `fields`, each an array in ClickHouse."""
+    """One field as a column; a nested one has `fields`, each an array in ClickHouse.
+
+    path: the attributes that lead to the value from the message, where the last is not `name` alone. doc: the field's.
+    """
 
     name: str
     kind: Kind
@@ -87,6 +118,8 @@ class Column:
     repeated: bool = False
     symbols: tuple[str, ...] = ()
     fields: tuple[Column, ...] = ()
+    path: tuple[str, ...] = ()
+    doc: str = ""
 
     def clickhouse_types(self) -> dict[str, str]:
         """ClickHouse's name and type of each column that this one is, as system.columns shows them."""
@@ -133,7 +166,10 @@ def plan_of(topic: str) -> Plan:
     """The plan of a topic of the catalogue. Raises SchemaError for a field without a mapping, KeyError for no topic."""
     entry = TOPICS[topic]
     schema = model.load(entry.schema_file)
-    columns = tuple(_column(schema.root.name, field) for field in schema.root.fields)
+    columns = tuple(column for field in schema.root.fields for column in _columns(schema.root.name, field))
+    names = [name for column in columns for name in column.clickhouse_types()]
+    if len(set(names)) != len(names):
+        raise model.SchemaError(f"{topic}: two fields would be the same column; extend arrow_blocks")
     return Plan(
         topic=topic,
         table=table_of(topic),
@@ -143,24 +179,39 @@ def plan_of(topic: str) -> Plan:
     )
 
 
+def _columns(record: str, field: model.Field, path: tuple[str, ...] = ()) -> Iterator[Column]:
+    """The columns of a field: several when it is an optional record. `path`: the optional records around it."""
+    path = (*path, field.attribute)
+    kind = field.type
+    if isinstance(kind, model.RecordType) and field.optional:
+        for inner in kind.fields:
+            yield from _columns(kind.name, inner, path)
+        return
+    column = _column(record, field)
+    if len(path) > 1:
+        # Not there when the record is not there. An array cannot be null: it is empty then.
+        nullable = column.nullable or column.kind not in ("nested", "strings")
+        column = replace(column, name="_".join(path), path=path, nullable=nullable)
+    yield column
+
+
 def _column(record: str, field: model.Field) -> Column:
-    name, kind = field.attribute, field.type
+    name, kind, doc = field.attribute, field.type, field.doc
     if isinstance(kind, model.EnumType):
-        return Column(name, "enum", field.optional, repeated=True, symbols=kind.symbols)
-    if isinstance(kind, model.ArrayType) and isinstance(kind.items, model.RecordType) and not field.optional:
-        inner = tuple(_column(kind.items.name, item) for item in kind.items.fields)
-        if all(item.kind != "nested" for item in inner):
-            return Column(name, "nested", fields=inner)
+        return Column(name, "enum", field.optional, repeated=True, symbols=kind.symbols, doc=doc)
+    if isinstance(kind, model.ArrayType) and not field.optional:
+        if isinstance(kind.items, model.RecordType):
+            inner = tuple(_column(kind.items.name, item) for item in kind.items.fields)
+            if all(item.kind not in ("nested", "strings") for item in inner):
+                return Column(name, "nested", fields=inner, doc=doc)
+        if kind.items == "string":
+            return Column(name, "strings", doc=doc)
     if kind == "long":
-        return Column(name, _unit(record, field), field.optional)
-    if kind == "int":
-        return Column(name, "int", field.optional)
-    if kind == "boolean":
-        return Column(name, "boolean", field.optional)
-    if kind == "bytes":
-        return Column(name, "bytes", field.optional)
+        return Column(name, _unit(record, field), field.optional, doc=doc)
+    if kind in _SAME_NAME:
+        return Column(name, _SAME_NAME[kind], field.optional, doc=doc)
     if kind == "string":
-        return Column(name, "string", field.optional, repeated=field.name in REPEATED)
+        return Column(name, "string", field.optional, repeated=field.name in REPEATED, doc=doc)
     raise model.SchemaError(f"{record}.{field.name}: no ClickHouse type is defined for {kind}; extend arrow_blocks")
 
 
@@ -237,7 +288,11 @@ def source_arrays(topic: str, positions: Positions, dates: npt.NDArray[np.int32]
 def _arrays(column: Column, messages: Sequence[Any]) -> dict[str, pa.Array]:
     """The Arrow arrays of one column: one, or one per field when it is nested."""
     name = column.name
-    values = [getattr(message, name) for message in messages]
+    values = list(messages)
+    for attribute in column.path or (name,):
+        values = [None if value is None else getattr(value, attribute) for value in values]
+    if column.kind in ("nested", "strings"):
+        values = [() if items is None else items for items in values]
     if column.kind != "nested":
         return {name: _array(column, values)}
     lengths = np.array([len(items) for items in values], dtype=np.int64)
@@ -255,8 +310,12 @@ def _array(column: Column, values: list[Any]) -> pa.Array:
     kind = column.kind
     if kind == "string":
         return pa.array(values, pa.string())
+    if kind == "strings":
+        return pa.array(values, pa.list_(pa.string()))
     if kind == "bytes":
         return pa.array(values, pa.binary())
+    if kind == "double":
+        return pa.array(values, pa.float64())
     if kind == "boolean":
         return pa.array(values, pa.bool_())
     if kind == "enum":

@@ -1,0 +1,3 @@
+DROP TABLE IF EXISTS market_analytics SYNC;
+DROP TABLE IF EXISTS alerts SYNC;
+DROP TABLE IF EXISTS alert_rules SYNC;

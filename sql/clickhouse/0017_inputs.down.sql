@@ -1,0 +1,5 @@
+DROP TABLE IF EXISTS raw_feed SYNC;
+DROP TABLE IF EXISTS reference_data SYNC;
+DROP TABLE IF EXISTS controls SYNC;
+DROP TABLE IF EXISTS corporate_actions SYNC;
+DROP TABLE IF EXISTS street_files SYNC;

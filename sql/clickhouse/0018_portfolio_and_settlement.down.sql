@@ -1,0 +1,5 @@
+DROP TABLE IF EXISTS market_depth SYNC;
+DROP TABLE IF EXISTS prices SYNC;
+DROP TABLE IF EXISTS position_events SYNC;
+DROP TABLE IF EXISTS portfolio_events SYNC;
+DROP TABLE IF EXISTS settlement_events SYNC;

@@ -1,0 +1,10 @@
+DROP VIEW IF EXISTS pipeline_health SYNC;
+DROP VIEW IF EXISTS pnl_inputs SYNC;
+DROP VIEW IF EXISTS realised_spreads SYNC;
+DROP VIEW IF EXISTS executions_nbbo SYNC;
+DROP VIEW IF EXISTS nbbo_as_of SYNC;
+DROP VIEW IF EXISTS top_movers SYNC;
+DROP VIEW IF EXISTS daily_bars SYNC;
+DROP VIEW IF EXISTS bars SYNC;
+DROP VIEW IF EXISTS bar_states_feed SYNC;
+DROP TABLE IF EXISTS bar_states SYNC;
