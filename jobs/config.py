@@ -29,6 +29,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from jobs.config_sections import (
     AnalyticsConfig,
+    AuditConfig,
     ClickHouseConfig,
     FlinkConfig,
     KafkaConfig,
@@ -41,6 +42,7 @@ from jobs.config_sections import (
 
 __all__ = [
     "AnalyticsConfig",
+    "AuditConfig",
     "ClickHouseConfig",
     "Config",
     "ConfigError",
@@ -81,6 +83,7 @@ class Config:
     market_data: MarketDataConfig
     trading: TradingConfig
     analytics: AnalyticsConfig
+    audit: AuditConfig
     stack: StackConfig
     profile: Literal["local", "production"] = "local"
     state_dir: Path = Path(".tradestream")
@@ -155,6 +158,7 @@ SECTIONS: Mapping[str, type] = {
     "market_data": MarketDataConfig,
     "trading": TradingConfig,
     "analytics": AnalyticsConfig,
+    "audit": AuditConfig,
     "stack": StackConfig,
 }
 _ADDRESSES = {
@@ -248,6 +252,7 @@ class _Resolver:
             market_data=sections["market_data"],
             trading=sections["trading"],
             analytics=sections["analytics"],
+            audit=sections["audit"],
             stack=stack,
             profile="production" if profile == "production" else "local",
             state_dir=state_dir,
@@ -318,6 +323,9 @@ def _validate(config: Config) -> None:
         "trading.reference_price_window_ms",
         "analytics.symbol_shards",
         "analytics.window_ms",
+        "audit.shards",
+        "audit.window_ms",
+        "audit.block_records",
     ):
         section, name = key.split(".")
         value = getattr(getattr(config, section), name)

@@ -135,6 +135,19 @@ class AnalyticsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditConfig:
+    """The audit job. `shards` is fixed for the life of its state."""
+
+    shards: int = 8
+    window_ms: int = 200
+    """How long records are gathered for one call of Python."""
+    block_records: int = 1_000
+    """Links of a chain between two Merkle roots; a new UTC day begins another block all the same."""
+    hash_only: str = "raw-feed,market-data,nbbo,market-depth,prices,market-analytics,order-outcomes"
+    """Topics of whose records the trail keeps only the hash, joined by commas; of all others it keeps every byte."""
+
+
+@dataclass(frozen=True, slots=True)
 class StackConfig:
     """The local stack. Ports are moved together by `port_offset`, so that a second checkout runs beside the first."""
 

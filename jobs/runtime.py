@@ -129,22 +129,35 @@ def create_source(
 
     `start` counts only when the job starts without a savepoint.
     """
-    options = {
-        **config.kafka.flink_sql(),
-        "properties.group.id": group,
-        "properties.isolation.level": isolation,
-        "scan.startup.mode": start,
-        # New partitions are found while the job runs.
-        "scan.topic-partition-discovery.interval": "60 s",
-        **(extra or {}),
-    }
     env.table.execute_sql(
         query(
             shape,
             table=table,
             topics=TOPICS[topic].name,
-            options=_options(options),
+            options=source_options(config, group, isolation=isolation, start=start, extra=extra),
         )
+    )
+
+
+def source_options(
+    config: Config,
+    group: str,
+    *,
+    isolation: Literal["read_committed", "read_uncommitted"] = "read_committed",
+    start: Literal["earliest-offset", "latest-offset", "group-offsets"] = "earliest-offset",
+    extra: Mapping[str, str] | None = None,
+) -> str:
+    """Options of a Kafka source table, as the inside of its WITH clause."""
+    return _options(
+        {
+            **config.kafka.flink_sql(),
+            "properties.group.id": group,
+            "properties.isolation.level": isolation,
+            "scan.startup.mode": start,
+            # New partitions are found while the job runs.
+            "scan.topic-partition-discovery.interval": "60 s",
+            **(extra or {}),
+        }
     )
 
 

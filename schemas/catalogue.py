@@ -324,10 +324,10 @@ _ALL: Final = (
         50,
         YEAR_MS,
         "zstd",
-        ("archive",),
+        ("audit",),
         ("archive",),
     ),
-    Topic("audit-roots", "AuditRoot", "chain", 1, 1, FOR_EVER, "zstd", ("archive",), ("reports",)),
+    Topic("audit-roots", "AuditRoot", "chain", 1, 1, FOR_EVER, "zstd", ("audit",), ("archive", "reports")),
     Topic("report-events", "ReportEvent", "reportId", 1, 1, YEAR_MS, "zstd", ("reports",), ("archive",)),
 )
 

@@ -3,9 +3,10 @@
 Ordering: a chain takes the records of its partition in rising order of offset; gaps are normal, because the markers of
 transactions take offsets too.
 Invariants: hashes are SHA-256 (FIPS 180-4). A record's hash covers its offset, key and value, each with its length, so that
-no two different records are the same bytes. A chain starts with the hash of its topic and partition, so that the links of one
-cannot pass for those of another. The tree is that of RFC 6962, section 2.1: leaves are hashed after a 0x00 and nodes after a
-0x01, so that a node cannot pass for a leaf.
+no two different records are the same bytes. What a link says beyond that (its details: time, type, actor) is hashed too and
+covered by the chain, so that it cannot be altered either. A chain starts with the hash of its topic and partition, so that
+the links of one cannot pass for those of another. The tree is that of RFC 6962, section 2.1: leaves are hashed after a 0x00
+and nodes after a 0x01, so that a node cannot pass for a leaf.
 Known limits: a hash shows that something was changed, not by whom. Whoever can rewrite the records, the links and the roots
 can make a new consistent trail; therefore roots belong where they cannot be changed.
 Complexity: a record costs four hashes on average; a chain's memory grows with the logarithm of the records of its open block.
@@ -37,13 +38,18 @@ def record_hash(offset: int, key: bytes | None, value: bytes | None) -> bytes:
     return hashlib.sha256(_NUMBER.pack(offset) + _framed(key) + _framed(value)).digest()
 
 
+def entry_hash(record: bytes, details: bytes) -> bytes:
+    """What a chain and its tree are made of: a record hash with the hash of the link's details; without any, the record hash."""
+    return hashlib.sha256(record + details).digest() if details else record
+
+
 def first_hash(topic: str, partition: int) -> bytes:
     """What a chain's first link follows."""
     return hashlib.sha256(_CHAIN + _framed(topic.encode()) + _NUMBER.pack(partition)).digest()
 
 
 def next_hash(previous: bytes, record: bytes) -> bytes:
-    """Chain hash of the link that follows `previous` with the record hash `record`."""
+    """Chain hash of the link that follows `previous` with the entry hash (or record hash) `record`."""
     return hashlib.sha256(previous + record).digest()
 
 

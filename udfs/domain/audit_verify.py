@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from udfs.domain.audit_chain import Block, MerkleTree, first_hash, next_hash, record_hash
+from udfs.domain.audit_chain import Block, MerkleTree, entry_hash, first_hash, next_hash, record_hash
 
 
 class Fault(Enum):
@@ -33,21 +33,32 @@ class Fault(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """A record as the source topic has it."""
+    """A record as the source topic has it; `details`: hash of what its link says beside the record, empty when nothing."""
 
     offset: int
     key: bytes | None
     value: bytes | None
+    details: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link as the audit topic has it."""
+    """A link as the audit topic has it.
+
+    details: hash of what it says beside the record, empty when nothing. alone: its record is not among those of the source
+    (the trail keeps its hash only), so that the chain and the root are all that it can be compared with.
+    """
 
     event_id: str
     offset: int
     record_hash: bytes
     chain_hash: bytes
+    details: bytes = b""
+    alone: bool = False
+
+    def entry(self, record: bytes) -> bytes:
+        """The entry hash of this link with this record hash."""
+        return entry_hash(record, self.details)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +135,13 @@ class ChainVerifier:
             return
         if link.event_id != f"{self.topic}-{self.partition}-{offset}":
             self._tell(Fault.WRONG_IDENTITY, offset, f"it says {link.event_id}")
+        if self._ahead is None:
+            # A source that is filled beside the links may have more by now.
+            self._pull()
         while self._ahead is not None and self._ahead.offset < offset:
             self._take_unlinked(self._ahead)
-        if offset < self.first_retained:
-            self._follow(link, link.record_hash)
+        if link.alone or offset < self.first_retained:
+            self._follow(link, link.entry(link.record_hash))
         elif self._ahead is None or self._ahead.offset > offset:
             self._without_record(link)
         else:
@@ -162,43 +176,49 @@ class ChainVerifier:
     def _take_unlinked(self, record: SourceRecord) -> None:
         """A record whose link is missing: what its link would have been is known, so the walk goes on as if it were there."""
         self._tell(Fault.NO_LINK, record.offset, "the audit topic goes on behind it")
-        digest = record_hash(record.offset, record.key, record.value)
+        digest = entry_hash(record_hash(record.offset, record.key, record.value), record.details)
         self._take(record.offset, digest, [next_hash(head, digest) for head in self._heads])
         self._pull()
 
     def _without_record(self, link: Link) -> None:
         """A link to nothing: the record was taken away when the link fits the chain, the link was put in when not."""
-        if self._fits(link, link.record_hash):
+        entry = link.entry(link.record_hash)
+        if self._fits(link, entry):
             self._tell(Fault.NO_RECORD, link.offset, "the link fits the chain: the record was removed")
-            self._take(link.offset, link.record_hash, [link.chain_hash])
+            self._take(link.offset, entry, [link.chain_hash])
         else:
             self._tell(Fault.NO_RECORD, link.offset, "the link does not fit the chain: it was inserted")
 
     def _compare(self, link: Link, record: SourceRecord) -> None:
         """A link and its record."""
         digest = record_hash(record.offset, record.key, record.value)
+        said, true = link.entry(link.record_hash), link.entry(digest)
         if digest == link.record_hash:
-            self._follow(link, digest)
-        elif self._fits(link, link.record_hash):
+            self._follow(link, said, entry_hash(digest, record.details))
+        elif self._fits(link, said):
             self._tell(Fault.ALTERED, link.offset, "the link fits the chain: the record was altered")
-            self._take(link.offset, link.record_hash, [link.chain_hash])
-        elif self._fits(link, digest):
+            self._take(link.offset, said, [link.chain_hash])
+        elif self._fits(link, true):
             self._tell(Fault.ALTERED, link.offset, "the record fits the chain: the link was altered")
-            self._take(link.offset, digest, [link.chain_hash])
+            self._take(link.offset, true, [link.chain_hash])
         else:
             self._tell(Fault.ALTERED, link.offset, "neither fits the chain")
-            self._take(link.offset, digest, [next_hash(self._heads[0], digest), link.chain_hash])
+            self._take(link.offset, true, [next_hash(self._heads[0], true), link.chain_hash])
 
-    def _follow(self, link: Link, digest: bytes) -> None:
-        """Check that a link with the right record hash follows the link before it."""
-        if self._fits(link, digest):
-            self._take(link.offset, digest, [link.chain_hash])
-            return
-        self._tell(Fault.BROKEN_CHAIN, link.offset, "its chain hash is another")
-        self._take(link.offset, digest, [next_hash(self._heads[0], digest), link.chain_hash])
+    def _follow(self, link: Link, entry: bytes, derived: bytes | None = None) -> None:
+        """Check that a link with the right record hash follows the link before it; `derived`: the entry hash with the details
+        that the record itself gives."""
+        if self._fits(link, entry):
+            self._take(link.offset, entry, [link.chain_hash])
+        elif derived is not None and derived != entry and self._fits(link, derived):
+            self._tell(Fault.ALTERED, link.offset, "its time, type, actor or payload are not those that the chain has")
+            self._take(link.offset, derived, [link.chain_hash])
+        else:
+            self._tell(Fault.BROKEN_CHAIN, link.offset, "its chain hash is another")
+            self._take(link.offset, entry, [next_hash(self._heads[0], entry), link.chain_hash])
 
-    def _fits(self, link: Link, digest: bytes) -> bool:
-        return any(next_hash(head, digest) == link.chain_hash for head in self._heads)
+    def _fits(self, link: Link, entry: bytes) -> bool:
+        return any(next_hash(head, entry) == link.chain_hash for head in self._heads)
 
     def _take(self, offset: int, digest: bytes, heads: list[bytes]) -> None:
         """Go on to a record: compare the block that ends before it, and add it to the open one."""

@@ -11,6 +11,8 @@ FORWARD: Final = 6
 RAW_FEED: Final = 7
 CORPORATE_ACTIONS: Final = 8
 MARKET_DATA: Final = 9
+# 10 to 19 may be taken by jobs that are being built beside this one.
+AUDIT: Final = 20
 
 TOPICS: Final[dict[int, str]] = {
     ORDERS: "orders",
@@ -22,5 +24,7 @@ TOPICS: Final[dict[int, str]] = {
     RAW_FEED: "raw-feed",
     CORPORATE_ACTIONS: "corporate-actions",
     MARKET_DATA: "market-data",
+    AUDIT: "audit",
 }
-"""The logical topic of each stream; `forward` is not a topic but the edge from the risk stage to the match stage."""
+"""The logical topic of each stream; `forward` is not a topic but the edge from the risk stage to the match stage, and `audit`
+is the records of all topics in envelopes (audit_shard.py)."""
