@@ -60,6 +60,9 @@ COMMANDS: Final[dict[str, dict[str, _Mount]]] = {
         "produce": _Mount("jobs.cli_produce", "produce", "Write ticks, orders or reference data to Kafka."),
         "control": _Mount("jobs.cli_control", "control", "Issue a control: kill switch, halts, limits, restrictions."),
         "tail": _Mount("jobs.cli_tail", "tail", "Read a topic, decoded."),
+        "audit": _Mount(
+            "jobs.cli_audit", "audit", "Verify the audit trail, tell the life of an order, export a period."
+        ),
         "reconcile": _Mount("jobs.cli_reconcile", "reconcile", "Compare ClickHouse with Kafka, record by record."),
     },
     _TRIALS: {

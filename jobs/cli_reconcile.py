@@ -104,21 +104,13 @@ def compare_topic(
     letters_plan = dataclasses.replace(plan_of("dead-letter"), topic=topic)
     schema_id = schema_ids(config, (topic,))[topic]
     resolve = Resolver(topic, schema_id, open_registry(config).schema).resolve
-    settings = config.kafka.confluent() | {
-        "group.id": "tradestream-reconcile",
-        "isolation.level": "read_committed",
-        "enable.auto.commit": "false",
-        "enable.partition.eof": "true",
-        "auto.offset.reset": "earliest",
-    }
-
     refused = 0
 
     def rows_of(partition: int, start: int, end: int, letters: bool) -> Iterator[Row]:
         nonlocal refused
         # However many are refused, all are to be compared.
         decoder = Decoder(plan, schema_id, resolve, most_refused=1.0)
-        for payloads, positions in _records(consumer, entry.name, partition, start, end):
+        for payloads, positions in records(consumer, entry.name, partition, start, end):
             decoded = decoder.decode(Batch(payloads, positions))
             refused += len(decoded.letters)
             table = (
@@ -129,11 +121,11 @@ def compare_topic(
             yield from sorted(plain_rows(table), key=lambda row: int(row["_offset"]))
 
     # One consumer for all partitions, one after another: each new one costs more than a small partition's records.
-    with contextlib.closing(Consumer(settings)) as consumer:
+    with contextlib.closing(Consumer(consumer_settings(config, "reconcile"))) as consumer:
         for partition in range(entry.partitions(config.profile)):
             place = TopicPartition(entry.name, partition)
             low, _ = consumer.get_watermark_offsets(place, timeout=_TIMEOUT_S)
-            end = _committed_end(consumer, entry.name, partition)
+            end = committed_end(consumer, entry.name, partition)
             start = max(low, _offset_at(consumer, entry.name, partition, since, low))
             end = min(end, _offset_at(consumer, entry.name, partition, until, end))
             refused = 0
@@ -177,7 +169,18 @@ class _Seen:
         return row
 
 
-def _records(consumer: Any, topic: str, partition: int, start: int, end: int) -> Iterator[tuple[list[bytes], Any]]:
+def consumer_settings(config: Config, name: str) -> dict[str, Any]:
+    """Settings of a consumer that reads committed records to the end of a partition and remembers no place."""
+    return config.kafka.confluent() | {
+        "group.id": f"tradestream-{name}",
+        "isolation.level": "read_committed",
+        "enable.auto.commit": "false",
+        "enable.partition.eof": "true",
+        "auto.offset.reset": "earliest",
+    }
+
+
+def records(consumer: Any, topic: str, partition: int, start: int, end: int) -> Iterator[tuple[list[bytes], Any]]:
     """Committed records of [start, end) of a partition, in batches: payloads and positions. Assigns the consumer."""
     from confluent_kafka import KafkaError, TopicPartition
 
@@ -211,7 +214,7 @@ def _records(consumer: Any, topic: str, partition: int, start: int, end: int) ->
             yield payloads, Positions.of([partition] * len(offsets), offsets, times)
 
 
-def _committed_end(consumer: Any, topic: str, partition: int) -> int:
+def committed_end(consumer: Any, topic: str, partition: int) -> int:
     """The offset behind the last record that a committed reader may see. Assigns the consumer."""
     from confluent_kafka import OFFSET_END, KafkaError, TopicPartition
 

@@ -1,0 +1,193 @@
+"""`tradestream audit`: walk the audit trail, tell the life of an order, take a period out of it."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from jobs.audit_walk import Report
+from jobs.cli_common import EXIT_FAILED, CliError, json_option, load_config, status
+
+_DAY: Final = click.DateTime(["%Y-%m-%d"])
+LISTED: Final = 20
+"""Faults that are listed; all are counted."""
+
+
+@click.group()
+def audit() -> None:
+    """Verify the audit trail, tell the life of an order, export a period."""
+
+
+@audit.command()
+@click.option(
+    "--in",
+    "place",
+    type=click.Choice(["both", "kafka", "clickhouse"]),
+    default="both",
+    show_default=True,
+    help="Where the links and roots are read.",
+)
+@json_option
+@click.pass_context
+def verify(ctx: click.Context, place: str, as_json: bool) -> None:
+    """Walk every chain of the audit trail and compare links, kept payloads and Merkle roots.
+
+    A link that was deleted, altered, put in or moved is named, with the first fault of each chain. Links of ClickHouse that
+    Kafka has and ClickHouse has not are counted as not archived: they come when the archive job catches up, or were deleted
+    at a chain's end. Exit code 1 when anything is broken.
+
+    \b
+    Example:
+      tradestream audit verify --in clickhouse
+    """
+    from jobs.audit_reading import walk_clickhouse, walk_kafka
+    from jobs.migrate import endpoint
+
+    config = load_config(ctx)
+    reports: dict[str, Report] = {}
+    if place != "clickhouse":
+        status("walking along audit-records in Kafka")
+        reports["kafka"] = walk_kafka(config)
+    if place != "kafka":
+        status("walking along audit_records in ClickHouse")
+        reports["clickhouse"] = walk_clickhouse(endpoint(config).connect())
+    behind = _not_archived(reports)
+    broken = sum(report.broken for report in reports.values())
+    if as_json:
+        parts = {name: _as_dict(report) for name, report in reports.items()}
+        records = max(report.records for report in reports.values())
+        click.echo(json.dumps({"records": records, "broken": broken, "notArchived": behind, **parts}))
+    else:
+        for name, report in reports.items():
+            say(name, report)
+        if behind:
+            click.echo(f"{behind} links are not archived yet, or were deleted at the end of their chains")
+        click.echo("nothing is broken" if not broken else f"{broken} faults")
+    if broken:
+        ctx.exit(EXIT_FAILED)
+
+
+@audit.command()
+@click.argument("order_id", metavar="ID")
+@click.option("--account", metavar="ID", help="The account, when several have an order of this id.")
+@json_option
+@click.pass_context
+def order(ctx: click.Context, order_id: str, account: str | None, as_json: bool) -> None:
+    """Tell the whole life of an order: commands, checks, routing, fills, each with its cause and the market at its time.
+
+    Read from ClickHouse's archive. Each step names its event, the input that caused it, and the position of its record in
+    Kafka, under which the audit trail has it.
+
+    \b
+    Example:
+      tradestream audit order O-000123 --account A-7
+    """
+    from jobs.audit_order import lives, told
+    from jobs.migrate import endpoint
+
+    found = lives(endpoint(load_config(ctx)).connect(), order_id, account)
+    if not found:
+        owner = f" of account {account}" if account else ""
+        raise CliError(f"ClickHouse has no order {order_id}{owner}: is the archive job running?")
+    if as_json:
+        # Prices are decimals, which JSON has as text.
+        click.echo(json.dumps(found, default=str))
+        return
+    for life in found:
+        for line in told(life):
+            click.echo(line)
+
+
+@audit.command()
+@click.option("--from", "since", type=_DAY, required=True, help="First day, UTC.")
+@click.option("--to", "until", type=_DAY, required=True, help="Last day, UTC; it is part of the export.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder, new or empty.")
+@json_option
+@click.pass_context
+def export(ctx: click.Context, since: datetime, until: datetime, out: Path, as_json: bool) -> None:
+    """Write the links and roots of some days as Parquet files with a manifest: counts, hashes of the files, roots.
+
+    Blocks end with the day, so the days have whole blocks, and the links of the newest block, which has no root yet. The links
+    are verified while they are written, and an export of a broken trail says so and exits with 1.
+
+    \b
+    Example:
+      tradestream audit export --from 2026-11-20 --to 2026-11-21 --out evidence
+    """
+    from jobs.audit_export import ExportError, write
+    from jobs.migrate import endpoint
+
+    if until < since:
+        raise click.UsageError("--to is before --from")
+    try:
+        report, manifest = write(endpoint(load_config(ctx)).connect(), since.date(), until.date(), out)
+    except ExportError as error:
+        raise CliError(str(error)) from error
+    _conclude(ctx, "export", report, as_json, {"manifest": str(manifest)})
+
+
+@audit.command("verify-export")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@json_option
+@click.pass_context
+def verify_export(ctx: click.Context, folder: Path, as_json: bool) -> None:
+    """Verify an export by itself: the files' hashes and counts, and the chains and roots in them.
+
+    \b
+    Example:
+      tradestream audit verify-export evidence
+    """
+    from jobs.audit_export import ExportError, check
+
+    try:
+        report = check(folder)
+    except ExportError as error:
+        raise CliError(str(error)) from error
+    _conclude(ctx, "export", report, as_json, {})
+
+
+def say(name: str, report: Report) -> None:
+    """Print a report for people."""
+    click.echo(
+        f"{name}: {report.records} links of {len(report.chains)} chains, {report.blocks} roots, {report.broken} faults"
+        + (f", {report.skipped} links before the first whole block" if report.skipped else "")
+    )
+    for line in report.first[:LISTED]:
+        click.echo(f"  {line}")
+    if len(report.first) > LISTED:
+        click.echo(f"  ... and {len(report.first) - LISTED} more chains")
+
+
+def _conclude(ctx: click.Context, name: str, report: Report, as_json: bool, more: dict[str, Any]) -> None:
+    if as_json:
+        click.echo(json.dumps({**_as_dict(report), **more}))
+    else:
+        say(name, report)
+        for key, value in more.items():
+            click.echo(f"{key}: {value}")
+        click.echo("nothing is broken" if not report.broken else f"{report.broken} faults")
+    if report.broken:
+        ctx.exit(EXIT_FAILED)
+
+
+def _as_dict(report: Report) -> dict[str, Any]:
+    return {
+        "records": report.records,
+        "broken": report.broken,
+        "chains": len(report.chains),
+        "roots": report.blocks,
+        "skipped": report.skipped,
+        "first": report.first[:LISTED],
+    }
+
+
+def _not_archived(reports: dict[str, Report]) -> int:
+    """Links that Kafka's trail has and ClickHouse's has not, by their number in each chain."""
+    if len(reports) < 2:
+        return 0
+    kafka, stored = reports["kafka"].chains, reports["clickhouse"].chains
+    return sum(max(0, count - stored.get(chain, 0)) for chain, count in kafka.items())
