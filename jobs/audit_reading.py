@@ -78,6 +78,12 @@ def walk_kafka(config: Config) -> Report:
         return walk.finish()
 
 
+def has_tables(client: Any) -> bool:
+    """Tell whether the database archives the trail. Raises ClickHouseError."""
+    query = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name IN ('audit_records', 'audit_roots')"
+    return bool(client.query(query).result_rows[0][0] == 2)
+
+
 def walk_clickhouse(client: Any) -> Report:
     """Walk along the rows of the tables. Raises ClickHouseError."""
     dated, bad = clickhouse_roots(client)

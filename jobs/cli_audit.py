@@ -44,7 +44,7 @@ def verify(ctx: click.Context, place: str, as_json: bool) -> None:
     Example:
       tradestream audit verify --in clickhouse
     """
-    from jobs.audit_reading import walk_clickhouse, walk_kafka
+    from jobs.audit_reading import has_tables, walk_clickhouse, walk_kafka
     from jobs.migrate import endpoint
 
     config = load_config(ctx)
@@ -53,8 +53,14 @@ def verify(ctx: click.Context, place: str, as_json: bool) -> None:
         status("walking along audit-records in Kafka")
         reports["kafka"] = walk_kafka(config)
     if place != "kafka":
-        status("walking along audit_records in ClickHouse")
-        reports["clickhouse"] = walk_clickhouse(endpoint(config).connect())
+        client = endpoint(config).connect()
+        if has_tables(client):
+            status("walking along audit_records in ClickHouse")
+            reports["clickhouse"] = walk_clickhouse(client)
+        elif place == "clickhouse":
+            raise CliError(f"{config.clickhouse.database} has no tables of the audit trail: run `tradestream migrate`")
+        else:
+            status("ClickHouse has no tables of the audit trail: Kafka's was walked alone")
     behind = _not_archived(reports)
     broken = sum(report.broken for report in reports.values())
     if as_json:
@@ -131,7 +137,7 @@ def export(ctx: click.Context, since: datetime, until: datetime, out: Path, as_j
 
 
 @audit.command("verify-export")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @json_option
 @click.pass_context
 def verify_export(ctx: click.Context, folder: Path, as_json: bool) -> None:

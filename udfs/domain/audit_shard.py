@@ -16,14 +16,32 @@ Complexity: five hashes and one reading of the payload for each record.
 """
 
 import hashlib
-import importlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from schemas.catalogue import TOPICS
 from schemas.errors import DecodeError
-from schemas.messages import enums
+from schemas.messages import (
+    alert_rules,
+    alerts,
+    controls,
+    corporate_actions,
+    dead_letter,
+    enums,
+    market_status,
+    order_events,
+    orders,
+    portfolio_events,
+    position_events,
+    reference_data,
+    report_events,
+    risk_events,
+    routing_decisions,
+    settlement_events,
+    surveillance_alerts,
+    trade_events,
+)
 from schemas.messages.audit_records import AuditRecord
 from schemas.messages.audit_records import encode as encode_record
 from schemas.messages.audit_roots import AuditRoot
@@ -65,6 +83,26 @@ _SOURCES: Final[dict[str, int]] = {
     "market-depth": AUDIT_SOURCE_MARKET_DATA,
     "prices": AUDIT_SOURCE_MARKET_DATA,
     "report-events": AUDIT_SOURCE_REPORT,
+}
+# Readers of the topics whose records say what kind they are, or who caused them.
+_DECODERS: Final[dict[str, Callable[[bytes, int], Any]]] = {
+    "alert-rules": alert_rules.decode,
+    "alerts": alerts.decode,
+    "controls": controls.decode,
+    "corporate-actions": corporate_actions.decode,
+    "dead-letter": dead_letter.decode,
+    "market-status": market_status.decode,
+    "order-events": order_events.decode,
+    "orders": orders.decode,
+    "portfolio-events": portfolio_events.decode,
+    "position-events": position_events.decode,
+    "reference-data": reference_data.decode,
+    "report-events": report_events.decode,
+    "risk-events": risk_events.decode,
+    "routing-decisions": routing_decisions.decode,
+    "settlement-events": settlement_events.decode,
+    "surveillance-alerts": surveillance_alerts.decode,
+    "trade-events": trade_events.decode,
 }
 # The field that says what kind of event a record is, and the names of its codes.
 _KINDS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
@@ -121,9 +159,7 @@ class Describer:
         self._schema_ids = schema_ids
         self._hash_only = hash_only
         self._decoders: dict[str, Callable[[bytes, int], Any]] = {
-            topic: importlib.import_module(TOPICS[topic].module).decode
-            for topic in AUDITED
-            if topic in schema_ids and topic not in hash_only
+            topic: decode for topic, decode in _DECODERS.items() if topic in schema_ids and topic not in hash_only
         }
 
     def link(
