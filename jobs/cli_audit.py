@@ -19,7 +19,12 @@ LISTED: Final = 20
 
 @click.group()
 def audit() -> None:
-    """Verify the audit trail, tell the life of an order, export a period."""
+    """Verify the audit trail, tell the life of an order, export a period.
+
+    \b
+    Example:
+      tradestream audit verify
+    """
 
 
 @audit.command()
