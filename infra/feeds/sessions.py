@@ -23,6 +23,8 @@ NS_PER_MS: Final = 1_000_000
 NS_PER_SECOND: Final = 1_000_000_000
 PRE_OPEN_NS: Final = 4 * 3_600 * NS_PER_SECOND
 """Orders are taken from 04:00 New York, as the exchanges' early sessions do."""
+LAST_YEAR: Final = 2250
+"""After it there are no sessions: the calendar's own times do not reach further than 2262."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=ZoneInfo("UTC"))
 _STEPS: Final = 2_048
 
@@ -61,16 +63,22 @@ def trading_day(day: date) -> TradingDay:
 
 @cache
 def _calendar(year: int) -> exchange_calendars.ExchangeCalendar:
-    """The sessions of a year; one calendar for all of its days, because making one takes a second."""
-    return exchange_calendars.get_calendar(CALENDAR, start=f"{year}-01-01", end=f"{year}-12-31")
+    """The sessions of a year; one calendar for all of its days, because making one takes a second.
+
+    A calendar answers only between its first session and its last: it reaches into the years beside, so that the first
+    of January is a holiday and no error.
+    """
+    return exchange_calendars.get_calendar(CALENDAR, start=f"{year - 1}-12-01", end=f"{year + 1}-01-31")
 
 
 def session_of_day(utc_midnight_ns: int) -> Session | None:
     """The session of the day that begins at a UTC midnight, with orders taken from 04:00 New York; None for a holiday.
 
-    A session of New York lies within one UTC day.
+    None after LAST_YEAR too. A session of New York lies within one UTC day.
     """
     day = (_EPOCH + timedelta(seconds=utc_midnight_ns // NS_PER_SECOND)).date()
+    if day.year > LAST_YEAR:
+        return None
     calendar = _calendar(day.year)
     if not calendar.is_session(str(day)):
         return None

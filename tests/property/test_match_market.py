@@ -6,6 +6,8 @@ import io
 from datetime import UTC, datetime
 from random import Random
 
+import pytest
+
 from infra.feeds.sessions import session_of_day
 from jobs.match_csv import match_stream
 from udfs.domain.match_csv import COMMAND_HEADER, REPORT_HEADER
@@ -128,3 +130,35 @@ def test_a_day_by_hand() -> None:
     summary = match_stream(DAY.splitlines(keepends=True), out, "us-equities")
     assert out.getvalue() == REPORTS
     assert (summary.commands, summary.trades, summary.rejected, summary.malformed, summary.live) == (14, 4, 5, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "time_ns",
+    [0, 10, at("01-01 15:00"), 1_672_444_800 * SECOND, 8_867_000_000 * SECOND, 2**63 - 1],
+    ids=["1970-01-01", "ns-10", "2026-01-01", "2022-12-31", "2250-12", "2262-04"],
+)
+def test_time_without_a_session_is_a_closed_session_and_no_crash(time_ns: int) -> None:
+    out = io.StringIO()
+    row = f"1,{time_ns},NEW,o1,A,IBM,BUY,LIMIT,DAY,100,10.00,,"
+
+    summary = match_stream([COMMAND_HEADER + "\n", row + "\n"], out, desk=MarketDesk(session_of_day))
+
+    assert out.getvalue().splitlines()[1:] == ["1,REJECTED,o1,,IBM,BUY,10.00,100,0,VALIDATION_SESSION_CLOSED"]
+    assert (summary.commands, summary.rejected, summary.malformed) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "1,10,NEW,o1,A,IBM,BUY,LIMIT,DAY,100,10.00,,NONE,x,y",
+        "1,10,NEW,o1,A,IBM,BUY,LIMIT,DAY,100,10.00,",
+        '1,10,NEW,"o1,A,IBM,BUY,LIMIT,DAY,100,10.00,,NONE',
+        '1,10,NEW,"o"1,A,IBM,BUY,LIMIT,DAY,100,10.00,,NONE',
+    ],
+)
+def test_row_that_is_no_row_of_the_header_is_malformed_under_all_rules(row: str) -> None:
+    for desk in (None, MarketDesk()):
+        out = io.StringIO()
+        summary = match_stream([COMMAND_HEADER + "\n", row + "\n"], out, desk=desk)
+        assert out.getvalue().splitlines()[1].split(",")[-1] == "VALIDATION_MALFORMED"
+        assert (summary.commands, summary.malformed, summary.live) == (1, 1, 0)

@@ -212,10 +212,12 @@ class MarketDesk:
         """Apply one row of `match_csv.COMMAND_HEADER`'s fields."""
         self.commands += 1
         reporter = self.reporter
-        if len(row) != FIELDS:
+        whole = len(row) == FIELDS
+        if not whole:
             row = (row + [""] * FIELDS)[:FIELDS]
         reporter.seq = csv_text(row[0])
-        command = self._command(row)
+        # Nobody knows which field is too many or missing, so that the row is not applied.
+        command = self._command(row) if whole else None
         if command is None:
             self._reject(row, REASON_CODE_VALIDATION_MALFORMED)
             return
