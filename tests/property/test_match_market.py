@@ -134,8 +134,8 @@ def test_a_day_by_hand() -> None:
 
 @pytest.mark.parametrize(
     "time_ns",
-    [0, 10, at("01-01 15:00"), 1_672_444_800 * SECOND, 8_867_000_000 * SECOND, 2**63 - 1],
-    ids=["1970-01-01", "ns-10", "2026-01-01", "2022-12-31", "2250-12", "2262-04"],
+    [0, 10, at("01-01 15:00"), 1_672_444_800 * SECOND, 8_867_000_000 * SECOND],
+    ids=["1970-01-01", "ns-10", "2026-01-01", "2022-12-31", "2250-12"],
 )
 def test_time_without_a_session_is_a_closed_session_and_no_crash(time_ns: int) -> None:
     out = io.StringIO()

@@ -55,7 +55,7 @@ from udfs.domain.match_csv import FIELDS, CsvReporter, csv_text, parse_integer, 
 from udfs.domain.match_shard import MatchShard
 from udfs.domain.outcomes import OutcomeLedger
 from udfs.domain.risk_shard import RiskShard
-from udfs.domain.rules import MAX_QUANTITY
+from udfs.domain.rules import MAX_QUANTITY, NEVER_NS
 
 CASH_E4: Final = 1_000_000_000 * 10_000
 """Cash of an account that the desk makes up, $1 billion."""
@@ -94,8 +94,8 @@ def no_session(midnight_ns: int) -> Session | None:
 
 
 def _parse_time(text: str) -> int:
-    """Nanoseconds since the epoch. Raises ValueError for anything else."""
-    if not text.isascii() or not text.isdigit() or len(text) > 19 or int(text) >= 2**63:
+    """Nanoseconds since the epoch. Raises ValueError for anything else, and for what the engine calls never."""
+    if not text.isascii() or not text.isdigit() or len(text) > 19 or int(text) >= NEVER_NS:
         raise ValueError("not a time in nanoseconds")
     return int(text)
 
