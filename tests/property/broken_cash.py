@@ -29,5 +29,6 @@ CASH: tuple[tuple[str, str, str, str], ...] = (
         "            margin.call_e4 -= amount_e4\n",
         "            pass\n",
     ),
+    ("do not reduce ignored", "order_adjuster", "                order.do_not_reduce,\n", "                False,\n"),
     ("call met by a part", "margin_watch", "kind == CALL_INITIAL and margin.call_e4 <= 0", "cause != _VALUATION"),
 )

@@ -116,6 +116,32 @@ def margin_calls(h: ModuleType) -> None:
     ]
 
 
+def dividends(h: ModuleType) -> None:
+    """A cash dividend lowers a purchase that is good till cancelled, unless its owner said do not reduce."""
+    desk = h.Desk(check_every_step=True)
+    desk.run(
+        [
+            h.instrument("IBM"),
+            h.account("A"),
+            h.session("2023-11-14", h.OPEN, h.CLOSE),
+            h.session("2023-11-15", h.NEXT_OPEN, h.NEXT_CLOSE),
+            h.snapshot_end(),
+            h.action("D1", "CASH_DIVIDEND", "IBM", "2023-11-15", cashPerShare=5_000),
+            h.order("o1", "A", "IBM", "BUY", 100, 99_0000, "GTC", doNotReduce=True),
+            h.order("o2", "A", "IBM", "BUY", 100, 99_0000, "GTC"),
+            ("clock", h.CLOSE),
+            ("clock", h.NEXT_OPEN),
+            ("settle", None),
+        ]
+    )
+    restated = [
+        (r["orderId"], r["price"])
+        for topic, r in desk.records
+        if topic == "order-events" and r["eventType"] == "RESTATED"
+    ]
+    assert restated == [("o2", 98_5000)]
+
+
 class Changed(SourceFileLoader):
     """Loads a module's source with one text replaced."""
 
@@ -161,7 +187,7 @@ def notices(module: str, old: str, new: str, seeds: int = SEEDS) -> str | None:
     try:
         run_seed = importlib.import_module("test_trading_reference").run_seed
         try:
-            for scenario in (short_sales, switches, margin_calls):
+            for scenario in (short_sales, switches, margin_calls, dividends):
                 scenario(importlib.import_module("trading_harness"))
         except Exception as error:
             return f"scenario: {error!r}"

@@ -117,6 +117,7 @@ class Flow:
             "price": limit,
             "stopPrice": stop,
             "locateId": "L" if side == "SELL_SHORT" else None,
+            "doNotReduce": generator.choice([None, None, True]),
         }
         self.orders.append((order_id, account, symbol, {**terms, "side": side}))
         step = h.order(order_id, account, symbol, side, generator.randrange(1, 150), limit, timestamp=now)

@@ -4,8 +4,8 @@ Ordering: the highest version of an action counts; a withdrawn one is dropped. T
 take effect by ex-date, then by their identity, before anything else of that session.
 Rules: FINRA Rule 5330, Adjustment of Orders.
 - Cash dividend: open buy limits, sell stops and sell stop-limits are lowered by the dividend, to the next lower tick
-  when the result is none. Open sell limits and stops to buy stay (5330(e)), and so does everything when the dividend is
-  below `LEAST_DIVIDENDS`.
+  when the result is none, but for those whose owner said do not reduce. Open sell limits and stops to buy stay (5330(e)),
+  and so does everything when the dividend is below `LEAST_DIVIDENDS`.
 - Forward split and stock dividend: prices are divided and the open quantity multiplied. Prices of the orders that the
   rule names go to the next lower tick. It exempts sell limits and stops to buy; we adjust them too, as exchanges and
   brokers do, because a position and the orders that would end it are one amount of shares; they go to the next higher
@@ -17,7 +17,7 @@ Rules: FINRA Rule 5330, Adjustment of Orders.
 A split is `ratioNumerator` shares in place of `ratioDenominator`; a stock dividend is `ratioNumerator` shares on top of
 them, (1 + r):1.
 Invariants: an action takes effect once; what an adjusted purchase may cost never grows.
-Known limits: "do not reduce" and "do not increase" instructions do not exist here. Distributions of other kinds, mergers,
+Known limits: the instruction "do not increase" does not exist here. Distributions of other kinds, mergers,
 new symbols and delistings change no orders and no positions in trading; reference data says what is traded. An action
 has to be known before the session of its ex-date begins. Contracts on the symbol keep their terms until reference data
 gives new ones.
@@ -280,13 +280,22 @@ def adjusted_terms(
     stop_price: int | None,
     tick_e4: int,
     time_ns: int,
+    do_not_reduce: bool = False,
 ) -> AdjustedTerms:
-    """What an action makes of an open order; `waits`: it is a stop that was not triggered yet."""
+    """What an action makes of an open order; `waits`: it is a stop that was not triggered yet.
+
+    do_not_reduce: its owner's instruction, which cash dividends obey and splits do not.
+    """
     # Where prices have two ticks, the rule takes the greater one.
     step = minimum_increment(SUB_DOLLAR_E4, tick_e4, time_ns)
     kept = AdjustedTerms(KEPT, leaves, price, stop_price)
     if action.kind == CORPORATE_ACTION_TYPE_CASH_DIVIDEND:
-        if action.cash_e4 < _least_dividend(time_ns) or is_buy == waits or (price is None and not waits):
+        if (
+            do_not_reduce
+            or action.cash_e4 < _least_dividend(time_ns)
+            or is_buy == waits
+            or (price is None and not waits)
+        ):
             return kept
         if price is not None:
             price = round_down(price - action.cash_e4, step)

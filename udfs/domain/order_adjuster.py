@@ -77,6 +77,7 @@ class OrderAdjuster:
                 order.stop_price,
                 market.tick_e4,
                 entry_ns,
+                order.do_not_reduce,
             )
             if terms.outcome == KEPT:
                 if order.triggered:

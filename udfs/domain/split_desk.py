@@ -174,6 +174,7 @@ class SplitDesk:
             order.stop_price_e4 or None,
             order.position.instrument.tick_e4,
             entry_ns,
+            order.do_not_reduce,
         )
         return terms.outcome == CHANGED
 
@@ -240,6 +241,7 @@ def rescale(order: OpenOrder, action: Action, tick_e4: int, entry_ns: int) -> No
         order.stop_price_e4 or None,
         tick_e4,
         entry_ns,
+        order.do_not_reduce,
     )
     if terms.outcome != CHANGED:
         return
