@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, u8
 
 from schemas.messages.enums import (
     ALERT_CONDITION_CODES,
     ALERT_CONDITION_NAMES,
     ALERT_SEVERITY_CODES,
     ALERT_SEVERITY_NAMES,
+    INDICATOR_CODES,
+    INDICATOR_NAMES,
 )
 from schemas.values import as_code, as_int, as_long, as_record, as_string
 from schemas.wire import (
@@ -54,20 +56,43 @@ class Alert:
     observed_e4: Value found, 1/10,000 of its unit.
     cause_id: Event that met the rule.
     timestamp: Time of that event, UTC nanoseconds since the epoch.
+    previous_e4: Value before, 1/10,000 of its unit; null when this is the first.
+    reference_e4: What the value was taken from: of a move the price that it began at, of two indicators the second;
+        1/10,000 of its unit. Null when there is none.
+    window_seconds: windowSeconds of the rule.
+    indicator: Indicator of the rule; null for the conditions that have none. (A code: INDICATOR_...)
+    period: Its length in windows.
+    second_indicator: Second indicator of the rule; null for none. (A code: INDICATOR_...)
+    second_period: Its length in windows.
+    cause_topic: Topic of the record that met the rule, market-data for a bar or an indicator: the one that closed it.
+    cause_partition: Its partition.
+    cause_offset: Its offset; the time from its Kafka timestamp to the alert's is the latency.
+    detail: The same for people.
     """
 
     __slots__ = (
         "cause_id",
+        "cause_offset",
+        "cause_partition",
+        "cause_topic",
         "condition",
+        "detail",
         "event_id",
+        "indicator",
         "observed_e4",
         "owner",
+        "period",
+        "previous_e4",
+        "reference_e4",
         "rule_id",
         "rule_version",
+        "second_indicator",
+        "second_period",
         "severity",
         "symbol",
         "threshold_e4",
         "timestamp",
+        "window_seconds",
     )
 
     def __init__(
@@ -83,6 +108,17 @@ class Alert:
         observed_e4: int,
         cause_id: str,
         timestamp: int,
+        previous_e4: int | None = None,
+        reference_e4: int | None = None,
+        window_seconds: int | None = None,
+        indicator: int | None = None,
+        period: int | None = None,
+        second_indicator: int | None = None,
+        second_period: int | None = None,
+        cause_topic: str | None = None,
+        cause_partition: int | None = None,
+        cause_offset: int | None = None,
+        detail: str | None = None,
     ) -> None:
         self.event_id = event_id
         self.rule_id = rule_id
@@ -95,6 +131,17 @@ class Alert:
         self.observed_e4 = observed_e4
         self.cause_id = cause_id
         self.timestamp = timestamp
+        self.previous_e4 = previous_e4
+        self.reference_e4 = reference_e4
+        self.window_seconds = window_seconds
+        self.indicator = indicator
+        self.period = period
+        self.second_indicator = second_indicator
+        self.second_period = second_period
+        self.cause_topic = cause_topic
+        self.cause_partition = cause_partition
+        self.cause_offset = cause_offset
+        self.detail = detail
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Alert):
@@ -109,17 +156,62 @@ class Alert:
 
 
 def _read_alert(data: bytes, pos: i64, end: i64) -> tuple[Alert, i64]:
+    branch: i64
     event_id, pos = read_string(data, pos, end, 256, "Alert.eventId")
     rule_id, pos = read_string(data, pos, end, 128, "Alert.ruleId")
     rule_version, pos = read_int(data, pos, end, "Alert.ruleVersion")
     owner, pos = read_string(data, pos, end, 128, "Alert.owner")
     symbol, pos = read_string(data, pos, end, 64, "Alert.symbol")
-    condition, pos = read_index(data, pos, end, 8, "Alert.condition")
+    condition, pos = read_index(data, pos, end, 14, "Alert.condition")
     severity, pos = read_index(data, pos, end, 4, "Alert.severity")
     threshold_e4, pos = read_long(data, pos, end, "Alert.thresholdE4")
     observed_e4, pos = read_long(data, pos, end, "Alert.observedE4")
     cause_id, pos = read_string(data, pos, end, 256, "Alert.causeId")
     timestamp, pos = read_long(data, pos, end, "Alert.timestamp")
+    previous_e4: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Alert.previousE4")
+    if branch == 1:
+        previous_e4, pos = read_long(data, pos, end, "Alert.previousE4")
+    reference_e4: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Alert.referenceE4")
+    if branch == 1:
+        reference_e4, pos = read_long(data, pos, end, "Alert.referenceE4")
+    window_seconds: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Alert.windowSeconds")
+    if branch == 1:
+        window_seconds, pos = read_int(data, pos, end, "Alert.windowSeconds")
+    indicator: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Alert.indicator")
+    if branch == 1:
+        indicator, pos = read_index(data, pos, end, 17, "Alert.indicator")
+    period: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Alert.period")
+    if branch == 1:
+        period, pos = read_int(data, pos, end, "Alert.period")
+    second_indicator: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Alert.secondIndicator")
+    if branch == 1:
+        second_indicator, pos = read_index(data, pos, end, 17, "Alert.secondIndicator")
+    second_period: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Alert.secondPeriod")
+    if branch == 1:
+        second_period, pos = read_int(data, pos, end, "Alert.secondPeriod")
+    cause_topic: str | None = None
+    branch, pos = read_index(data, pos, end, 2, "Alert.causeTopic")
+    if branch == 1:
+        cause_topic, pos = read_string(data, pos, end, 64, "Alert.causeTopic")
+    cause_partition: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Alert.causePartition")
+    if branch == 1:
+        cause_partition, pos = read_int(data, pos, end, "Alert.causePartition")
+    cause_offset: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Alert.causeOffset")
+    if branch == 1:
+        cause_offset, pos = read_long(data, pos, end, "Alert.causeOffset")
+    detail: str | None = None
+    branch, pos = read_index(data, pos, end, 2, "Alert.detail")
+    if branch == 1:
+        detail, pos = read_string(data, pos, end, 512, "Alert.detail")
     record = Alert(
         event_id,
         rule_id,
@@ -132,12 +224,25 @@ def _read_alert(data: bytes, pos: i64, end: i64) -> tuple[Alert, i64]:
         observed_e4,
         cause_id,
         timestamp,
+        previous_e4,
+        reference_e4,
+        window_seconds,
+        indicator,
+        period,
+        second_indicator,
+        second_period,
+        cause_topic,
+        cause_partition,
+        cause_offset,
+        detail,
     )
     return record, pos
 
 
 def to_dict_alert(message: Alert) -> dict[str, Any]:
     """Return a Alert as fastavro has it: names of the schema, symbols of enums."""
+    indicator = message.indicator
+    second_indicator = message.second_indicator
     return {
         "eventId": message.event_id,
         "ruleId": message.rule_id,
@@ -150,6 +255,17 @@ def to_dict_alert(message: Alert) -> dict[str, Any]:
         "observedE4": message.observed_e4,
         "causeId": message.cause_id,
         "timestamp": message.timestamp,
+        "previousE4": message.previous_e4,
+        "referenceE4": message.reference_e4,
+        "windowSeconds": message.window_seconds,
+        "indicator": None if indicator is None else INDICATOR_NAMES[indicator],
+        "period": message.period,
+        "secondIndicator": None if second_indicator is None else INDICATOR_NAMES[second_indicator],
+        "secondPeriod": message.second_period,
+        "causeTopic": message.cause_topic,
+        "causePartition": message.cause_partition,
+        "causeOffset": message.cause_offset,
+        "detail": message.detail,
     }
 
 
@@ -178,12 +294,34 @@ _ALERT_FIELDS: Final = (
     "observedE4",
     "causeId",
     "timestamp",
+    "previousE4",
+    "referenceE4",
+    "windowSeconds",
+    "indicator",
+    "period",
+    "secondIndicator",
+    "secondPeriod",
+    "causeTopic",
+    "causePartition",
+    "causeOffset",
+    "detail",
 )
 
 
 def from_dict_alert(mapping: object) -> Alert:
     """Return a Alert from fastavro's form; EncodeError names the field that is wrong."""
     fields = as_record(mapping, "Alert", _ALERT_REQUIRED, _ALERT_FIELDS)
+    previous_e4 = fields.get("previousE4")
+    reference_e4 = fields.get("referenceE4")
+    window_seconds = fields.get("windowSeconds")
+    indicator = fields.get("indicator")
+    period = fields.get("period")
+    second_indicator = fields.get("secondIndicator")
+    second_period = fields.get("secondPeriod")
+    cause_topic = fields.get("causeTopic")
+    cause_partition = fields.get("causePartition")
+    cause_offset = fields.get("causeOffset")
+    detail = fields.get("detail")
     return Alert(
         as_string(fields["eventId"], "Alert.eventId", 256),
         as_string(fields["ruleId"], "Alert.ruleId", 128),
@@ -196,6 +334,17 @@ def from_dict_alert(mapping: object) -> Alert:
         as_long(fields["observedE4"], "Alert.observedE4"),
         as_string(fields["causeId"], "Alert.causeId", 256),
         as_long(fields["timestamp"], "Alert.timestamp"),
+        None if previous_e4 is None else as_long(previous_e4, "Alert.previousE4"),
+        None if reference_e4 is None else as_long(reference_e4, "Alert.referenceE4"),
+        None if window_seconds is None else as_int(window_seconds, "Alert.windowSeconds"),
+        None if indicator is None else as_code(indicator, "Alert.indicator", INDICATOR_CODES),
+        None if period is None else as_int(period, "Alert.period"),
+        None if second_indicator is None else as_code(second_indicator, "Alert.secondIndicator", INDICATOR_CODES),
+        None if second_period is None else as_int(second_period, "Alert.secondPeriod"),
+        None if cause_topic is None else as_string(cause_topic, "Alert.causeTopic", 64),
+        None if cause_partition is None else as_int(cause_partition, "Alert.causePartition"),
+        None if cause_offset is None else as_long(cause_offset, "Alert.causeOffset"),
+        None if detail is None else as_string(detail, "Alert.detail", 512),
     )
 
 
@@ -225,6 +374,17 @@ def encode_fields(
     observed_e4: int,
     cause_id: str,
     timestamp: int,
+    previous_e4: int | None = None,
+    reference_e4: int | None = None,
+    window_seconds: int | None = None,
+    indicator: int | None = None,
+    period: int | None = None,
+    second_indicator: int | None = None,
+    second_period: int | None = None,
+    cause_topic: str | None = None,
+    cause_partition: int | None = None,
+    cause_offset: int | None = None,
+    detail: str | None = None,
 ) -> bytes:
     """Write a whole frame (registry_id is its schema id) from fields, without a Alert."""
     writer = new_frame(registry_id)
@@ -233,12 +393,67 @@ def encode_fields(
     write_int(writer, rule_version, "Alert.ruleVersion")
     write_string(writer, owner, 128, "Alert.owner")
     write_string(writer, symbol, 64, "Alert.symbol")
-    write_index(writer, condition, 8, "Alert.condition")
+    write_index(writer, condition, 14, "Alert.condition")
     write_index(writer, severity, 4, "Alert.severity")
     write_long(writer, threshold_e4, "Alert.thresholdE4")
     write_long(writer, observed_e4, "Alert.observedE4")
     write_string(writer, cause_id, 256, "Alert.causeId")
     write_long(writer, timestamp, "Alert.timestamp")
+    if previous_e4 is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_long(writer, previous_e4, "Alert.previousE4")
+    if reference_e4 is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_long(writer, reference_e4, "Alert.referenceE4")
+    if window_seconds is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_int(writer, window_seconds, "Alert.windowSeconds")
+    if indicator is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_index(writer, indicator, 17, "Alert.indicator")
+    if period is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_int(writer, period, "Alert.period")
+    if second_indicator is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_index(writer, second_indicator, 17, "Alert.secondIndicator")
+    if second_period is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_int(writer, second_period, "Alert.secondPeriod")
+    if cause_topic is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_string(writer, cause_topic, 64, "Alert.causeTopic")
+    if cause_partition is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_int(writer, cause_partition, "Alert.causePartition")
+    if cause_offset is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_long(writer, cause_offset, "Alert.causeOffset")
+    if detail is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_string(writer, detail, 512, "Alert.detail")
     return finish(writer, MAX_BYTES, "Alert")
 
 
@@ -257,6 +472,17 @@ def encode(message: Alert, schema_id: int) -> bytes:
         message.observed_e4,
         message.cause_id,
         message.timestamp,
+        message.previous_e4,
+        message.reference_e4,
+        message.window_seconds,
+        message.indicator,
+        message.period,
+        message.second_indicator,
+        message.second_period,
+        message.cause_topic,
+        message.cause_partition,
+        message.cause_offset,
+        message.detail,
     )
 
 

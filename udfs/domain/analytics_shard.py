@@ -73,7 +73,7 @@ INDICATOR_LENGTHS_NS: Final = (5 * MINUTE_NS, 15 * MINUTE_NS, 60 * MINUTE_NS)
 MAX_LATENESS_NS: Final = 5 * MINUTE_NS
 
 _VERSION: Final = SESSIONS_VERSION
-_KIND: Final = 4
+ANALYTICS_STATE_KIND: Final = 4
 _LONG_AGO: Final = -(2**62)
 _UNPUBLISHED: Final = -1
 # Codes of the outputs of an indicator, in their order.
@@ -186,6 +186,18 @@ class AnalyticsShard:
         except DecodeError as error:
             self._refused.put_undecodable(source, partition, offset, kafka_timestamp_ms, error, payload)
             return
+        self.apply_event(event, source, payload, partition, offset, kafka_timestamp_ms)
+
+    def apply_event(
+        self,
+        event: market_data.MarketDataEvent,
+        source: int,
+        payload: bytes,
+        partition: int,
+        offset: int,
+        kafka_timestamp_ms: int,
+    ) -> None:
+        """Apply a record that is decoded already."""
         clock = self._partitions.get(partition)
         if clock is None:
             clock = self._partitions[partition] = _Partition()
@@ -234,11 +246,11 @@ class AnalyticsShard:
                     symbol.series[length].write(out)
                 out.put(symbol.quoted_ns)
                 symbol.board.write(out)
-        return out.finish(_VERSION, _KIND)
+        return out.finish(_VERSION, ANALYTICS_STATE_KIND)
 
     def restore(self, data: bytes) -> None:
         """Replace the state by a snapshot's. Raises StateError when it cannot be used, and is then unchanged."""
-        reader = StateReader(data, _KIND, _VERSION)
+        reader = StateReader(data, ANALYTICS_STATE_KIND, _VERSION)
         shard, shards = reader.take(), reader.take()
         if shard != self._shard or shards != self._shards:
             raise StateError(

@@ -11,7 +11,9 @@ FORWARD: Final = 6
 RAW_FEED: Final = 7
 CORPORATE_ACTIONS: Final = 8
 MARKET_DATA: Final = 9
-# 10 to 19 may be taken by jobs that are being built beside this one.
+ALERT_RULES: Final = 10
+MARKET_STATUS: Final = 11
+# 12 to 19 may be taken by jobs that are being built beside this one.
 AUDIT: Final = 20
 
 TOPICS: Final[dict[int, str]] = {
@@ -24,6 +26,8 @@ TOPICS: Final[dict[int, str]] = {
     RAW_FEED: "raw-feed",
     CORPORATE_ACTIONS: "corporate-actions",
     MARKET_DATA: "market-data",
+    ALERT_RULES: "alert-rules",
+    MARKET_STATUS: "market-status",
     AUDIT: "audit",
 }
 """The logical topic of each stream; `forward` is not a topic but the edge from the risk stage to the match stage, and `audit`

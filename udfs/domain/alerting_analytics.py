@@ -1,0 +1,117 @@
+"""The engine of the analytics job for one shard of symbols: bars and indicators, and the alerts that they and the ticks fire.
+
+Both are one engine, so that a bar reaches the rules at the record that closes it, in an order that depends on that record's
+partition alone, and not a checkpoint later through a topic.
+Ordering: of one record, analytics first, then alerts. Everything else is said in analytics_shard.py and alert_shard.py.
+"""
+
+from typing import Final
+
+from schemas.errors import DecodeError
+from schemas.messages import market_analytics, market_data
+from udfs.domain.alert_shard import AlertShard
+from udfs.domain.analytics_shard import ANALYTICS_STATE_KIND, INDICATOR_LENGTHS_NS, AnalyticsSettings, AnalyticsShard
+from udfs.domain.bars import LENGTHS_NS, SECOND_NS
+from udfs.domain.dead_letters import DeadLetters
+from udfs.domain.outbox import Lane
+from udfs.domain.sources import MARKET_DATA
+from udfs.domain.state_codec import StateReader, StateWriter
+
+_VERSION: Final = 1
+_KIND: Final = 5
+
+
+class AlertingOutbox:
+    """What both engines have written since their outputs were last taken."""
+
+    __slots__ = ("alerts", "dead_letter", "market_analytics")
+
+    def __init__(self, market_analytics: Lane, dead_letter: Lane) -> None:
+        self.market_analytics = market_analytics
+        self.dead_letter = dead_letter
+        self.alerts = Lane("alerts")
+
+    def lanes(self) -> list[Lane]:
+        """All lanes, in a fixed order."""
+        return [self.market_analytics, self.alerts, self.dead_letter]
+
+    def clear(self) -> None:
+        """Forget what was written."""
+        for lane in self.lanes():
+            if lane.keys:
+                lane.clear()
+
+
+class AlertingAnalytics:
+    """Analytics and alerts of one shard; see the module's contract."""
+
+    def __init__(
+        self,
+        shard: int,
+        shards: int,
+        schema_ids: dict[str, int],
+        out_of_order_ns: int,
+        lateness_ns: int,
+        indicators: str,
+    ) -> None:
+        """`schema_ids`: of market-data, nbbo, market-status, alert-rules and what is written. The rest is AnalyticsShard's."""
+        self.analytics = AnalyticsShard(shard, shards, schema_ids, out_of_order_ns, lateness_ns, indicators)
+        written = self.analytics.outbox
+        self.outbox = AlertingOutbox(written.market_analytics, written.dead_letter)
+        settings = AnalyticsSettings(out_of_order_ns, lateness_ns, indicators)
+        self.alerts = AlertShard(
+            shard,
+            shards,
+            schema_ids,
+            self.outbox.alerts,
+            DeadLetters(self.outbox.dead_letter, schema_ids["dead-letter"], "alert", job="analytics"),
+            settings.outputs,
+            [length // SECOND_NS for length in LENGTHS_NS],
+            [length // SECOND_NS for length in INDICATOR_LENGTHS_NS],
+        )
+        self._market_data = schema_ids["market-data"]
+        self._market_analytics = schema_ids["market-analytics"]
+        self._refused = DeadLetters(self.outbox.dead_letter, schema_ids["dead-letter"], "analyse", job="analytics")
+
+    def apply(self, source: int, payload: bytes, partition: int, offset: int, kafka_timestamp_ms: int) -> None:
+        """Apply one record of market-data, alert-rules, nbbo or market-status (a Confluent frame)."""
+        if source != MARKET_DATA:
+            self.alerts.apply(source, payload, partition, offset, kafka_timestamp_ms)
+            return
+        try:
+            event = market_data.decode(payload, self._market_data)
+        except DecodeError as error:
+            self._refused.put_undecodable(source, partition, offset, kafka_timestamp_ms, error, payload)
+            return
+        lane = self.outbox.market_analytics
+        place = len(lane.keys)
+        self.analytics.apply_event(event, source, payload, partition, offset, kafka_timestamp_ms)
+        self.alerts.market(event, partition, offset)
+        while place < len(lane.keys):
+            if self.alerts.wants(lane.keys[place]):
+                record = market_analytics.decode(lane.values[place], self._market_analytics)
+                self.alerts.analysed(record, event, partition, offset)
+            place += 1
+
+    def flush(self) -> None:
+        """Nothing is written once a batch."""
+        self.analytics.flush()
+
+    def snapshot(self) -> bytes:
+        """The state, between batches."""
+        out = StateWriter()
+        out.put_bytes(self.analytics.snapshot())
+        out.put_bytes(self.alerts.snapshot())
+        return out.finish(_VERSION, _KIND)
+
+    def restore(self, data: bytes) -> None:
+        """Replace the state by a snapshot's, or by one of the release that had no alerts. Raises StateError."""
+        if len(data) > 1 and data[1] == ANALYTICS_STATE_KIND:
+            self.analytics.restore(data)
+            return
+        reader = StateReader(data, _KIND, _VERSION)
+        analytics, alerts = reader.take_bytes(), reader.take_bytes()
+        reader.expect_end()
+        self.analytics.restore(analytics)
+        self.alerts.restore(alerts)
+        self.outbox.clear()
