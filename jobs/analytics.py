@@ -1,15 +1,16 @@
-"""The analytics job: normalised market data in; bars and indicators out.
+"""The analytics job: normalised market data and rules in; bars, indicators and alerts out.
 
-1. Read market data from Kafka, as bytes, committed records only.
-2. Build bars in event time, and indicators of them, by symbol shard.
-3. Write analytics and dead letters in one transaction a checkpoint.
+1. Read market data, alert rules, the NBBO and trading states from Kafka, as bytes, committed records only.
+2. Build bars in event time, indicators of them, and the alerts that they and the ticks fire, by symbol shard.
+3. Write analytics, alerts and dead letters in one transaction a checkpoint.
 
-Inputs: market-data (committed).
-Outputs: market-analytics, dead-letter (late trades among them).
-Key: symbol shard in 2. The number of shards is part of the operator's uid, because state cannot move between shards.
+Inputs: market-data, alert-rules, market-status (committed), nbbo.
+Outputs: market-analytics, alerts, dead-letter (late trades and bad rules among them).
+Key: symbol shard in 2; every shard gets every rule. The number of shards is part of the operator's uid, because state cannot
+move between shards.
 State: journal and snapshot of each shard's engine (udfs.operators.run_shard).
-Delivery: exactly once for read_committed readers, who see a bar at the checkpoint after it was closed. A bar that late trades
-correct comes again with the same window and the next revision: the highest revision counts.
+Delivery: exactly once for read_committed readers, who see a bar or an alert at the checkpoint after it was made. A bar that late
+trades correct comes again with the same window and the next revision: the highest revision counts.
 """
 
 from __future__ import annotations
@@ -23,46 +24,73 @@ from pyflink.table import StatementSet
 from jobs.config import AnalyticsConfig, Config
 from jobs.runtime import (
     Environments,
+    Isolation,
     create_environments,
     create_sink,
     create_source,
     insert_chunks,
     micro_batches,
     resolution,
+    run_statements,
     schema_ids,
     submit,
     view_with_shard,
 )
+from schemas.catalogue import TOPICS
 from udfs.domain import sources
-from udfs.domain.analytics_shard import AnalyticsSettings, AnalyticsShard
+from udfs.domain.alerting_analytics import AlertingAnalytics
+from udfs.domain.analytics_shard import AnalyticsSettings
 from udfs.operators.run_shard import OUTPUT_TYPE, RunShard, Stage
 from udfs.operators.spread_keys import shard_key
 
 NAME: Final = "analytics"
-OUTPUTS: Final = ("market-analytics", "dead-letter")
+OUTPUTS: Final = ("market-analytics", "alerts", "dead-letter")
+INPUTS: Final[dict[int, str]] = {
+    sources.MARKET_DATA: "market-data",
+    sources.ALERT_RULES: "alert-rules",
+    sources.NBBO: "nbbo",
+    sources.MARKET_STATUS: "market-status",
+}
 
 
 def build(config: Config, env: Environments) -> StatementSet:
     """The graph; the numbers are those of the module's description."""
     settings = config.analytics
-    ids = schema_ids(config, (*OUTPUTS, "market-data"))
+    ids = schema_ids(config, (*OUTPUTS, *INPUTS.values()))
 
-    # 1. Source.
-    create_source(env, config, "ticks_source", "market-data", group=NAME)
-    view_with_shard(env, "ticks_by_symbol", "ticks_source", settings.symbol_shards)
+    # 1. Sources, and which shard each record goes to.
+    shards = settings.symbol_shards
+    for view, topic in (
+        ("ticks", "market-data"),
+        ("rules", "alert-rules"),
+        ("quotes", "nbbo"),
+        ("states", "market-status"),
+    ):
+        isolation: Isolation = "read_uncommitted" if TOPICS[topic].at_least_once else "read_committed"
+        create_source(env, config, f"{view}_source", topic, group=NAME, isolation=isolation)
+        if topic != "alert-rules":
+            view_with_shard(env, f"{view}_by_symbol", f"{view}_source", shards)
+    every = ", ".join(map(str, range(shards)))
+    run_statements(env, "analytics_inputs.sql", all_shards=f"ARRAY[{every}]")
 
-    # 2. Bars and indicators by symbol.
+    # 2. Bars, indicators and alerts by symbol.
     stage = Stage(
         name="analyse",
-        new_engine=partial(AnalyticsShard, shards=settings.symbol_shards, schema_ids=ids, **engine_settings(settings)),
-        resolution=resolution(config, ids, {sources.MARKET_DATA: "market-data"}),
+        new_engine=partial(AlertingAnalytics, shards=shards, schema_ids=ids, **engine_settings(settings)),
+        resolution=resolution(config, ids, INPUTS),
     )
+    views = [
+        (sources.MARKET_DATA, "ticks_by_symbol"),
+        (sources.ALERT_RULES, "rules_by_symbol"),
+        (sources.NBBO, "quotes_by_symbol"),
+        (sources.MARKET_STATUS, "states_by_symbol"),
+    ]
     analysed = (
-        micro_batches(env, [(sources.MARKET_DATA, "ticks_by_symbol")], settings.window_ms)
-        .key_by(shard_key(settings.symbol_shards), key_type=Types.INT())
+        micro_batches(env, views, settings.window_ms)
+        .key_by(shard_key(shards), key_type=Types.INT())
         .process(RunShard(stage), output_type=OUTPUT_TYPE)
         .name("analyse")
-        .uid(f"analyse-{settings.symbol_shards}")
+        .uid(f"analyse-{shards}")
     )
     env.table.create_temporary_view("chunks", env.table.from_data_stream(analysed))
 

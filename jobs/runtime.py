@@ -26,6 +26,8 @@ from udfs.operators.spread_keys import MAX_PARALLELISM
 SQL: Final = Path(__file__).resolve().parent.parent / "sql" / "flink"
 SEPARATOR: Final = "\n----\n"
 
+Isolation = Literal["read_committed", "read_uncommitted"]
+
 
 class JobError(RuntimeError):
     """A job that cannot be started; the message says what to do."""
@@ -120,7 +122,7 @@ def create_source(
     topic: str,
     *,
     group: str,
-    isolation: Literal["read_committed", "read_uncommitted"] = "read_committed",
+    isolation: Isolation = "read_committed",
     start: Literal["earliest-offset", "latest-offset", "group-offsets"] = "earliest-offset",
     extra: Mapping[str, str] | None = None,
     shape: str = "kafka_source.sql",

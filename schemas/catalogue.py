@@ -112,7 +112,7 @@ _ALL: Final = (
         DAY_MS,
         "lz4",
         ("market_data",),
-        ("trading", "archive"),
+        ("trading", "analytics", "archive"),
         cleanup="compact,delete",
         at_least_once=True,
     ),

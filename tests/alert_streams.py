@@ -113,7 +113,8 @@ def random_records(random: Random, count: int, symbols: int, first_rules: int) -
     for number in range(count):
         chance = random.random()
         at = random.randrange(symbols)
-        now += int(random.expovariate(1.5) * SECOND_NS) + (400 * SECOND_NS if random.random() < 0.01 else 0)
+        # Half seconds, so that times meet the ends of windows and each other.
+        now += int(random.expovariate(0.7)) * SECOND_NS // 2 + (400 * SECOND_NS if random.random() < 0.01 else 0)
         if chance < 0.05:
             yield rule_record(random_rule(random, random.randrange(first_rules * 2), symbols))
         elif chance < 0.07:
@@ -139,7 +140,7 @@ def random_records(random: Random, count: int, symbols: int, first_rules: int) -
             yield MARKET_STATUS, market_status.encode(status, IDS["market-status"]), 0, offsets[-3]
         else:
             price[at] = min(max(price[at] + random.randrange(-300, 301), 98_500), 101_500)
-            behind = random.choice([0, 0, 0, 0, 300_000_000, 3 * SECOND_NS])
+            behind = random.choice([0, 0, 0, 0, SECOND_NS // 2, 3 * SECOND_NS])
             volume = 0 if random.random() < 0.3 else random.randrange(1, 900)
             tick = Tick(number, f"S{at}", price[at], volume, now - behind, random.random() > 0.05)
             partition = at % PARTITIONS

@@ -120,7 +120,7 @@ class ReferenceAlerts:
         if symbol is not None and kind in ("QUOTE", "TRADE", "CORRECTION", "CANCEL"):
             symbol.seen_ns = now if symbol.seen_ns is None else max(symbol.seen_ns, now)
             symbol.partition = partition
-            for rule, watch in self.watching(symbol, "STALE"):
+            for _, watch in self.watching(symbol, "STALE"):
                 watch.holds = False
             price = event.last_price
             if kind == "TRADE" and event.eligible and price and (symbol.price_ns is None or now >= symbol.price_ns):

@@ -17,6 +17,7 @@ from udfs.domain.alerting_analytics import AlertingAnalytics
 from udfs.domain.sources import ALERT_RULES, MARKET_DATA, NBBO
 
 SYMBOLS = 4
+RECORDS = 1_800
 
 
 def engine() -> AlertingAnalytics:
@@ -24,7 +25,7 @@ def engine() -> AlertingAnalytics:
 
 
 class Both:
-    """The engine and the reference, fed with the same records; `differences` has the first that they do not agree on."""
+    """The engine and the reference, fed with the same records; `feed` says where they do not agree."""
 
     def __init__(self) -> None:
         self.engine: Any = engine()
@@ -75,23 +76,30 @@ def facts(alert: alerts.Alert) -> Fired:
     )
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_alerts_of_a_random_day_equal_every_rule_evaluated_at_every_record(seed: int) -> None:
+def difference_of(seed: int) -> str:
+    """The first difference of a random day, or an empty text."""
     both = Both()
-    for record in random_records(Random(seed), 2_500, SYMBOLS, 60):
+    for record in random_records(Random(seed), RECORDS, SYMBOLS, 60):
         difference = both.feed(record)
-        assert not difference, f"seed {seed}: {difference}"
+        if difference:
+            return f"seed {seed}: {difference}"
     ids = [alerts.decode(frame).event_id for frame in both.frames]
-    assert len(set(ids)) == len(ids) > 300
+    assert len(set(ids)) == len(ids) > 200
     # Each of them fired, so that agreeing means something.
     missing = set(ALERT_CONDITION_NAMES[1:]) - both.conditions.keys()
     assert not missing, f"seed {seed}: {missing} never fired"
+    return ""
 
 
 @pytest.mark.parametrize("seed", range(4))
+def test_alerts_of_a_random_day_equal_every_rule_evaluated_at_every_record(seed: int) -> None:
+    assert difference_of(seed) == ""
+
+
+@pytest.mark.parametrize("seed", range(3))
 def test_engine_restored_at_random_places_gives_the_same_bytes(seed: int) -> None:
     random = Random(1_000 + seed)
-    records = list(random_records(random, 1_500, SYMBOLS, 40))
+    records = list(random_records(random, 1_000, SYMBOLS, 40))
     places = {random.randrange(len(records)) for _ in range(12)}
     undisturbed, disturbed = engine(), engine()
     for place, (source, frame, partition, offset) in enumerate(records):
