@@ -1,7 +1,7 @@
 """Broken alerts engines: each has one line changed, and the comparison with the plain reference must notice.
 
-If one passes unnoticed, the streams of the comparison have a hole. The engines are imported from changed sources, uncompiled. One that
-does not come to an end is stopped after a while, and is noticed by that.
+If one passes unnoticed, the streams of the comparison have a hole. The engines are imported from changed sources,
+uncompiled. One that does not come to an end is stopped after a while, and is noticed by that.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ ENGINES = (
     ("the last bar's revisions do not", "alert_shard", "record.window_start < series", "record.window_start <= series"),
     ("indicators of different bars are compared", "alert_shard", "if series.first_at == series.second_at:", "if True:"),
     ("second less first", "alert_shard", "series.first - series.second", "series.second - series.first"),
-    ("stale a moment too late", "alert_silence", "if due_ns(machine, symbol) <= time_ns", "if due_ns(machine, symbol) < time_ns"),
+    ("stale a moment too late", "alert_shard", "clock.waiting[0][0] <= time_ns", "clock.waiting[0][0] < time_ns"),
     ("a record does not end silence", "alert_silence", "            if machine.alive:\n", "            if False:\n"),
     ("stale by the first record", "alert_silence", "if time_ns > symbol.seen_ns:", "if symbol.seen_ns < 0:"),
     ("silence told of others' partitions", "alert_shard", "self._clocks.get(partition)", "self._clocks.get(0)"),
