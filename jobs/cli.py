@@ -59,6 +59,7 @@ COMMANDS: Final[dict[str, dict[str, _Mount]]] = {
     _DATA: {
         "produce": _Mount("jobs.cli_produce", "produce", "Write ticks, orders or reference data to Kafka."),
         "control": _Mount("jobs.cli_control", "control", "Issue a control: kill switch, halts, limits, restrictions."),
+        "alerts": _Mount("jobs.cli_alerts", "alerts", "Add, remove and list rules for alerts."),
         "tail": _Mount("jobs.cli_tail", "tail", "Read a topic, decoded."),
         "audit": _Mount(
             "jobs.cli_audit", "audit", "Verify the audit trail, tell the life of an order, export a period."

@@ -32,7 +32,7 @@ from schemas.messages.enums import LIMIT_KIND_NAMES
 _DAY_NS: Final = 86_400_000_000_000
 
 
-class _Parsed(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in newer releases only
+class Parsed(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in newer releases only
     """A type made of a function that raises ValueError."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
@@ -48,7 +48,7 @@ class _Parsed(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gener
             self.fail(str(error), param, ctx)
 
 
-_NAME, _TIME, _WORDS = _Parsed("name", parse_name), _Parsed("time", parse_time_ns), _Parsed("text", parse_words)
+_NAME, _TIME, _WORDS = Parsed("name", parse_name), Parsed("time", parse_time_ns), Parsed("text", parse_words)
 
 _account = click.option("--account", type=_NAME, help="One account.")
 _symbol = click.option("--symbol", type=_NAME, help="One symbol.")
@@ -67,7 +67,7 @@ def _options(*own: Callable[[F], F]) -> Callable[[F], F]:
         audit = (
             click.option("--reason", type=_WORDS, required=True, help="Why, for the audit."),
             click.option("--by", "issued_by", type=_WORDS, help="Who issues it [the user of the operating system]."),
-            click.option("--id", "control_id", type=_Parsed("id", parse_identity), help="Identity [made of the rest]."),
+            click.option("--id", "control_id", type=Parsed("id", parse_identity), help="Identity [made of the rest]."),
             json_option,
         )
         for option in reversed((*own, *audit)):
@@ -342,7 +342,7 @@ def withdraw(ctx: click.Context, /, **options: Any) -> None:
 @control.command("index-level")
 @_options(
     click.option("--symbol", type=_NAME, required=True, help="The index that market-wide circuit breakers watch."),
-    click.option("--level", type=_Parsed("points", parse_e4), required=True, help="Points, such as 4800.25."),
+    click.option("--level", type=Parsed("points", parse_e4), required=True, help="Points, such as 4800.25."),
     _at,
 )
 @click.pass_context

@@ -8,6 +8,7 @@ import pytest
 from alert_streams import IDS, INDICATORS, rule
 from tick_days import OPENING_NS, SECOND_NS, Tick
 
+from jobs.bench_alerts import measure
 from schemas.messages import alert_rules, alerts, dead_letter, market_data, market_status, nbbo
 from schemas.messages.enums import (
     ALERT_CONDITION_NAMES,
@@ -339,3 +340,9 @@ def test_every_condition_of_the_schema_has_a_kind() -> None:
     kinds = {watched(rule("r", name))[0] for name in ALERT_CONDITION_NAMES[1:]}
     assert len(kinds) == 9
     assert ALERTS_KIND == 6, "states that were kept would be of another kind"
+
+
+def test_index_fires_what_looking_at_every_rule_fires() -> None:
+    best = measure(2_000, 3_000, 1)
+    assert best["index"][1] == best["every rule"][1] > 0
+    assert best["no rules"][1] == 0
