@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from schemas.messages.alert_rules import AlertRule
+from schemas.messages.alert_rules import AlertRule, to_dict
 from schemas.messages.enums import (
     ALERT_CONDITION_NAMES,
     ANALYTICS_KIND_BAR,
@@ -72,7 +72,7 @@ class ReferenceAlerts:
     def change(self, rule: AlertRule, usable: bool) -> None:
         old = self.rules.get(rule.rule_id)
         if old is not None:
-            if all(getattr(old, name) == getattr(rule, name) for name in AlertRule.__slots__ if name != "timestamp"):
+            if {**to_dict(old), "timestamp": 0} == {**to_dict(rule), "timestamp": 0}:
                 return
             del self.rules[rule.rule_id]
             for symbol in self.symbols.values():
