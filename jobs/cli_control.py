@@ -304,7 +304,7 @@ def unfreeze(ctx: click.Context, /, **options: Any) -> None:
     _issue(ctx, Draft("UNFREEZE", "ACCOUNT", options["account"], time_ns=options["time_ns"]), options)
 
 
-_amount = click.option("--amount", type=_Parsed("money", parse_amount), required=True, help="Money, such as 2500.00.")
+_amount = click.option("--amount", type=Parsed("money", parse_amount), required=True, help="Money, such as 2500.00.")
 
 
 def _cash(kind: str, options: dict[str, Any]) -> Draft:
