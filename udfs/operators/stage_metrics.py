@@ -2,7 +2,8 @@
 
 PyFlink's own distribution keeps one value and has no quantiles. A Prometheus histogram is a counter for each bucket, which
 counts what was not slower; the bucket's bound is the label `le`, which Flink makes of a group with a value. Counts are
-gathered here and handed to the JVM ten times a second at most, because each call across costs as much as an order.
+gathered here and handed to the JVM ten times a second at most, because each call across costs as much as an order; the last
+ones of a burst are handed over with the batch that comes next.
 """
 
 from __future__ import annotations
