@@ -68,6 +68,7 @@ from udfs.domain.protection import OPEN, Protection
 from udfs.domain.protection_state import read_protection, write_protection
 from udfs.domain.recent import RecentEnds
 from udfs.domain.reporter import Reporter
+from udfs.domain.rules import LAST_NS
 from udfs.domain.sessions import SessionTimes
 from udfs.domain.sharding import shard_of
 from udfs.domain.state_codec import StateError, StateReader, StateWriter
@@ -382,7 +383,7 @@ class MatchShard:
 
     def _advance(self, time_ns: int, cause_id: str) -> None:
         """Input time has reached `time_ns`."""
-        if time_ns <= self.clock_ns:
+        if time_ns <= self.clock_ns or time_ns > LAST_NS:
             return
         self.reporter.begin(cause_id, time_ns)
         while self.pending and self.pending[0][0] <= time_ns:

@@ -17,7 +17,7 @@ from udfs.domain.contract_desk import ContractDesk
 from udfs.domain.margin_watch import MarginWatch
 from udfs.domain.order_ids import OrderIds
 from udfs.domain.reference import ReferenceBook
-from udfs.domain.rules import MINUTE_NS, NEVER_NS
+from udfs.domain.rules import LAST_NS, MINUTE_NS, NEVER_NS
 from udfs.domain.split_desk import SplitDesk
 
 _REFERENCE: Final = 0
@@ -66,8 +66,8 @@ class RiskClock:
         self.due_ns: int = -1
 
     def advance(self, time_ns: int) -> None:
-        """Input time has reached `time_ns`."""
-        if time_ns <= self.now_ns:
+        """Input time has reached `time_ns`; one beyond LAST_NS is no time."""
+        if time_ns <= self.now_ns or time_ns > LAST_NS:
             return
         if self.now_ns == 0:
             self.closed_ns = time_ns

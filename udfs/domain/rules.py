@@ -24,6 +24,8 @@ from udfs.domain.money import round_down, round_up
 MINUTE_NS: Final = 60_000_000_000
 NEVER_NS: Final = 2**63 - 1
 """A time that does not come."""
+LAST_NS: Final = 7_258_118_400_000_000_000
+"""The year 2200: a later time is a mistake of its sender, and moves no clock."""
 
 
 def instant_ns(text: str) -> int:
