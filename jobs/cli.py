@@ -65,6 +65,7 @@ COMMANDS: Final[dict[str, dict[str, _Mount]]] = {
             "jobs.cli_audit", "audit", "Verify the audit trail, tell the life of an order, export a period."
         ),
         "reconcile": _Mount("jobs.cli_reconcile", "reconcile", "Compare ClickHouse with Kafka, record by record."),
+        "quality": _Mount("jobs.cli_quality", "quality", "Try the rules of every archived table, with Data Docs."),
     },
     _TRIALS: {
         "demo": _Mount("jobs.demo", "demo", "Play a market day through the whole system."),

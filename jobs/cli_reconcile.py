@@ -16,7 +16,7 @@ from jobs.cli_common import EXIT_FAILED, CliError, json_option, load_config, pri
 from jobs.config import Config
 
 _BATCH: Final = 2_000
-_TIMEOUT_S: Final = 30.0
+TIMEOUT_S: Final = 30.0
 _POLL_S: Final = 0.2
 _MOMENTS: Final = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"]
 LISTED: Final = 20
@@ -124,10 +124,10 @@ def compare_topic(
     with contextlib.closing(Consumer(consumer_settings(config, "reconcile"))) as consumer:
         for partition in range(entry.partitions(config.profile)):
             place = TopicPartition(entry.name, partition)
-            low, _ = consumer.get_watermark_offsets(place, timeout=_TIMEOUT_S)
+            low, _ = consumer.get_watermark_offsets(place, timeout=TIMEOUT_S)
             end = committed_end(consumer, entry.name, partition)
-            start = max(low, _offset_at(consumer, entry.name, partition, since, low))
-            end = min(end, _offset_at(consumer, entry.name, partition, until, end))
+            start = max(low, offset_at(consumer, entry.name, partition, since, low))
+            end = min(end, offset_at(consumer, entry.name, partition, until, end))
             refused = 0
             for letters, of in ((False, plan), (True, letters_plan)):
                 if letters and topic == "dead-letter":
@@ -195,8 +195,8 @@ def records(consumer: Any, topic: str, partition: int, start: int, end: int) -> 
         messages = consumer.consume(_BATCH, _POLL_S)
         if messages:
             heard = time.monotonic()
-        elif time.monotonic() - heard > _TIMEOUT_S:
-            raise CliError(f"Kafka sent nothing of {topic}/{partition} for {_TIMEOUT_S:.0f} s: is the broker up?")
+        elif time.monotonic() - heard > TIMEOUT_S:
+            raise CliError(f"Kafka sent nothing of {topic}/{partition} for {TIMEOUT_S:.0f} s: is the broker up?")
         payloads, offsets, times = [], [], []
         for message in messages:
             error = message.error()
@@ -219,22 +219,22 @@ def committed_end(consumer: Any, topic: str, partition: int) -> int:
     from confluent_kafka import OFFSET_END, KafkaError, TopicPartition
 
     consumer.assign([TopicPartition(topic, partition, OFFSET_END)])
-    message = consumer.poll(_TIMEOUT_S)
+    message = consumer.poll(TIMEOUT_S)
     if message is None:
-        raise CliError(f"Kafka said nothing of {topic}/{partition} for {_TIMEOUT_S:.0f} s: is the broker up?")
+        raise CliError(f"Kafka said nothing of {topic}/{partition} for {TIMEOUT_S:.0f} s: is the broker up?")
     error = message.error()
     if error is None or error.code() == KafkaError._PARTITION_EOF:
         return int(message.offset())
     raise CliError(f"{topic}/{partition}: {error.str()}")
 
 
-def _offset_at(consumer: Any, topic: str, partition: int, moment: datetime | None, otherwise: int) -> int:
+def offset_at(consumer: Any, topic: str, partition: int, moment: datetime | None, otherwise: int) -> int:
     """The offset of the first record at or after a time; `otherwise` without one."""
     from confluent_kafka import TopicPartition
 
     if moment is None:
         return otherwise
     milliseconds = int(moment.replace(tzinfo=UTC).timestamp() * 1_000)
-    (found,) = consumer.offsets_for_times([TopicPartition(topic, partition, milliseconds)], timeout=_TIMEOUT_S)
+    (found,) = consumer.offsets_for_times([TopicPartition(topic, partition, milliseconds)], timeout=TIMEOUT_S)
     # Kafka answers -1 when all records are older.
     return int(found.offset) if found.offset >= 0 else 2**62

@@ -1009,6 +1009,7 @@ REPORT_KIND_RULE_605: Final = 2
 REPORT_KIND_CAT: Final = 3
 REPORT_KIND_STATEMENT: Final = 4
 REPORT_KIND_RECONCILIATION: Final = 5
+REPORT_KIND_DATA_QUALITY: Final = 6
 REPORT_KIND_NAMES: Final = (
     "UNKNOWN",
     "RULE_606",
@@ -1016,6 +1017,7 @@ REPORT_KIND_NAMES: Final = (
     "CAT",
     "STATEMENT",
     "RECONCILIATION",
+    "DATA_QUALITY",
 )
 REPORT_KIND_CODES: Final[dict[str, int]] = {
     "UNKNOWN": 0,
@@ -1024,6 +1026,7 @@ REPORT_KIND_CODES: Final[dict[str, int]] = {
     "CAT": 3,
     "STATEMENT": 4,
     "RECONCILIATION": 5,
+    "DATA_QUALITY": 6,
 }
 
 # ReportStatus: State of a report.

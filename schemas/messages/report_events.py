@@ -111,7 +111,7 @@ def _read_report_event(data: bytes, pos: i64, end: i64) -> tuple[ReportEvent, i6
     branch: i64
     event_id, pos = read_string(data, pos, end, 256, "ReportEvent.eventId")
     report_id, pos = read_string(data, pos, end, 256, "ReportEvent.reportId")
-    kind, pos = read_index(data, pos, end, 6, "ReportEvent.kind")
+    kind, pos = read_index(data, pos, end, 7, "ReportEvent.kind")
     status, pos = read_index(data, pos, end, 7, "ReportEvent.status")
     subject: str | None = None
     branch, pos = read_index(data, pos, end, 2, "ReportEvent.subject")
@@ -249,7 +249,7 @@ def encode_fields(
     writer = new_frame(registry_id)
     write_string(writer, event_id, 256, "ReportEvent.eventId")
     write_string(writer, report_id, 256, "ReportEvent.reportId")
-    write_index(writer, kind, 6, "ReportEvent.kind")
+    write_index(writer, kind, 7, "ReportEvent.kind")
     write_index(writer, status, 7, "ReportEvent.status")
     if subject is None:
         writer.append(u8(0))
