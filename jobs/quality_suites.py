@@ -124,7 +124,7 @@ def _expectation(rule: Rule, number: int) -> Any:
     }
     match rule.test:
         case "columns":
-            return gxe.ExpectTableColumnsToMatchSet(column_set=list(rule.values), exact_match=False, **common)
+            return gxe.ExpectTableColumnsToMatchSet(column_set=list(rule.values), exact_match=True, **common)
         case "unique":
             return gxe.ExpectColumnValuesToBeUnique(column=rule.column, **common)
         case "in_set":
