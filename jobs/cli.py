@@ -65,6 +65,7 @@ COMMANDS: Final[dict[str, dict[str, _Mount]]] = {
             "jobs.cli_audit", "audit", "Verify the audit trail, tell the life of an order, export a period."
         ),
         "reconcile": _Mount("jobs.cli_reconcile", "reconcile", "Compare ClickHouse with Kafka, record by record."),
+        "report": _Mount("jobs.cli_report", "report", "Write a page about a day from the archive."),
         "quality": _Mount("jobs.cli_quality", "quality", "Try the rules of every archived table, with Data Docs."),
     },
     _TRIALS: {

@@ -6,6 +6,7 @@ What was judged decides the identity of the report: the same rows give the same 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -44,6 +45,11 @@ class Outcome:
         """The verdicts (quality_suites.Verdict) of rules that do not hold or could not be tried."""
         return [verdict for verdict in self.verdicts if not verdict.holds]
 
+    def kinds(self) -> dict[str, int]:
+        """How many rules of each kind were tried."""
+        counts = Counter(verdict.rule.kind for verdict in self.verdicts)
+        return {kind: counts[kind] for kind in KINDS if counts[kind]}
+
     def summary(self) -> dict[str, object]:
         """The run as one JSON object."""
         tables = sorted({verdict.table for verdict in self.verdicts})
@@ -54,11 +60,7 @@ class Outcome:
             "tables": len(tables),
             "rows": self.rows,
             "docs": str(self.docs / "index.html"),
-            "kinds": {
-                kind: sum(verdict.rule.kind == kind for verdict in self.verdicts)
-                for kind in KINDS
-                if any(verdict.rule.kind == kind for verdict in self.verdicts)
-            },
+            "kinds": self.kinds(),
             "failures": [
                 {
                     "table": verdict.table,

@@ -34,7 +34,7 @@ TOPICS = (
     "market-status",
     "dead-letter",
 )
-UNTRIED = Rule("keys", "of a column that is not there", "no_rows", sql="SELECT no_such_column FROM {batch}")
+UNTRIED = Rule("columns", "of a column that is not there", "no_rows", sql="SELECT no_such_column FROM {batch}")
 
 
 def order(name: str, account: str, side: str) -> dict[str, Any]:
@@ -144,13 +144,14 @@ BROKEN: dict[str, list[dict[str, Any]]] = {
     ],
     "dead-letter": [{"eventId": "elsewhere", "sourceTopic": "elsewhere", "timestamp": TEN_NS}],
 }
-# A row that an order event can only become by tampering, a record that was archived twice, and a row under a wrong day.
+# A row that no engine writes, a record that was archived twice, a row under a wrong day. In WHERE, a column that REPLACE names
+# is the new value.
 TAMPER = (
     "INSERT INTO order_events SELECT * REPLACE ('BOGUS' AS status, 'tampered' AS event_id, 900 AS _offset) FROM order_events "
-    "WHERE event_id = 'B1-4'",
+    "WHERE order_id = 'B1' AND sequence = 4",
     "INSERT INTO orders SELECT * REPLACE (timestamp + INTERVAL 1 SECOND AS timestamp) FROM orders WHERE order_id = 'S1'",
     "INSERT INTO market_data SELECT * REPLACE (toDate('2025-06-02') AS event_date, 'misfiled' AS event_id, 901 AS _offset) "
-    "FROM market_data WHERE event_id = 'M-1'",
+    "FROM market_data WHERE symbol = 'AAPL'",
     "ALTER TABLE risk_events ADD COLUMN stray String",
 )
 FOUND = (
@@ -267,7 +268,7 @@ def test_event_of_a_run_is_the_same_for_the_same_rows(broken: tuple[list[Verdict
     assert event == quality.event_of(outcome)
     assert event.status == enums.REPORT_STATUS_FAILED
     assert "trade_events.pairs=" in (event.detail or "")
-    assert "orders.keys=untried" in (event.detail or "")
+    assert "orders.columns=untried" in (event.detail or "")
     assert event.period_end - event.period_start == 86_400 * 10**9
     assert report_events.decode(report_events.encode(event, SCHEMA_ID), SCHEMA_ID) == event
     held = [item for item in verdicts if item.holds]
