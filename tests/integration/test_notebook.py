@@ -29,7 +29,10 @@ def test_notebook_goes_from_connection_to_charts(tmp_path: Path) -> None:
         address = urlsplit(gateway.url)
         settings = notebook.cells[1]
         assert settings.source.count("HOST, PORT") == 1 and settings.source.count("USER, PASSWORD_FILE") == 1
-        settings.source = f"HOST, PORT = {address.hostname!r}, {address.port!r}\nUSER, PASSWORD_FILE = {config.clickhouse.username!r}, None"
+        settings.source = (
+            f"HOST, PORT = {address.hostname!r}, {address.port!r}\n"
+            f"USER, PASSWORD_FILE = {config.clickhouse.username!r}, None"
+        )
         NotebookClient(
             notebook, timeout=TIMEOUT_S, startup_timeout=TIMEOUT_S, resources={"metadata": {"path": str(tmp_path)}}
         ).execute()
