@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.demo_result import Result
-from jobs.demo_setup import DOCS
 from jobs.reconcile_money import money
 
 WIDTH: Final = 80
@@ -225,7 +224,6 @@ def _print_next(console: Console, result: Result, *, kept: bool) -> None:
             f"Flink UI     {result.flink_url}",
             f"ClickHouse   {result.clickhouse_url}  user {result.clickhouse_user}",
             f"password in  {result.password_file}",
-            f"Data Docs    {result.state_dir}/{DOCS}/index.html",
             "check again  ./infra/demo --check",
             f"stop it      .venv/bin/tradestream stack down --wipe --state-dir {result.state_dir}",
         )
