@@ -14,11 +14,14 @@ from pathlib import Path
 from string import Template
 from typing import Final, Literal, get_args
 
+from exchange_calendars.errors import DateOutOfBounds
+
 from infra.feeds.sessions import NS_PER_SECOND, midnight_ns, session_of_day
 from jobs.reconcile import OWN_VENUE
 from schemas import model
 from schemas.catalogue import TOPICS, Topic
 from schemas.messages.enums import ORDER_STATUS_NAMES
+from schemas.messages.reference_data import Session
 from udfs.domain.lifecycle import TRANSITIONS
 from udfs.operators.arrow_blocks import MIXED_UNITS, plan_of, table_of
 
@@ -163,7 +166,7 @@ def read_rules(text: str, name: str, known: dict[str, str] | None = None) -> lis
 
 def values(days: Sequence[date]) -> dict[str, str]:
     """What ``$name`` stands for in the files of rules; the sessions of `days` as expressions over event_date."""
-    sessions = [session_of_day((day - date(1970, 1, 1)).days * 86_400 * NS_PER_SECOND) for day in days]
+    sessions = [_session(day) for day in days]
     opens = [session.open_time if session else 0 for session in sessions]
     closes = [session.close_time if session else 0 for session in sessions]
     early = [(session.pre_open_time or session.open_time) if session else 0 for session in sessions]
@@ -185,6 +188,14 @@ def values(days: Sequence[date]) -> dict[str, str]:
         "own_venue": OWN_VENUE,
         "topics": ", ".join(f"'{topic}'" for topic in TOPICS),
     }
+
+
+def _session(day: date) -> Session | None:
+    """The session of a day; None for a day without one, and for one that the calendar does not know."""
+    try:
+        return session_of_day((day - date(1970, 1, 1)).days * 86_400 * NS_PER_SECOND)
+    except DateOutOfBounds:
+        return None
 
 
 def _by_day(days: Sequence[date], moments: Sequence[int]) -> str:

@@ -44,13 +44,14 @@ def play(orders: int = 1_500, symbols: int = 5, ticks: int = 6_000, seed: int = 
     flow = OrderFlow([session], market.prior_closes(), SCHEMA_IDS, seed=seed, orders=orders, accounts=40)
     system = FeedSystem()
     sent: Placed = defaultdict(list)
+    clock = _Clock()
 
     def watched(items: Iterable[Item]) -> Iterator[Item]:
         for item in items:
             topic, key, value, time_ns = item
             if topic == "orders":
                 partition = sent[kafka_partition(key, PARTITIONS)]
-                partition.append((len(partition), time_ns // 1_000_000, value))
+                partition.append((len(partition), clock.now_ms(time_ns), value))
             yield item
 
     for phase in flow.phases(market.ticks()):
@@ -62,12 +63,26 @@ def play(orders: int = 1_500, symbols: int = 5, ticks: int = 6_000, seed: int = 
 def _placed(topic: str, values: list[bytes]) -> Placed:
     plan = plan_of(topic)
     times = (getattr(plan.decode(value, SCHEMA_IDS[topic]), plan.event_time) for value in values)
+    clock = _Clock()
     return {
         0: [
-            (offset, time // 1_000_000 + 3 + offset % 17, value)
+            (offset, clock.now_ms(time) + 3 + offset % 17, value)
             for offset, (value, time) in enumerate(zip(values, times, strict=True))
         ]
     }
+
+
+class _Clock:
+    """Kafka's: it goes on with the events of the day, and does not follow an absurd one."""
+
+    def __init__(self) -> None:
+        day = trading_day(DEFAULT_DAY)
+        self._now_ns, self._end_ns = day.midnight_ns, day.midnight_ns + 86_400 * 10**9
+
+    def now_ms(self, time_ns: int) -> int:
+        if self._now_ns < time_ns < self._end_ns:
+            self._now_ns = time_ns
+        return self._now_ns // 1_000_000
 
 
 def archive(config: Config, records: dict[str, Placed]) -> dict[str, int]:

@@ -56,6 +56,7 @@ def test_values_of_a_day_without_a_session_let_no_time_through() -> None:
     known = values([SESSION, SUNDAY])
     assert known["close"].startswith("transform(toString(event_date), ['2026-11-20', '2026-11-22'], [toInt64(17")
     assert known["close"].endswith(", toInt64(0)], toInt64(0))")
+    assert "toInt64(0)]" in values([date(2000, 1, 1)])["open"], "a day before the calendar's first has none either"
     assert "('ROUTED', 'EXECUTED')" in known["transitions"]
     assert "('EXECUTED'," not in known["transitions"], "nothing follows a final state"
 
