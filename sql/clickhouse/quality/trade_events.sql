@@ -13,8 +13,8 @@ SELECT event_id, quantity FROM {batch} WHERE quantity <= 0
 -- rule: session: an execution happens on a trading day between the opening and the close
 SELECT event_id, execution_time
 FROM {batch}
--- The closing auction is held at the first input after the close.
-WHERE toUnixTimestamp64Nano(execution_time) < $open OR toUnixTimestamp64Nano(execution_time) > $close + $closing
+-- The closing auction is held at the first input after the close; an order that came just before the opening keeps its time.
+WHERE toUnixTimestamp64Nano(execution_time) < $open - $closing OR toUnixTimestamp64Nano(execution_time) > $close + $closing
 
 -- rule: pairs: a trade in our book has a buyer and a seller of the same shares at the same price; one elsewhere has one side
 SELECT trade_id, count() AS sides, groupArray(toString(side)) AS which, groupArray(quantity) AS shares,
