@@ -7,12 +7,10 @@ from datetime import datetime
 
 from confluent_kafka import Consumer, TopicPartition
 
-from jobs import kafka_read
+from jobs.cli_reconcile import TIMEOUT_S, committed_end, consumer_settings, offset_at, records
 from jobs.config import Config
 from jobs.quality_rules import KafkaPartition
 from schemas.catalogue import TOPICS
-
-_GROUP = "tradestream-quality"
 
 
 def committed(config: Config, topic: str, until: datetime) -> list[KafkaPartition]:
@@ -22,17 +20,15 @@ def committed(config: Config, topic: str, until: datetime) -> list[KafkaPartitio
     """
     entry = TOPICS[topic]
     found = []
-    with contextlib.closing(Consumer(kafka_read.settings(config, _GROUP))) as consumer:
+    with contextlib.closing(Consumer(consumer_settings(config, "quality"))) as consumer:
         for partition in range(entry.partitions(config.profile)):
-            first, _ = consumer.get_watermark_offsets(
-                TopicPartition(entry.name, partition), timeout=kafka_read.TIMEOUT_S
-            )
-            end = kafka_read.committed_end(consumer, entry.name, partition)
-            end = min(end, kafka_read.offset_at(consumer, entry.name, partition, until, end))
-            records = offset_sum = newest_ms = 0
-            for _payloads, positions in kafka_read.records(consumer, entry.name, partition, first, end):
-                records += len(positions)
+            first, _ = consumer.get_watermark_offsets(TopicPartition(entry.name, partition), timeout=TIMEOUT_S)
+            end = committed_end(consumer, entry.name, partition)
+            end = min(end, offset_at(consumer, entry.name, partition, until, end))
+            count = offset_sum = newest_ms = 0
+            for _payloads, positions in records(consumer, entry.name, partition, first, end):
+                count += len(positions)
                 offset_sum += int(positions.offsets.sum())
                 newest_ms = max(newest_ms, int(positions.kafka_ms.max()))
-            found.append(KafkaPartition(partition, first, end, records, offset_sum, newest_ms))
+            found.append(KafkaPartition(partition, first, end, count, offset_sum, newest_ms))
     return found
