@@ -18,7 +18,7 @@ def quality() -> None:
 
 
 def _archived(names: Sequence[str]) -> Sequence[str]:
-    from jobs.archive import ARCHIVED
+    from schemas.catalogue import ARCHIVED
 
     wrong = sorted(set(names) - set(ARCHIVED))
     if wrong:

@@ -49,8 +49,8 @@ def day(ctx: click.Context, day: datetime | None, out: Path | None, quality: boo
         wanted = day.date()
     lines = None
     if quality:
-        from jobs.archive import ARCHIVED
         from jobs.quality import run
+        from schemas.catalogue import ARCHIVED
 
         outcome = run(config, ARCHIVED, (config.state_dir / "quality").resolve(), day=wanted, progress=status)
         lines = [

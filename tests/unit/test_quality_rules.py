@@ -7,9 +7,8 @@ from datetime import date
 import pytest
 
 from jobs import charts
-from jobs.archive import ARCHIVED
 from jobs.quality_rules import FOLDER, KINDS, RuleError, derived, read_rules, rules_of, values
-from schemas.catalogue import TOPICS
+from schemas.catalogue import ARCHIVED, TOPICS
 from udfs.operators.arrow_blocks import table_of
 
 SESSION, SUNDAY = date(2026, 11, 20), date(2026, 11, 22)
