@@ -14,7 +14,12 @@ from jobs.cli_common import EXIT_FAILED, CliError, json_option, load_config, pri
 
 @click.group()
 def quality() -> None:
-    """Data quality: rules for every archived table, tried by Great Expectations."""
+    """Data quality: rules for every archived table, tried by Great Expectations.
+
+    \b
+    Example:
+      tradestream quality run trade-events
+    """
 
 
 def _archived(names: Sequence[str]) -> Sequence[str]:

@@ -13,7 +13,12 @@ from jobs.cli_common import CliError, json_option, load_config, status
 
 @click.group()
 def report() -> None:
-    """Reports from the archive in ClickHouse."""
+    """Reports from the archive in ClickHouse.
+
+    \b
+    Example:
+      tradestream report day --day 2026-11-20
+    """
 
 
 @report.command()
