@@ -58,7 +58,7 @@ def short_sales(h: ModuleType) -> None:
 
 
 def switches(h: ModuleType) -> None:
-    """REDUCE does not weaken a KILL of the same account: a sale that would reduce is refused too."""
+    """REDUCE does not weaken a KILL of the same account: a sale that would reduce is refused too. A restart weakens none."""
     desk = h.Desk(check_every_step=True)
     desk.run(
         [
@@ -72,6 +72,9 @@ def switches(h: ModuleType) -> None:
         ]
     )
     assert [r["reason"] for topic, r in desk.records if topic == "order-events"][-1] == "RISK_KILL_SWITCH"
+    desk.run([h.control("KILL", controlId="kill-all")])
+    desk.restart()
+    assert all(match.killed_all for match in desk.match)
 
 
 def margin_calls(h: ModuleType) -> None:
