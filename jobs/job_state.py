@@ -78,7 +78,9 @@ def _states_on_disk(config: Config, name: str) -> list[SavedState]:
 
 
 def _state(metadata: Path, kind: str) -> SavedState:
-    return SavedState(metadata.parent.as_uri(), kind, int(metadata.stat().st_mtime * 1_000))
+    # As Flink spells it, so that a state found both ways has one name.
+    path = metadata.parent.as_uri().replace("file:///", "file:/")
+    return SavedState(path, kind, int(metadata.stat().st_mtime * 1_000))
 
 
 def _still_there(path: str) -> bool:

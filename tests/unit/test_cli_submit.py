@@ -60,7 +60,7 @@ def _saved(folder: Path, name: str, age_s: int) -> str:
     metadata.write_text("x", encoding="utf-8")
     moment = 1_000_000 - age_s
     os.utime(metadata, (moment, moment))
-    return metadata.parent.as_uri()
+    return metadata.parent.as_uri().replace("file:///", "file:/")
 
 
 @pytest.fixture(autouse=True)
