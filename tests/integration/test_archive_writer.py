@@ -322,7 +322,8 @@ def test_write_records_with_a_new_optional_field_are_rows_like_the_others(config
     done = writer(config, "alerts", resolve=Resolver("alerts", SCHEMA_ID, fetch).resolve).write(batch)
     assert (done.rows, done.refused, asked) == (3, 0, [SCHEMA_ID + 1])
     columns = ", ".join(column.name for column in plan_of("alerts").columns)
-    assert connect(config).query(f"SELECT uniqExact({columns}), count() FROM alerts").result_rows == [(1, 3)]
+    assert connect(config).query("SELECT count() FROM alerts").result_rows == [(3,)]
+    assert len(connect(config).query(f"SELECT DISTINCT {columns} FROM alerts").result_rows) == 1
 
 
 def test_write_column_of_a_new_optional_field_is_made_by_migrate_without_a_migration(config: Config) -> None:
