@@ -4,7 +4,7 @@
 2. Warm up with a burst of orders as fast as Kafka takes them, which also tells the maximum rate.
 3. Send orders at each rate, and note when each reader got each order's answer.
 
-An order's answer is its first event that says where it stands: routed to a market, or rejected. Its time starts when it was
+An order's answer is its first event that says what became of it: routed to a market, rejected, or cancelled at once. Its time starts when it was
 due, not when it was sent, so that orders which wait behind a slow one count their wait (no coordinated omission). The clients,
 the broker and the job share the machine, and all read the same clock.
 """
@@ -35,11 +35,12 @@ from jobs.demo_setup import demo_config
 from jobs.submit import submit_job
 from schemas.catalogue import TOPICS
 from schemas.messages import order_events
-from schemas.messages.enums import ORDER_STATUS_REJECTED, ORDER_STATUS_ROUTED
+from schemas.messages.enums import ORDER_STATUS_PENDING, ORDER_STATUS_RISK_APPROVED, ORDER_STATUS_VALIDATED
 
 TOPIC: Final = "order-events"
 READERS: Final = {"uncommitted": "read_uncommitted", "committed": "read_committed"}
-ANSWERS: Final = frozenset((ORDER_STATUS_ROUTED, ORDER_STATUS_REJECTED))
+ON_THE_WAY: Final = frozenset((ORDER_STATUS_PENDING, ORDER_STATUS_VALIDATED, ORDER_STATUS_RISK_APPROVED))
+"""What an order's events say before it has its answer."""
 QUANTILES: Final = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99, "p999_ms": 0.999}
 SETTLE_S: Final = 3.0
 """The first seconds of each rate are not counted: the step from the rate before is in them."""
@@ -281,7 +282,7 @@ def read_answers(settings: dict[str, Any], partitions: int, answered: Any, stop:
             if error is not None:
                 raise LatencyError(f"{name}: {error.str()}")
             event = decode(message.value())
-            if event.status in ANSWERS:
+            if event.status not in ON_THE_WAY:
                 place = int(event.order_id.rpartition("-")[2])
                 if not answered[place]:
                     answered[place] = arrived_ns
