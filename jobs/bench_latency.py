@@ -4,9 +4,9 @@
 2. Warm up with a burst of orders as fast as Kafka takes them, which also tells the maximum rate.
 3. Send orders at each rate, and note when each reader got each order's answer.
 
-An order's answer is its first event that says what became of it: routed to a market, rejected, or cancelled at once. Its time starts when it was
-due, not when it was sent, so that orders which wait behind a slow one count their wait (no coordinated omission). The clients,
-the broker and the job share the machine, and all read the same clock.
+An order's answer is its first event that says what became of it: routed to a market, rejected, or cancelled at once. Its time
+starts when it was due, not when it was sent, so that orders which wait behind a slow one count their wait (no coordinated
+omission). The clients, the broker and the job share the machine, and all read the same clock.
 """
 
 from __future__ import annotations
