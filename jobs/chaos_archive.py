@@ -14,20 +14,8 @@ from jobs.chaos_ledger import Ledger
 from jobs.chaos_orders import Record
 from jobs.config import Config
 from jobs.migrate import endpoint
-from schemas.catalogue import TOPICS
+from schemas.catalogue import ARCHIVED, TOPICS
 
-ARCHIVED: Final = (
-    "market-data",
-    "nbbo",
-    "orders",
-    "order-events",
-    "trade-events",
-    "risk-events",
-    "routing-decisions",
-    "market-status",
-    "dead-letter",
-)
-"""Topics that have a table, as README lists them."""
 _BATCH: Final = 2_000
 
 

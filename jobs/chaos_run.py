@@ -25,7 +25,7 @@ from infra.feeds.phases import Phase
 from infra.feeds.sessions import DEFAULT_DAY, trading_day
 from infra.feeds.workloads import DeterministicFlow
 from jobs import chaos_load, migrate, topics
-from jobs.chaos_archive import ARCHIVED, Archive
+from jobs.chaos_archive import Archive
 from jobs.chaos_faults import FAULTS, JOBS, Fault
 from jobs.chaos_keep import Keeper, KeptJob
 from jobs.chaos_ledger import DECODED, READ, Ledger
@@ -37,7 +37,7 @@ from jobs.demo_setup import demo_config
 from jobs.demo_watch import Probe
 from jobs.flink_rest import FlinkError
 from jobs.reconcile_archive import Tally
-from schemas.catalogue import TOPICS
+from schemas.catalogue import ARCHIVED, TOPICS
 from schemas.registry import COMPATIBILITY
 
 TASKMANAGERS: Final = 4
