@@ -152,7 +152,7 @@ class BenchRun:
             now, found = time.monotonic(), self._ends()
             written = sum(found.values()) - before
             if not points or written != points[-1].written:
-                points.append(Point(now, written, self.cpu(), stage_times(*self.pids())))
+                points.append(self._point(now, written))
                 last_change = now
                 self.last_written.update({part: now for part, end in found.items() if end != ends[part]})
                 ends = found
@@ -181,31 +181,34 @@ class BenchRun:
     def _ends(self, names: tuple[str, ...] = ()) -> dict[tuple[str, int], int]:
         return self.probe.ends(names or self.outputs, committed=False)
 
-    def pids(self) -> tuple[list[int], int | None]:
-        """The processes of the TaskManagers, and of the broker."""
+    def _alive(self) -> dict[str, psutil.Process]:
+        """The stack's processes that live, by component."""
         found = {name: self._processes.find(name) for name in self._processes.names()}
-        alive = {name: process.pid for name, process in found.items() if process is not None}
-        return [pid for name, pid in alive.items() if name.startswith("taskmanager")], alive.get("kafka")
+        return {name: process for name, process in found.items() if process is not None}
 
-    def cpu(self) -> Cpu:
-        """CPU seconds used so far."""
-        own = [psutil.Process()]
-        taskmanagers = []
-        for name in self._processes.names():
-            process = self._processes.find(name)
-            if process is not None:
-                (taskmanagers if name.startswith("taskmanager") else own).append(process)
-        managers = sum(map(_cpu_of, taskmanagers))
-        machine = psutil.cpu_times()
-        return Cpu(
-            managers, managers + sum(map(_cpu_of, own)), sum(machine) - machine.idle - getattr(machine, "iowait", 0.0)
-        )
+    def _point(self, at_s: float, written: int) -> Point:
+        """How far the run is, and the CPU that it has used, from one look at the stack's processes."""
+        alive = self._alive()
+        managers = [process for name, process in alive.items() if name.startswith("taskmanager")]
+        broker = alive.get("kafka")
+        others = [process for process in alive.values() if process not in managers]
+        stages = stage_times([process.pid for process in managers], broker.pid if broker else None)
+        return Point(at_s, written, _cpu(managers, [psutil.Process(), *others]), stages)
 
     def _bytes(self) -> int:
         """Bytes of the output topics on the broker's disk, compressed."""
         data = self.config.state_dir / "kafka" / "data"
         folders = [folder for topic in self.outputs for folder in data.glob(f"{topic}-[0-9]*")]
         return sum(_size(file) for folder in folders for file in folder.glob("*.log"))
+
+
+def _cpu(taskmanagers: list[psutil.Process], own: list[psutil.Process]) -> Cpu:
+    """CPU seconds used so far."""
+    managers = sum(map(_cpu_of, taskmanagers))
+    machine = psutil.cpu_times()
+    return Cpu(
+        managers, managers + sum(map(_cpu_of, own)), sum(machine) - machine.idle - getattr(machine, "iowait", 0.0)
+    )
 
 
 def _cpu_of(process: psutil.Process) -> float:
