@@ -202,6 +202,23 @@ def unhalt(ctx: click.Context, /, **options: Any) -> None:
 
 
 @control.command()
+@_options(_the_symbol, _at)
+@click.pass_context
+def pause(ctx: click.Context, /, **options: Any) -> None:
+    """Pause a symbol that is in a straddle state, as its listing exchange may.
+
+    The pause lasts five minutes and ends with an auction by itself. In any other state nothing is paused: market-status
+    says so. To stop trading for as long as you like, see halt.
+
+    \b
+    Example:
+      tradestream control pause --symbol IBM --reason "bid far below the bands"
+    """
+    draft = Draft("PAUSE", "SYMBOL", options["symbol"], time_ns=options["time_ns"])
+    _issue(ctx, draft, options)
+
+
+@control.command()
 @_options(
     click.option("--account", type=_NAME, help="The account; not for FIRM_CAPITAL."),
     click.option("--limit", type=click.Choice(LIMIT_KIND_NAMES[1:]), metavar="LIMIT", required=True, help="See above."),

@@ -211,6 +211,7 @@ def effects(message: dict[str, Any]) -> list[str]:
         "KILL": [answer, tail.format("order-events", "reason", "CANCEL_KILL_SWITCH")],
         "HALT": [answer, states],
         "UNHALT": [answer, states],
+        "PAUSE": [answer, states],
         "INDEX_LEVEL": [states],
         "DEPOSIT": [answer, calls],
         "WITHDRAWAL": [answer, calls],

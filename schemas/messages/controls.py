@@ -108,7 +108,7 @@ class Control:
 def _read_control(data: bytes, pos: i64, end: i64) -> tuple[Control, i64]:
     branch: i64
     control_id, pos = read_string(data, pos, end, 128, "Control.controlId")
-    kind, pos = read_index(data, pos, end, 15, "Control.kind")
+    kind, pos = read_index(data, pos, end, 16, "Control.kind")
     scope, pos = read_index(data, pos, end, 4, "Control.scope")
     target: str | None = None
     branch, pos = read_index(data, pos, end, 2, "Control.target")
@@ -215,7 +215,7 @@ def encode_fields(
     """Write a whole frame (registry_id is its schema id) from fields, without a Control."""
     writer = new_frame(registry_id)
     write_string(writer, control_id, 128, "Control.controlId")
-    write_index(writer, kind, 15, "Control.kind")
+    write_index(writer, kind, 16, "Control.kind")
     write_index(writer, scope, 4, "Control.scope")
     if target is None:
         writer.append(u8(0))

@@ -172,10 +172,11 @@ COMMAND_TYPE_CODES: Final[dict[str, int]] = {
 
 # ControlKind: CLOCK: time has reached timestamp. KILL: refuse new orders and replacements and cancel what is open;
 # RESUME ends KILL and REDUCE. REDUCE: only orders that make a position smaller. HALT, UNHALT: stop trading in a symbol,
-# and reopen it by auction. LIMIT_CHANGE: a new limit of an account. RESTRICT, UNRESTRICT: the restricted list, of the
-# firm or of an account. LOCATE: shares located for short sales of an account. INDEX_LEVEL: a level of the index that
-# market-wide circuit breakers watch. UNFREEZE: end an account's freeze early. DEPOSIT, WITHDRAWAL: cash that a customer
-# brings to an account or takes out of it.
+# and reopen it by auction. PAUSE: the trading pause that the listing exchange may declare in a straddle state; it ends
+# by itself. LIMIT_CHANGE: a new limit of an account. RESTRICT, UNRESTRICT: the restricted list, of the firm or of an
+# account. LOCATE: shares located for short sales of an account. INDEX_LEVEL: a level of the index that market-wide
+# circuit breakers watch. UNFREEZE: end an account's freeze early. DEPOSIT, WITHDRAWAL: cash that a customer brings to
+# an account or takes out of it.
 CONTROL_KIND_UNKNOWN: Final = 0
 CONTROL_KIND_CLOCK: Final = 1
 CONTROL_KIND_KILL: Final = 2
@@ -191,6 +192,7 @@ CONTROL_KIND_INDEX_LEVEL: Final = 11
 CONTROL_KIND_UNFREEZE: Final = 12
 CONTROL_KIND_DEPOSIT: Final = 13
 CONTROL_KIND_WITHDRAWAL: Final = 14
+CONTROL_KIND_PAUSE: Final = 15
 CONTROL_KIND_NAMES: Final = (
     "UNKNOWN",
     "CLOCK",
@@ -207,6 +209,7 @@ CONTROL_KIND_NAMES: Final = (
     "UNFREEZE",
     "DEPOSIT",
     "WITHDRAWAL",
+    "PAUSE",
 )
 CONTROL_KIND_CODES: Final[dict[str, int]] = {
     "UNKNOWN": 0,
@@ -224,6 +227,7 @@ CONTROL_KIND_CODES: Final[dict[str, int]] = {
     "UNFREEZE": 12,
     "DEPOSIT": 13,
     "WITHDRAWAL": 14,
+    "PAUSE": 15,
 }
 
 # ControlScope: What a control applies to. UNKNOWN is ignored and reported, never widened to all.

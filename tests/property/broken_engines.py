@@ -423,7 +423,20 @@ OPERATORS: tuple[Broken, ...] = (
         "self._limit_ends_ns = self._time_ns + terms.limit_state_ns",
         "self._limit_ends_ns = self._close_ns",
     ),
-    ("straddle state not told", "guard", "            bands.straddle_text(),\n", "            None,\n"),
+    ("straddle state not told", "guard", "            detail,\n", "            None,\n"),
+    (
+        "pause without a straddle state",
+        "protection",
+        "if guard.bands.state != STRADDLE:",
+        "if guard.bands.state == PAUSED:",
+    ),
+    ("pause that does not pause", "protection", "        guard.bands.pause(self.clock_ns)\n", ""),
+    (
+        "pause whose end is forgotten",
+        "protection",
+        "        self.refresh(guard, MARKET_CAUSE_CONTROL)\n        self.deadline_ns = self._next_deadline()\n",
+        "        self.refresh(guard, MARKET_CAUSE_CONTROL)\n",
+    ),
     ("fall without a restriction", "short_sale", "            self.restricted = True\n", "            pass\n"),
     (
         "short sale at our own bid",

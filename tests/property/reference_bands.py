@@ -226,6 +226,11 @@ class ReferenceBands:
         """Whether the auction after a pause is to be held."""
         return self.state == "PAUSED" and not self.to_close() and not self.suspended and now >= self.pause_ends
 
+    def pause(self, now: int) -> None:
+        """The listing exchange's own pause; only in a straddle state, which the caller looks at."""
+        self.advance(now)
+        self.pause_until(self.time + 5 * MINUTE)
+
     def extend(self, now: int) -> None:
         """Another pause."""
         self.advance(now)

@@ -116,6 +116,15 @@ class ReferenceMarket:
                     self.finish(order, "CANCELLED", "CANCEL_KILL_SWITCH", None)
         elif f["kind"] == "RESUME":
             self.killed.discard((scope, target))
+        elif f["kind"] == "PAUSE":
+            s = self.symbol(target)
+            straddles = s["bands"].state == "STRADDLE"
+            self.seen.add("pause in a straddle state" if straddles else "pause refused")
+            if straddles:
+                s["bands"].pause(self.day)
+                self.refresh(s, "CONTROL")
+            else:
+                self.publish(s, "CONTROL", None, "no straddle state: PAUSE changes nothing")
         elif f["kind"] in ("HALT", "UNHALT"):
             if scope == "ALL":
                 self.halted_all = f["kind"] == "HALT"
@@ -729,7 +738,9 @@ class ReferenceMarket:
         shown = [f"{side}={text(price[side])}" for side in ("bid", "ask") if outside[side]]
         return " ".join(["straddle", *shown])
 
-    def publish(self, s: dict[str, Any], cause: str, result: tuple[int, int, int] | None) -> None:
+    def publish(
+        self, s: dict[str, Any], cause: str, result: tuple[int, int, int] | None, note: str | None = None
+    ) -> None:
         """A market-status record."""
         price, quantity, imbalance = result or (0, 0, 0)
         bands, resume = s["bands"], 0
@@ -756,7 +767,7 @@ class ReferenceMarket:
                     "imbalance": imbalance,
                     "shortSaleRestricted": s["restricted"],
                     "resumeTime": resume or None,
-                    "detail": self.straddle(bands),
+                    "detail": note or self.straddle(bands),
                     "causeId": self.cause,
                     "timestamp": self.now,
                 },

@@ -188,6 +188,8 @@ class ReferenceRisk:
             return "no such symbol"
         if kind in ("HALT", "UNHALT") and scope == "ACCOUNT":
             return "an account cannot be halted"
+        if kind == "PAUSE":
+            return "" if scope == "SYMBOL" else "a pause is for one symbol"
         if kind in ("RESTRICT", "UNRESTRICT"):
             if scope == "ALL":
                 return "the restricted list names a symbol"

@@ -264,6 +264,8 @@ SITUATIONS = {
     "odd lot",
     "opening auction",
     "pause ended",
+    "pause in a straddle state",
+    "pause refused",
     "place kept",
     "place lost",
     "queued order acts",

@@ -450,6 +450,8 @@ class Stream:
         if self.wild and rnd.random() < 0.3:
             level = 5_000_0000 * rnd.choice((94, 93, 93, 90, 87, 85, 80)) // 100
             return self._control("INDEX_LEVEL", scope="ALL", symbol=rnd.choice(("SPX", "SPX", "DJI")), value=level)
+        if self.wild and rnd.random() < 0.25:
+            return self._control("PAUSE", **(scopes[2] if rnd.random() < 0.95 else rnd.choice(scopes[:2])))
         roll = rnd.random()
         killed = [place for kind, place in self.undo if kind == "RESUME"]
         if killed and roll < 0.08:

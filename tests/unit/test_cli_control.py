@@ -72,6 +72,7 @@ COMMANDS = [
     ("halt --symbol BRK.A", "BRK.A", {"kind": "HALT", "scope": "SYMBOL", "target": "BRK.A"}),
     ("halt --all --yes", "*", {"kind": "HALT", "scope": "ALL"}),
     ("unhalt --symbol IBM", "IBM", {"kind": "UNHALT", "scope": "SYMBOL", "target": "IBM"}),
+    ("pause --symbol IBM", "IBM", {"kind": "PAUSE", "scope": "SYMBOL", "target": "IBM"}),
     (
         "limit --account A --limit ORDER_QUANTITY --value 500",
         "A",

@@ -5,7 +5,7 @@ Invariants: a control with an id that was seen before changes nothing; every con
 once, by the shard of its account, or by shard 0 when it is about a symbol or about all; a control whose target does not
 exist is rejected and changes nothing; an unknown scope is never widened.
 Meaning: KILL refuses new orders and replacements, REDUCE those that do not make a position smaller, RESUME ends both in
-its scope, and for an account also a forced reduction. HALT and UNHALT are the match stage's; here they are only audited.
+its scope, and for an account also a forced reduction. HALT, UNHALT and PAUSE are the match stage's; here they are only audited.
 RESTRICT lists a symbol for the firm (scope SYMBOL) or for one account (scope ACCOUNT with `symbol`). LIMIT_CHANGE sets a
 limit of an account, or FIRM_CAPITAL (scope ALL); without a value it removes a limit that may be missing. LOCATE adds
 shares that an account may sell short until the session's end. UNFREEZE ends an account's freeze. DEPOSIT and WITHDRAWAL
@@ -23,6 +23,7 @@ from schemas.messages.enums import (
     CONTROL_KIND_KILL,
     CONTROL_KIND_LIMIT_CHANGE,
     CONTROL_KIND_LOCATE,
+    CONTROL_KIND_PAUSE,
     CONTROL_KIND_REDUCE,
     CONTROL_KIND_RESTRICT,
     CONTROL_KIND_RESUME,
@@ -128,6 +129,8 @@ class DeskControls:
             return ""
         if kind in (CONTROL_KIND_HALT, CONTROL_KIND_UNHALT):
             return "an account cannot be halted" if scope == CONTROL_SCOPE_ACCOUNT else ""
+        if kind == CONTROL_KIND_PAUSE:
+            return "" if scope == CONTROL_SCOPE_SYMBOL else "a pause is for one symbol"
         if kind in (CONTROL_KIND_RESTRICT, CONTROL_KIND_UNRESTRICT):
             if scope == CONTROL_SCOPE_ALL:
                 return "the restricted list names a symbol"

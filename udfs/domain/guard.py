@@ -50,7 +50,14 @@ class Guard:
         self.short_sale.begin_session(open_ns, close_ns)
 
     def next_status(
-        self, schema_id: int, cause: int, auction: AuctionResult | None, resume_ns: int, cause_id: str, timestamp: int
+        self,
+        schema_id: int,
+        cause: int,
+        auction: AuctionResult | None,
+        resume_ns: int,
+        detail: str | None,
+        cause_id: str,
+        timestamp: int,
     ) -> bytes:
         """The market-status record of a state that has changed; `resume_ns`: when a pause or halt may end, or 0."""
         self.events += 1
@@ -70,7 +77,7 @@ class Guard:
             0 if auction is None else auction.imbalance,
             self.short_sale.restricted,
             resume_ns if resume_ns else None,
-            bands.straddle_text(),
+            detail,
             cause_id,
             timestamp,
         )

@@ -11,7 +11,7 @@ Appendix A, with Amendment 18 of 2020).
   resumes with an auction, which the caller holds. If it ends, the reference becomes the mean of the last five minutes.
 - A straddle state is the other case of a market outside the bands (bid below the lower, or ask above the upper); the
   listing exchange may pause, nothing happens by itself. market-status tells it (`straddle_text`), so that an operator
-  can halt the symbol; the end of that halt reopens by auction, like the end of a pause.
+  can pause the symbol (the control PAUSE), or halt it; both end with the auction that reopens it.
 - A pause that lives ten minutes before the close is not reopened: the closing auction ends it.
 
 Ordering: calls come in the order of their times; a call with an older time counts as one now. Every call first meets

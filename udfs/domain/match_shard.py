@@ -29,6 +29,7 @@ from schemas.messages.enums import (
     CONTROL_KIND_HALT,
     CONTROL_KIND_INDEX_LEVEL,
     CONTROL_KIND_KILL,
+    CONTROL_KIND_PAUSE,
     CONTROL_KIND_RESUME,
     CONTROL_KIND_UNHALT,
     CONTROL_SCOPE_ACCOUNT,
@@ -291,6 +292,9 @@ class MatchShard:
             return
         if control.kind in (CONTROL_KIND_HALT, CONTROL_KIND_UNHALT):
             self._halt(control)
+        elif control.kind == CONTROL_KIND_PAUSE:
+            if control.scope == CONTROL_SCOPE_SYMBOL:
+                self.protection.pause(control.target or "")
         elif control.kind == CONTROL_KIND_KILL:
             self._kill(control)
         elif control.kind == CONTROL_KIND_RESUME:

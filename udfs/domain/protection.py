@@ -36,7 +36,7 @@ from udfs.domain.book import Order
 from udfs.domain.circuit_breaker import MarketWideBreaker
 from udfs.domain.filling import NEVER
 from udfs.domain.guard import Guard
-from udfs.domain.luld import LIMIT_STATE, PAUSED
+from udfs.domain.luld import LIMIT_STATE, PAUSED, STRADDLE
 from udfs.domain.market import Market
 from udfs.domain.matching import Matcher
 from udfs.domain.order_adjuster import OrderAdjuster
@@ -229,6 +229,19 @@ class Protection:
         # Bands that have a reference again may have something due, even if nothing trades until then.
         self.deadline_ns = self._next_deadline()
 
+    def pause(self, symbol: str) -> None:
+        """The listing exchange declares a pause, which it may only in a straddle state; the record answers either way.
+
+        Source: the Limit Up-Limit Down plan, section VII(A)(2).
+        """
+        guard = self.guard(symbol)
+        if guard.bands.state != STRADDLE:
+            self._publish(guard, MARKET_CAUSE_CONTROL, None, "no straddle state: PAUSE changes nothing")
+            return
+        guard.bands.pause(self.clock_ns)
+        self.refresh(guard, MARKET_CAUSE_CONTROL)
+        self.deadline_ns = self._next_deadline()
+
     def index_level(self, level_e4: int) -> None:
         """The index that circuit breakers watch stands at a level."""
         if self.breaker.on_level(level_e4, self.clock_ns):
@@ -268,15 +281,19 @@ class Protection:
         self.matcher.bands_moved(market)
         self._publish(guard, cause, auction)
 
-    def _publish(self, guard: Guard, cause: int, auction: AuctionResult | None) -> None:
-        """Write a market-status record."""
+    def _publish(self, guard: Guard, cause: int, auction: AuctionResult | None, note: str | None = None) -> None:
+        """Write a market-status record; `note`: what people should know, instead of a straddle state."""
         resume_ns = 0
         if guard.state == MARKET_STATE_PAUSED:
             resume_ns = guard.bands.pause_ends_ns
         elif guard.state == MARKET_STATE_HALTED and self.breaker_halted:
             resume_ns = self.breaker.halt_ends_ns
         reporter = self.matcher.reporter
-        status = guard.next_status(self.schema_id, cause, auction, resume_ns, reporter.cause_id, reporter.timestamp)
+        if note is None:
+            note = guard.bands.straddle_text()
+        status = guard.next_status(
+            self.schema_id, cause, auction, resume_ns, note, reporter.cause_id, reporter.timestamp
+        )
         self.lane.put(guard.market.kafka_key, status)
 
     def _next_deadline(self) -> int:
