@@ -68,6 +68,8 @@ class Stream:
         self.holding = False
         # In wild streams prices run away, and what protects markets is in force.
         self.wild = self.next_day and self.random.random() < 0.5
+        # A symbol whose quotes were just made to lie beyond its bands.
+        self.straddles = ""
         self.prices = dict(PRICES)
         self.tiers = {"IBM": 1, "PENNY": 2, "DEAR": self.random.choice((0, 2))} if self.wild else {}
         self.open = OPEN + self.random.choice(ERAS) * DAY
@@ -200,6 +202,9 @@ class Stream:
         if self.undo and rnd.random() < 0.12:
             kind, fields = self.undo.pop(rnd.randrange(len(self.undo)))
             return self._control(kind, **fields)
+        if self.straddles:
+            symbol, self.straddles = self.straddles, ""
+            return self._control("PAUSE", scope="SYMBOL", target=symbol)
         roll = rnd.random()
         if roll < 0.46:
             return self._new()
@@ -400,6 +405,14 @@ class Stream:
             self.last_quotes[symbol] = dict(shown)
             if rnd.random() < 0.1:
                 shown.pop(rnd.choice(list(shown)))
+        if self.wild and rnd.random() < 0.06:
+            # The best bid, or the best ask, far beyond the bands: a straddle state, if nothing of ours is better.
+            price = self.prices[symbol]
+            far = price * 7 // 10, price + tick
+            bid, ask = rnd.choice((far, (price - tick, price * 13 // 10)))
+            shown = {exchange: (bid - bid % tick, 100, ask - ask % tick, 100, self.now) for exchange in EXCHANGES[:2]}
+            self.last_quotes[symbol] = dict(shown)
+            self.straddles = symbol
         prints = []
         if rnd.random() < 0.4:
             prints = [self.prices[symbol] + rnd.randint(-5, 5) * tick for _ in range(rnd.choice((1, 1, 2, 3)))]
@@ -450,8 +463,8 @@ class Stream:
         if self.wild and rnd.random() < 0.3:
             level = 5_000_0000 * rnd.choice((94, 93, 93, 90, 87, 85, 80)) // 100
             return self._control("INDEX_LEVEL", scope="ALL", symbol=rnd.choice(("SPX", "SPX", "DJI")), value=level)
-        if self.wild and rnd.random() < 0.25:
-            return self._control("PAUSE", **(scopes[2] if rnd.random() < 0.95 else rnd.choice(scopes[:2])))
+        if self.wild and rnd.random() < 0.1:
+            return self._control("PAUSE", **rnd.choice(scopes))
         roll = rnd.random()
         killed = [place for kind, place in self.undo if kind == "RESUME"]
         if killed and roll < 0.08:
