@@ -410,7 +410,7 @@ class Stream:
             price = self.prices[symbol]
             far = price * 7 // 10, price + tick
             bid, ask = rnd.choice((far, (price - tick, price * 13 // 10)))
-            shown = {exchange: (bid - bid % tick, 100, ask - ask % tick, 100, self.now) for exchange in EXCHANGES[:2]}
+            shown = dict.fromkeys(EXCHANGES[:2], (bid - bid % tick, 100, ask - ask % tick, 100, self.now))
             self.last_quotes[symbol] = dict(shown)
             self.straddles = symbol
         prints = []
