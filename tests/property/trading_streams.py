@@ -5,8 +5,8 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+from trading_faults import DAY, LENGTH, order_faults
 from trading_harness import (
-    NEXT_OPEN,
     OPEN,
     SECOND,
     Step,
@@ -28,8 +28,6 @@ CLOSES = {"IBM": 24_5000, "PENNY": 1_1000, "DEAR": 640_0000}
 """Closes of the day before: PENNY falls to 90% of it at its usual price."""
 EXCHANGES = ("XNYS", "XNAS", "ARCX", "BATS", "IEXG")
 MINUTE = 60 * SECOND
-DAY = NEXT_OPEN - OPEN
-LENGTH = 23_400 * SECOND
 ERAS = (0, 800, 1_500)
 """Days after OPEN: in 2023, after the round lots of 2025, after the half penny of 2027."""
 LIMITS = (
@@ -266,7 +264,7 @@ class Stream:
             step["imbalanceOnly"] = True
         step["doNotReduce"] = rnd.choice((None, None, None, None, None, None, False, True))
         if rnd.random() < 0.08:
-            step.update(rnd.choice(self._faults()))
+            step.update(rnd.choice(order_faults(self.open, self.now)))
         if self.sent and rnd.random() < 0.03:
             old = rnd.choice(self.sent)
             step = (
@@ -278,48 +276,6 @@ class Stream:
             step = {**old, "orderId": step["orderId"], "timestamp": step["timestamp"]}
         self.sent.append(dict(step))
         return "order", step
-
-    def _faults(self) -> list[dict[str, Any]]:
-        """What may be wrong with an order."""
-        return [
-            {"orderId": ""},
-            {"orderId": "with space"},
-            {"orderId": "x" * 65},
-            {"accountId": "NOBODY"},
-            {"symbol": "NONE"},
-            {"symbol": "DEAD"},
-            {"symbol": "SPX"},
-            {"orderType": "UNKNOWN"},
-            {"orderType": "STOP", "price": None, "stopPrice": None},
-            {"orderType": "STOP", "price": 24_0000},
-            {"orderType": "STOP_LIMIT", "price": 24_0000, "stopPrice": 0},
-            {"orderType": "STOP_LIMIT", "price": None, "stopPrice": 24_0000},
-            {"orderType": "STOP", "price": None, "stopPrice": 24_0025},
-            {"orderType": "STOP", "price": None, "stopPrice": 10_000_000_100},
-            {"stp": "UNKNOWN"},
-            {"timeInForce": "UNKNOWN"},
-            {"imbalanceOnly": True},
-            {"orderType": "MARKET", "price": None, "stopPrice": None, "timeInForce": "CLS", "imbalanceOnly": True},
-            {"side": "UNKNOWN"},
-            {"side": "SELL_SHORT"},
-            {"side": "SELL_SHORT_EXEMPT"},
-            {"quantity": 0},
-            {"quantity": -5},
-            {"quantity": 1_000_000},
-            {"quantity": 999_999},
-            {"quantity": 100_001},
-            {"price": None, "stopPrice": None, "orderType": "LIMIT"},
-            {"price": 0, "stopPrice": None, "orderType": "LIMIT"},
-            {"price": -100, "stopPrice": None, "orderType": "LIMIT"},
-            {"price": 24_0050, "stopPrice": None, "orderType": "LIMIT"},
-            {"price": 24_0000, "orderType": "MARKET"},
-            {"price": 10_000_000_100, "stopPrice": None, "orderType": "LIMIT"},
-            {"stopPrice": 24_0000},
-            {"timestamp": self.open - 3_601 * SECOND},
-            {"timestamp": self.open + LENGTH},
-            {"timestamp": self.open + 5},
-            {"timestamp": self.now + DAY},
-        ]
 
     def _cancel(self) -> Step:
         rnd = self.random

@@ -82,6 +82,21 @@ class Guard:
             timestamp,
         )
 
+    def midpoint(self) -> int:
+        """The middle of the national best bid and ask, 0 when it has not both, or they are crossed."""
+        bid = self.market.street.bid_price
+        ask = self.market.street.ask_price
+        if bid is None or ask is None or bid <= 0 or ask < bid:
+            return 0
+        return (bid + ask) // 2
+
+    def auction_reference(self) -> int:
+        """The price that an auction should be near: the middle of the national best, else the last print or close."""
+        midpoint = self.midpoint()
+        if midpoint:
+            return midpoint
+        return self.market.last_price if self.market.last_price else self.prior_close_e4
+
     def split(self, action: Action, time_ns: int) -> None:
         """Prices of before a split become those of after it."""
         market = self.market

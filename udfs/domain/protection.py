@@ -378,7 +378,7 @@ class Protection:
             market = guard.market
             market.trading = False
             result = self._auction(guard, OPENING, True)
-            guard.bands.open_price(result.price_e4 if result.quantity else self._midpoint(market), session.open_ns)
+            guard.bands.open_price(result.price_e4 if result.quantity else guard.midpoint(), session.open_ns)
             self._resume(guard, OPENING, MARKET_CAUSE_SESSION, result)
 
     def _close(self) -> None:
@@ -424,7 +424,7 @@ class Protection:
             self.refresh(guard, cause)
             return
         result = self._auction(guard, REOPENING, True)
-        guard.bands.reopened(result.price_e4 if result.quantity else self._midpoint(guard.market), self.clock_ns)
+        guard.bands.reopened(result.price_e4 if result.quantity else guard.midpoint(), self.clock_ns)
         self._resume(guard, REOPENING, cause, result)
 
     def _end_pause(self, guard: Guard, now: int) -> None:
@@ -435,13 +435,13 @@ class Protection:
             if result.quantity:
                 self._publish(guard, MARKET_CAUSE_AUCTION, result)
             return
-        guard.bands.reopened(result.price_e4 if result.quantity else self._midpoint(guard.market), now)
+        guard.bands.reopened(result.price_e4 if result.quantity else guard.midpoint(), now)
         self._resume(guard, REOPENING, MARKET_CAUSE_AUCTION, result)
 
     def _auction(self, guard: Guard, kind: int, must_uncross: bool) -> AuctionResult:
         """Hold an auction near the reference; when that leaves the book crossed, and it must not be, at any price."""
         market = guard.market
-        reference = self._reference(guard)
+        reference = guard.auction_reference()
         low, high = auction_clip(reference, market.tick_e4, self.clock_ns)
         short_floor = prepare_auction(self.matcher, market, kind, guard.short_sale.restricted)
         result = hold_auction(self.matcher, market, kind, reference, low, high, short_floor)
@@ -484,21 +484,6 @@ class Protection:
             market.print_count = 0
             market.print_sum = 0
             market.print_low = 0
-
-    def _reference(self, guard: Guard) -> int:
-        """The price that an auction should be near: the middle of the national best, else the last print or close."""
-        midpoint = self._midpoint(guard.market)
-        if midpoint:
-            return midpoint
-        return guard.market.last_price if guard.market.last_price else guard.prior_close_e4
-
-    def _midpoint(self, market: Market) -> int:
-        """The middle of the national best bid and ask, 0 when it has not both, or they are crossed."""
-        bid = market.street.bid_price
-        ask = market.street.ask_price
-        if bid is None or ask is None or bid <= 0 or ask < bid:
-            return 0
-        return (bid + ask) // 2
 
 
 def _is_auction_only(order: Order) -> bool:
