@@ -16,7 +16,7 @@ from schemas.catalogue import TOPICS
 from schemas.messages import alert_rules
 from schemas.messages.enums import INDICATOR_CODES, INDICATOR_NONE, INDICATOR_UNKNOWN
 from udfs.domain.alert_rules import fault_of, number_text, span_text
-from udfs.domain.analytics_shard import INDICATOR_LENGTHS_NS, AnalyticsSettings
+from udfs.domain.analytics_settings import INDICATOR_LENGTHS_NS, AnalyticsSettings
 from udfs.domain.bars import LENGTHS_NS, SECOND_NS
 
 TOPIC: Final = TOPICS["alert-rules"]

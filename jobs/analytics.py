@@ -39,7 +39,7 @@ from jobs.runtime import (
 from schemas.catalogue import TOPICS
 from udfs.domain import sources
 from udfs.domain.alerting_analytics import AlertingAnalytics
-from udfs.domain.analytics_shard import AnalyticsSettings
+from udfs.domain.analytics_settings import AnalyticsSettings
 from udfs.operators.run_shard import OUTPUT_TYPE, RunShard, Stage
 from udfs.operators.spread_keys import shard_key
 
@@ -104,12 +104,16 @@ def build(config: Config, env: Environments) -> StatementSet:
 def engine_settings(settings: AnalyticsConfig) -> dict[str, Any]:
     """The engine's settings, in its units. Raises ValueError when one is out of range."""
     checked = AnalyticsSettings(
-        settings.out_of_order_ms * 1_000_000, settings.lateness_s * 1_000_000_000, settings.indicators
+        settings.out_of_order_ms * 1_000_000,
+        settings.lateness_s * 1_000_000_000,
+        settings.indicators,
+        settings.idle_s * 1_000_000_000,
     )
     return {
         "out_of_order_ns": checked.out_of_order_ns,
         "lateness_ns": checked.lateness_ns,
         "indicators": checked.indicators,
+        "idle_ns": checked.idle_ns,
     }
 
 

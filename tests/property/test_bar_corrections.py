@@ -23,7 +23,8 @@ from schemas.messages.enums import (
     MARKET_DATA_KIND_CANCEL,
     MARKET_DATA_KIND_CORRECTION,
 )
-from udfs.domain.analytics_shard import INDICATOR_LENGTHS_NS, AnalyticsShard
+from udfs.domain.analytics_settings import INDICATOR_LENGTHS_NS
+from udfs.domain.analytics_shard import AnalyticsShard
 from udfs.domain.bars import LENGTHS_NS
 from udfs.domain.indicator_specs import IndicatorSet, parse_indicators
 from udfs.domain.sources import MARKET_DATA

@@ -22,7 +22,8 @@ from schemas.messages.enums import (
     INDICATOR_NAMES,
     MARKET_DATA_KIND_TRADE,
 )
-from udfs.domain.analytics_shard import INDICATOR_LENGTHS_NS, AnalyticsSettings, AnalyticsShard
+from udfs.domain.analytics_settings import INDICATOR_LENGTHS_NS, AnalyticsSettings
+from udfs.domain.analytics_shard import AnalyticsShard
 from udfs.domain.bars import LENGTHS_NS
 from udfs.domain.indicator_specs import IndicatorSet, parse_indicators
 from udfs.domain.market_shard import MarketShard

@@ -9,7 +9,8 @@ import pytest
 
 from schemas.messages import market_analytics, market_data
 from schemas.messages.enums import INDICATOR_NAMES, MARKET_DATA_KIND_QUOTE
-from udfs.domain.analytics_shard import INDICATOR_LENGTHS_NS, AnalyticsShard
+from udfs.domain.analytics_settings import INDICATOR_LENGTHS_NS
+from udfs.domain.analytics_shard import AnalyticsShard
 from udfs.domain.bars import SECOND_NS
 from udfs.domain.quote_board import QUOTE_LIFE_NS
 from udfs.domain.sources import MARKET_DATA

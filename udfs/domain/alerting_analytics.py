@@ -10,7 +10,8 @@ from typing import Final
 from schemas.errors import DecodeError
 from schemas.messages import market_analytics, market_data
 from udfs.domain.alert_shard import AlertShard
-from udfs.domain.analytics_shard import ANALYTICS_STATE_KIND, INDICATOR_LENGTHS_NS, AnalyticsSettings, AnalyticsShard
+from udfs.domain.analytics_settings import INDICATOR_LENGTHS_NS, AnalyticsSettings
+from udfs.domain.analytics_shard import ANALYTICS_STATE_KIND, AnalyticsShard
 from udfs.domain.bars import LENGTHS_NS, SECOND_NS
 from udfs.domain.dead_letters import DeadLetters
 from udfs.domain.outbox import Lane
@@ -53,9 +54,10 @@ class AlertingAnalytics:
         out_of_order_ns: int,
         lateness_ns: int,
         indicators: str,
+        idle_ns: int = 0,
     ) -> None:
         """`schema_ids`: of market-data, nbbo, market-status, alert-rules and what is written. The rest is AnalyticsShard's."""
-        self.analytics = AnalyticsShard(shard, shards, schema_ids, out_of_order_ns, lateness_ns, indicators)
+        self.analytics = AnalyticsShard(shard, shards, schema_ids, out_of_order_ns, lateness_ns, indicators, idle_ns)
         written = self.analytics.outbox
         self.outbox = AlertingOutbox(written.market_analytics, written.dead_letter)
         settings = AnalyticsSettings(out_of_order_ns, lateness_ns, indicators)

@@ -8,7 +8,11 @@ told as they were when the clock passed the end of each window of those lengths 
 Ordering: what one record causes is written in its order, a bar before its indicators, shorter bars before longer ones.
 Time: the symbols of this shard that share a Kafka partition have one clock, the newest time of their records, of any kind.
 It closes the bars of all of them, so that no symbol waits for one that is silent, and a partition that is read faster than
-another one makes nobody late. It stands still when all of them are silent: their last bars come with the next record.
+another one makes nobody late. It stands still when all of them are silent.
+Idle partitions: when another partition of the shard has gone on for `idle_ns` without a record of this one, the bars and windows
+of quotes of this one that ended as long ago are told early (early_bars.py), as they are by then. Its clock stands where it stood:
+trades that come later are as late as they would have been, and it gives these bars again, with the next revision, when it
+passes their ends. What is told early depends on how partitions are mixed by the reader; the last revisions do not.
 Late trades: a bar that was given is given again with the next revision while the clock is less than `lateness_ns` past its
 end, and with it its indicators, revised. A trade that is later than that for its bar of a second is a dead letter (LATE),
 even where a longer bar could still take it and does.
@@ -30,124 +34,27 @@ from schemas.messages import market_data
 from schemas.messages.enums import (
     DEAD_LETTER_REASON_INVALID_VALUE,
     DEAD_LETTER_REASON_LATE,
-    INDICATOR_ATR,
-    INDICATOR_BOLLINGER_LOWER,
-    INDICATOR_BOLLINGER_UPPER,
     INDICATOR_DEPTH_IMBALANCE,
-    INDICATOR_EMA,
-    INDICATOR_MACD,
-    INDICATOR_MACD_HISTOGRAM,
-    INDICATOR_MACD_SIGNAL,
-    INDICATOR_RELATIVE_VOLUME,
-    INDICATOR_RSI,
     INDICATOR_SESSION_VWAP,
-    INDICATOR_SMA,
     INDICATOR_SPREAD,
     INDICATOR_SPREAD_BPS,
-    INDICATOR_VOLATILITY,
     MARKET_DATA_KIND_CANCEL,
     MARKET_DATA_KIND_CORRECTION,
     MARKET_DATA_KIND_QUOTE,
     MARKET_DATA_KIND_TRADE,
 )
+from udfs.domain.analytics_settings import INDICATOR_LENGTHS_NS, UNPUBLISHED, AnalyticsSettings
+from udfs.domain.analytics_symbol import LONG_AGO, AnalyticsPartition, AnalyticsSymbol
 from udfs.domain.analytics_writer import AnalyticsOutbox, AnalyticsWriter
-from udfs.domain.bar_ladder import BarLadder
-from udfs.domain.bars import (
-    LATE,
-    LENGTHS_NS,
-    MINUTE_NS,
-    REVISED,
-    SECOND_NS,
-    TAKEN,
-    UNKNOWN,
-    Bar,
-)
+from udfs.domain.bars import LATE, LENGTHS_NS, REVISED, SECOND_NS, TAKEN, UNKNOWN, Bar
 from udfs.domain.dead_letters import DeadLetters
-from udfs.domain.indicator_series import SESSIONS_VERSION, IndicatorSeries
-from udfs.domain.indicator_specs import IndicatorError, IndicatorSet, IndicatorSpec, parse_indicators
-from udfs.domain.quote_board import QuoteBoard
+from udfs.domain.early_bars import EARLY_VERSION
+from udfs.domain.indicator_series import SESSIONS_VERSION
 from udfs.domain.state_codec import StateError, StateReader, StateWriter
 
-INDICATOR_LENGTHS_NS: Final = (5 * MINUTE_NS, 15 * MINUTE_NS, 60 * MINUTE_NS)
-"""Lengths of the bars that indicators are computed of."""
-MAX_LATENESS_NS: Final = 5 * MINUTE_NS
-
-_VERSION: Final = SESSIONS_VERSION
+_VERSION: Final = EARLY_VERSION
 ANALYTICS_STATE_KIND: Final = 4
-_LONG_AGO: Final = -(2**62)
-_UNPUBLISHED: Final = -1
-# Codes of the outputs of an indicator, in their order.
-_OUTPUTS: Final[dict[str, tuple[int, ...]]] = {
-    "sma": (INDICATOR_SMA,),
-    "ema": (INDICATOR_EMA,),
-    "rsi": (INDICATOR_RSI,),
-    "atr": (INDICATOR_ATR,),
-    "macd": (INDICATOR_MACD, INDICATOR_MACD_SIGNAL, INDICATOR_MACD_HISTOGRAM),
-    # The middle band is the SMA of the same period.
-    "bbands": (INDICATOR_BOLLINGER_UPPER, _UNPUBLISHED, INDICATOR_BOLLINGER_LOWER),
-    "rvol": (INDICATOR_VOLATILITY,),
-    "relvol": (INDICATOR_RELATIVE_VOLUME,),
-}
-
-
-class AnalyticsSettings:
-    """How long to wait for trades, and which indicators; checked.
-
-    out_of_order_ns: a bar is given when the clock is so far past its end. lateness_ns: how long after that it is revised.
-    indicators: as indicator_specs.py has them, `sma:20,rsi:14`. Raises ValueError (IndicatorError) when one is out of range.
-    """
-
-    __slots__ = ("indicators", "lateness_ns", "out_of_order_ns", "outputs", "specs")
-
-    def __init__(self, out_of_order_ns: int, lateness_ns: int, indicators: str) -> None:
-        if out_of_order_ns < 0 or not 0 <= lateness_ns <= MAX_LATENESS_NS:
-            raise ValueError(f"lateness must be from 0 to {MAX_LATENESS_NS // SECOND_NS} s, and no delay negative")
-        self.out_of_order_ns = out_of_order_ns
-        self.lateness_ns = lateness_ns
-        self.indicators = indicators
-        self.specs: list[IndicatorSpec] = parse_indicators(indicators)
-        # Their parameters are checked where they are made.
-        IndicatorSet(self.specs)
-        self.outputs: list[tuple[int, int]] = []
-        """Code and period of each output, in the order of the indicators' values."""
-        for spec in self.specs:
-            codes = _OUTPUTS.get(spec.name)
-            if codes is None:
-                raise IndicatorError(f"{spec.text()} is not published; these are: {', '.join(_OUTPUTS)}")
-            # The period that decides where MACD begins is the slow one.
-            period = int(spec.parameters[1] if spec.name == "macd" else spec.parameters[0])
-            for code in codes:
-                if code != _UNPUBLISHED and (code, period) in self.outputs:
-                    raise IndicatorError(f"{spec.text()} has the name of one before it: one of a kind and period")
-                self.outputs.append((code, period))
-
-
-class _Symbol:
-    """What is known of one symbol. `quoted_ns`: the time of its clock when its last quote came."""
-
-    __slots__ = ("board", "key", "ladder", "name", "quoted_ns", "series")
-
-    def __init__(self, name: str, settings: AnalyticsSettings) -> None:
-        self.name = name
-        self.key: bytes = name.encode("utf-8")
-        self.board = QuoteBoard()
-        self.quoted_ns: int = _LONG_AGO
-        self.ladder = BarLadder(list(LENGTHS_NS), settings.out_of_order_ns, settings.lateness_ns)
-        self.series: dict[int, IndicatorSeries] = {
-            length: IndicatorSeries(settings.specs) for length in INDICATOR_LENGTHS_NS
-        }
-
-
-class _Partition:
-    """A clock and its symbols. `closed_ns`: the second up to which bars were looked at; `quotes_ns`: the time of quotes."""
-
-    __slots__ = ("closed_ns", "newest_ns", "quotes_ns", "symbols")
-
-    def __init__(self) -> None:
-        self.newest_ns: int = _LONG_AGO
-        self.closed_ns: int = _LONG_AGO
-        self.quotes_ns: int = _LONG_AGO
-        self.symbols: dict[str, _Symbol] = {}
+_NOTHING_DUE: Final = 2**62
 
 
 class AnalyticsShard:
@@ -161,6 +68,7 @@ class AnalyticsShard:
         out_of_order_ns: int,
         lateness_ns: int,
         indicators: str,
+        idle_ns: int = 0,
     ) -> None:
         """`schema_ids`: registry ids of market-data and of the topics that are written; KeyError names a missing one.
 
@@ -173,11 +81,13 @@ class AnalyticsShard:
         """Trades taken, trades and changes refused as late, corrections and cancels taken, since this engine was made."""
         self._shard = shard
         self._shards = shards
-        self._settings = AnalyticsSettings(out_of_order_ns, lateness_ns, indicators)
+        self._settings = AnalyticsSettings(out_of_order_ns, lateness_ns, indicators, idle_ns)
         self._market_data = schema_ids["market-data"]
         self._writer = AnalyticsWriter(self.outbox, schema_ids["market-analytics"])
         self._refused = DeadLetters(self.outbox.dead_letter, schema_ids["dead-letter"], "analyse", job="analytics")
-        self._partitions: dict[int, _Partition] = {}
+        self._partitions: dict[int, AnalyticsPartition] = {}
+        # The newest second of all partitions.
+        self._leading_ns: int = LONG_AGO
 
     def apply(self, source: int, payload: bytes, partition: int, offset: int, kafka_timestamp_ms: int) -> None:
         """Apply one record of market-data (a Confluent frame)."""
@@ -200,7 +110,7 @@ class AnalyticsShard:
         """Apply a record that is decoded already."""
         clock = self._partitions.get(partition)
         if clock is None:
-            clock = self._partitions[partition] = _Partition()
+            clock = self._partitions[partition] = AnalyticsPartition()
         if event.timestamp - event.timestamp % INDICATOR_LENGTHS_NS[0] > clock.quotes_ns:
             self._close_quotes(clock, event.timestamp - event.timestamp % INDICATOR_LENGTHS_NS[0])
         if event.kind == MARKET_DATA_KIND_QUOTE:
@@ -220,6 +130,14 @@ class AnalyticsShard:
                 for symbol in clock.symbols.values():
                     symbol.ladder.advance(second)
                     self._publish(symbol)
+                    if symbol.early.told:
+                        self._close_early(symbol)
+                if second > self._leading_ns:
+                    self._leading_ns = clock.heard_ns = second
+                    if self._settings.idle_ns and len(self._partitions) > 1:
+                        self._look_at_idle()
+        clock.heard_ns = self._leading_ns
+        clock.due_ns = LONG_AGO
 
     def flush(self) -> None:
         """Nothing is written once a batch."""
@@ -232,20 +150,20 @@ class AnalyticsShard:
         out.put(self._settings.out_of_order_ns)
         out.put(self._settings.lateness_ns)
         out.put_text(self._settings.indicators)
+        out.put(self._settings.idle_ns)
+        out.put(self._leading_ns)
         out.put(len(self._partitions))
         for number, clock in self._partitions.items():
             out.put(number)
             out.put(clock.newest_ns)
             out.put(clock.closed_ns)
             out.put(clock.quotes_ns)
+            out.put(clock.heard_ns)
+            out.put(clock.due_ns)
             out.put(len(clock.symbols))
             for symbol in clock.symbols.values():
                 out.put_text(symbol.name)
-                symbol.ladder.write(out)
-                for length in INDICATOR_LENGTHS_NS:
-                    symbol.series[length].write(out)
-                out.put(symbol.quoted_ns)
-                symbol.board.write(out)
+                symbol.write(out)
         return out.finish(_VERSION, ANALYTICS_STATE_KIND)
 
     def restore(self, data: bytes) -> None:
@@ -259,34 +177,40 @@ class AnalyticsShard:
             )
         settings = self._settings
         found = (reader.take(), reader.take(), reader.take_text())
-        if found != (settings.out_of_order_ns, settings.lateness_ns, settings.indicators):
+        idle_ns = reader.take() if reader.version >= EARLY_VERSION else settings.idle_ns
+        if (*found, idle_ns) != (settings.out_of_order_ns, settings.lateness_ns, settings.indicators, settings.idle_ns):
             raise StateError(
-                f"the state was made with delays of {found[0]} and {found[1]} ns and the indicators {found[2]}: "
+                f"the state was made with delays of {found[0]}, {found[1]} and {idle_ns} ns and the indicators {found[2]}: "
                 "settings of the analytics job cannot change while its state is kept; start it afresh for new ones"
             )
-        partitions: dict[int, _Partition] = {}
+        leading_ns = reader.take() if reader.version >= EARLY_VERSION else LONG_AGO
+        partitions: dict[int, AnalyticsPartition] = {}
         for _ in range(reader.take()):
-            clock = partitions[reader.take()] = _Partition()
+            clock = partitions[reader.take()] = AnalyticsPartition()
             clock.newest_ns = reader.take()
             clock.closed_ns = reader.take()
             if reader.version >= SESSIONS_VERSION:
                 clock.quotes_ns = reader.take()
+            if reader.version >= EARLY_VERSION:
+                clock.heard_ns = reader.take()
+                clock.due_ns = reader.take()
             for _ in range(reader.take()):
-                symbol = _Symbol(reader.take_text(), settings)
-                symbol.ladder.read(reader)
-                for length in INDICATOR_LENGTHS_NS:
-                    symbol.series[length].read(reader)
-                if reader.version >= SESSIONS_VERSION:
-                    symbol.quoted_ns = reader.take()
-                    symbol.board.read(reader)
+                symbol = AnalyticsSymbol(reader.take_text(), settings)
+                symbol.read(reader)
                 clock.symbols[symbol.name] = symbol
         reader.expect_end()
+        if reader.version < EARLY_VERSION:
+            # As if every partition had been heard just now.
+            leading_ns = max([clock.closed_ns for clock in partitions.values()], default=LONG_AGO)
+            for clock in partitions.values():
+                clock.heard_ns = leading_ns
+        self._leading_ns = leading_ns
         self._partitions = partitions
         self.outbox.clear()
 
     def _trade(
         self,
-        clock: _Partition,
+        clock: AnalyticsPartition,
         event: market_data.MarketDataEvent,
         source: int,
         payload: bytes,
@@ -309,7 +233,7 @@ class AnalyticsShard:
 
     def _change(
         self,
-        clock: _Partition,
+        clock: AnalyticsPartition,
         event: market_data.MarketDataEvent,
         source: int,
         payload: bytes,
@@ -349,51 +273,73 @@ class AnalyticsShard:
             )
         self._refused.put(source, partition, offset, kafka_timestamp_ms, reason, detail, payload, event.timestamp)
 
-    def _symbol(self, clock: _Partition, name: str) -> _Symbol:
+    def _symbol(self, clock: AnalyticsPartition, name: str) -> AnalyticsSymbol:
         """What is known of a symbol."""
         symbol = clock.symbols.get(name)
         if symbol is None:
-            symbol = clock.symbols[name] = _Symbol(name, self._settings)
+            symbol = clock.symbols[name] = AnalyticsSymbol(name, self._settings)
             # A symbol that is met late has the clock of its partition, as if it had been there.
             symbol.ladder.advance(clock.closed_ns)
         return symbol
 
-    def _late(self, clock: _Partition, event: market_data.MarketDataEvent, what: str, time_ns: int) -> str:
+    def _late(self, clock: AnalyticsPartition, event: market_data.MarketDataEvent, what: str, time_ns: int) -> str:
         """Why a record is late."""
         behind_s = (clock.newest_ns - time_ns) / SECOND_NS
         return f"{what} {event.event_id} of {event.symbol} is {behind_s:.3f} s behind: its bar of a second is final"
 
-    def _publish(self, symbol: _Symbol) -> None:
+    def _publish(self, symbol: AnalyticsSymbol) -> None:
         """Write the bars that are ready, and what follows from them."""
         for bar in symbol.ladder.take():
-            self._writer.bar(symbol.key, symbol.name, bar)
-            series = symbol.series.get(bar.end_ns - bar.start_ns)
-            if series is not None and bar.trades > 0:
-                values = series.follow(bar)
-                self._write_values(symbol, bar, values, False, series.session_vwap())
-            elif series is not None:
-                self._write_values(symbol, bar, series.take_back(bar), True, None)
+            self._give(symbol, bar, symbol.early.number(bar) if symbol.early.told else 0)
+
+    def _give(self, symbol: AnalyticsSymbol, bar: Bar, told: int) -> None:
+        """Write a bar that its clock gives, and its indicators. `told`: which of them were told early, a bit for each."""
+        self._writer.bar(symbol.key, symbol.name, bar)
+        series = symbol.series.get(bar.end_ns - bar.start_ns)
+        if series is None:
+            return
+        if bar.trades > 0:
+            self._write_values(symbol, bar, series.follow(bar), told, series.session_vwap())
+            return
+        before = series.take_back(bar)
+        if before is not None:
+            told |= self._outputs_of(before)
+        self._write_values(symbol, bar, [None] * len(self._settings.outputs), told, None)
+
+    def _outputs_of(self, values: list[float | None]) -> int:
+        """Which outputs have a value, a bit for each; the session's VWAP is the last one, and always has one."""
+        found = 1 << len(values)
+        for place, (code, _) in enumerate(self._settings.outputs):
+            if code != UNPUBLISHED and values[place] is not None:
+                found |= 1 << place
+        return found
 
     def _write_values(
-        self, symbol: _Symbol, bar: Bar, values: list[float | None] | None, taken_back: bool, session_vwap: float | None
+        self,
+        symbol: AnalyticsSymbol,
+        bar: Bar,
+        values: list[float | None] | None,
+        taken_back: int,
+        session_vwap: float | None,
     ) -> None:
-        """The outputs of the indicators at a bar; of one that was taken back, that they are no more."""
+        """The outputs of the indicators at a bar; of those of `taken_back` that have no value, that they are no more."""
         if values is None:
             return
         for place, (code, period) in enumerate(self._settings.outputs):
             value = values[place]
-            if code != _UNPUBLISHED and value is not None:
-                self._write_value(symbol, bar, code, period, None if taken_back else value)
-        self._write_value(symbol, bar, INDICATOR_SESSION_VWAP, 0, None if taken_back else session_vwap)
+            if code != UNPUBLISHED and (value is not None or taken_back >> place & 1):
+                self._write_value(symbol, bar, code, period, value)
+        if session_vwap is not None or taken_back >> len(values) & 1:
+            self._write_value(symbol, bar, INDICATOR_SESSION_VWAP, 0, session_vwap)
 
-    def _write_value(self, symbol: _Symbol, bar: Bar, code: int, period: int, value: float | None) -> None:
+    def _write_value(self, symbol: AnalyticsSymbol, bar: Bar, code: int, period: int, value: float | None) -> None:
         """One output at a bar."""
         time_ns = bar.last_ns if bar.trades > 0 else bar.end_ns
         self._writer.value(
             symbol.key, symbol.name, bar.start_ns, bar.end_ns, bar.revision, code, period, value, time_ns
         )
 
-    def _quote(self, clock: _Partition, event: market_data.MarketDataEvent) -> None:
+    def _quote(self, clock: AnalyticsPartition, event: market_data.MarketDataEvent) -> None:
         """A quote of an exchange."""
         symbol = self._symbol(clock, event.symbol)
         bid, ask = event.bid_price, event.ask_price
@@ -408,21 +354,22 @@ class AnalyticsShard:
         # By the clock and not by its own time, so that no window is told twice.
         symbol.quoted_ns = max(event.timestamp, clock.newest_ns)
 
-    def _close_quotes(self, clock: _Partition, time_ns: int) -> None:
+    def _close_quotes(self, clock: AnalyticsPartition, time_ns: int) -> None:
         """Time has come to another window of quotes: tell what was in force at the end of those that are over."""
         for symbol in clock.symbols.values():
-            if symbol.quoted_ns == _LONG_AGO:
+            if symbol.quoted_ns == LONG_AGO:
                 continue
             for length_ns in INDICATOR_LENGTHS_NS:
                 start_ns = symbol.quoted_ns - symbol.quoted_ns % length_ns
                 end_ns = start_ns + length_ns
                 # The end lies between the last look and now, or it was told before.
                 if clock.quotes_ns < end_ns <= time_ns:
-                    self._write_quotes(symbol, start_ns, end_ns)
+                    told = symbol.quotes_told.get(length_ns) == end_ns
+                    self._write_quotes(symbol, start_ns, end_ns, 1 if told else 0)
         clock.quotes_ns = time_ns
 
-    def _write_quotes(self, symbol: _Symbol, start_ns: int, end_ns: int) -> None:
-        """The indicators of the best quote at the end of a window."""
+    def _write_quotes(self, symbol: AnalyticsSymbol, start_ns: int, end_ns: int, revision: int) -> None:
+        """The indicators of the best quote at the end of a window; of one that was told early, also that they are no more."""
         board = symbol.board
         board.look(end_ns)
         outputs = (
@@ -431,5 +378,59 @@ class AnalyticsShard:
             (INDICATOR_DEPTH_IMBALANCE, board.imbalance.value),
         )
         for code, value in outputs:
-            if value is not None:
-                self._writer.value(symbol.key, symbol.name, start_ns, end_ns, 0, code, 0, value, board.newest_ns)
+            if value is not None or revision > 0:
+                self._writer.value(symbol.key, symbol.name, start_ns, end_ns, revision, code, 0, value, board.newest_ns)
+
+    # ---------------------------------------------------------------------------------------------------- idle partitions
+
+    def _look_at_idle(self) -> None:
+        """The leading clock has come to another second: tell what is over in the partitions that have been silent."""
+        idle_ns = self._settings.idle_ns
+        for clock in self._partitions.values():
+            if clock.due_ns <= self._leading_ns and self._leading_ns - clock.heard_ns >= idle_ns:
+                clock.due_ns = self._tell(clock, self._leading_ns - idle_ns) + idle_ns
+
+    def _tell(self, clock: AnalyticsPartition, time_ns: int) -> int:
+        """Tell what ended in a partition by a time and its clock has not closed; returns the next such end after it."""
+        due_ns = _NOTHING_DUE
+        for symbol in clock.symbols.values():
+            pending = symbol.ladder.pending(time_ns)
+            if pending:
+                self._tell_bars(symbol, pending)
+            due_ns = min(due_ns, symbol.ladder.pending_end_ns(time_ns))
+            if symbol.quoted_ns == LONG_AGO:
+                continue
+            for length_ns in INDICATOR_LENGTHS_NS:
+                start_ns = symbol.quoted_ns - symbol.quoted_ns % length_ns
+                end_ns = start_ns + length_ns
+                if end_ns > time_ns:
+                    due_ns = min(due_ns, end_ns)
+                elif end_ns > clock.quotes_ns and symbol.quotes_told.get(length_ns) != end_ns:
+                    symbol.quotes_told[length_ns] = end_ns
+                    self._write_quotes(symbol, start_ns, end_ns, 0)
+        return due_ns
+
+    def _tell_bars(self, symbol: AnalyticsSymbol, pending: list[Bar]) -> None:
+        """Write bars that their clock has not closed. Indicators are computed aside: the series goes on with what is closed."""
+        for length_ns in LENGTHS_NS:
+            bars = [bar for bar in pending if bar.end_ns - bar.start_ns == length_ns]
+            news = symbol.early.news(bars)
+            if not news:
+                continue
+            series = symbol.series.get(length_ns)
+            aside = None if series is None else series.copy(self._settings.specs)
+            for bar in bars:
+                values = None if aside is None else aside.follow(bar)
+                if bar.start_ns < news[0].start_ns:
+                    continue
+                self._writer.bar(symbol.key, symbol.name, bar)
+                if aside is not None and values is not None:
+                    self._write_values(symbol, bar, values, 0, aside.session_vwap())
+                    symbol.early.put_outputs(bar, self._outputs_of(values))
+
+    def _close_early(self, symbol: AnalyticsSymbol) -> None:
+        """The clock of a symbol with bars that were told early has gone on."""
+        watermark_ns = symbol.ladder.watermark_ns()
+        for bar in symbol.early.lost(watermark_ns):
+            self._give(symbol, bar, symbol.early.number(bar))
+        symbol.early.forget(watermark_ns - self._settings.lateness_ns)

@@ -50,17 +50,18 @@ class _Settled:
 class BarLadder:
     """Bars of several lengths. `ready` holds the bars that are to be given, until `take`."""
 
-    __slots__ = ("_due_ns", "_longer", "_settled", "_shortest", "ready")
+    __slots__ = ("_due_ns", "_lengths", "_longer", "_settled", "_shortest", "ready")
 
     def __init__(self, lengths_ns: list[int], out_of_order_ns: int = 0, lateness_ns: int = 0) -> None:
         shortest = min(lengths_ns)
         for length_ns in lengths_ns:
             if length_ns % shortest:
                 raise ValueError(f"bars of {shortest} ns do not make bars of {length_ns} ns")
+        self._lengths: list[int] = sorted(set(lengths_ns))
         self._shortest = BarBuilder(shortest, out_of_order_ns, lateness_ns, True)
         self._longer: list[BarBuilder] = []
         self._settled: list[_Settled] = []
-        for length_ns in sorted(set(lengths_ns)):
+        for length_ns in self._lengths:
             if length_ns != shortest:
                 builder = BarBuilder(length_ns, out_of_order_ns, lateness_ns)
                 self._longer.append(builder)
@@ -129,6 +130,43 @@ class BarLadder:
         if ready:
             self.ready = []
         return ready
+
+    def watermark_ns(self) -> int:
+        """The time before which no more trades are expected."""
+        return self._shortest.watermark_ns()
+
+    def pending(self, time_ns: int) -> list[Bar]:
+        """The bars that end by a time and were not given, as they are now, shorter ones first; they stay as they are."""
+        shortest = self._shortest
+        parts = [shortest.bars[start] for start in sorted(shortest.bars) if shortest.bars[start].revision == PENDING]
+        found = [part.copy() for part in parts if part.end_ns <= time_ns]
+        for builder in self._longer:
+            length_ns = builder.length_ns
+            bars = {start: bar.copy() for start, bar in builder.bars.items() if bar.revision == PENDING}
+            # A shorter bar that was not given lies in a longer one that was not given either.
+            for part in parts:
+                start_ns = part.start_ns - part.start_ns % length_ns
+                if start_ns not in bars:
+                    bars[start_ns] = Bar(start_ns, start_ns + length_ns)
+                bars[start_ns].merge(part)
+            found.extend([bars[start] for start in sorted(bars) if start + length_ns <= time_ns])
+        return found
+
+    def pending_end_ns(self, time_ns: int) -> int:
+        """The first end after a time of a bar that was not given; far in the future when there is none."""
+        first = _NOTHING_DUE
+        for bar in self._shortest.bars.values():
+            if bar.revision == PENDING:
+                # It is not given in any longer bar either.
+                for length_ns in self._lengths:
+                    end_ns = bar.start_ns - bar.start_ns % length_ns + length_ns
+                    if time_ns < end_ns < first:
+                        first = end_ns
+        for builder in self._longer:
+            for bar in builder.bars.values():
+                if bar.revision == PENDING and time_ns < bar.end_ns < first:
+                    first = bar.end_ns
+        return first
 
     def _settle(self) -> None:
         """Merge the shortest bars that can no longer change into what is final of the longer ones."""

@@ -149,6 +149,19 @@ class Bar:
             whole += 1
         return whole
 
+    def same_trades(self, other: "Bar") -> bool:
+        """Whether two bars of one window say the same of their trades."""
+        return (
+            self.trades == other.trades
+            and self.volume == other.volume
+            and self.turnover_e4 == other.turnover_e4
+            and self.open_e4 == other.open_e4
+            and self.high_e4 == other.high_e4
+            and self.low_e4 == other.low_e4
+            and self.close_e4 == other.close_e4
+            and self.last_ns == other.last_ns
+        )
+
     def copy(self) -> "Bar":
         """The bar as it is now."""
         bar = Bar(self.start_ns, self.end_ns)

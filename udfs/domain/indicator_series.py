@@ -97,6 +97,14 @@ class IndicatorSeries:
             self._volume += self._last_volume
         self._last_turnover_e4, self._last_volume = bar.turnover_e4, bar.volume
 
+    def copy(self, specs: list[IndicatorSpec]) -> "IndicatorSeries":
+        """One that is as this is now; `specs` as it was made with."""
+        out = StateWriter()
+        self.write(out)
+        copy = IndicatorSeries(specs)
+        copy.read(StateReader(out.finish(SESSIONS_VERSION, _KIND), _KIND, SESSIONS_VERSION))
+        return copy
+
     def write(self, out: StateWriter) -> None:
         """Put the state into a snapshot."""
         out.put(self.last_start_ns)
