@@ -112,7 +112,6 @@ def chaos(
             if struck.recovery_s is None:
                 break
         else:
-            say("closing the session, reading everything again")
             run.finish()
         result = run.result()
         _tell_violations(run, told, say)

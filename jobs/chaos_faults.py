@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import random
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Protocol
 
@@ -21,6 +22,9 @@ from jobs.config import Config
 
 JOBS: Final = ("market_data", "trading", "archive")
 _QUOTA_BYTES: Final = 1_024
+_LONG_CHECKPOINT_MS: Final = 10_000
+_TIMEOUT_MS: Final = 30_000
+"""Of trading's transactions while the broker is away for longer: three checkpoints, so that a busy machine keeps it."""
 
 
 class Arena(Protocol):
@@ -44,6 +48,14 @@ class Arena(Protocol):
 
     def move(self, job: str) -> None:
         """Stop a job with a savepoint and resume it from there, with its settings of now."""
+        ...
+
+    def after_commit(self) -> None:
+        """Wait until trading has just committed its transactions, so that none is sealed and open."""
+        ...
+
+    def recovered(self) -> None:
+        """Wait until the system has recovered, and time it from now: for faults that go on after that."""
         ...
 
     def returned(self) -> None:
@@ -185,6 +197,36 @@ def _new_release(arena: Arena, rng: random.Random) -> str:
     return f"trading resumed from its savepoint by a release with {mode} mode and batches of {window_ms} ms"
 
 
+def _broker_away(arena: Arena, rng: random.Random) -> str:
+    """The broker is away until every transaction that is open has timed out, and the job has restarted meanwhile.
+
+    What a checkpoint has sealed and nobody has committed when the broker goes would be lost by Kafka's and Flink's protocol, so
+    the broker goes just after a commit. In an outage as long as the default timeout producers give up (after two minutes) and
+    the job restarts from its checkpoint; with the short timeout of this fault the loss of its TaskManager makes it restart.
+    """
+    before = arena.job_config("trading")
+    arena.change_job(
+        "trading", _with_flink(before, checkpoint_interval_ms=_LONG_CHECKPOINT_MS, transaction_timeout_ms=_TIMEOUT_MS)
+    )
+    arena.move("trading")
+    arena.after_commit()
+    arena.stack.kill_component("kafka")
+    arena.away.add("kafka")
+    began = time.monotonic()
+    try:
+        target = rng.choice(sorted(arena.taskmanagers("trading")))
+        arena.supervise(rng.uniform(1.0, 5.0))
+        arena.stack.kill_component(target)
+        arena.supervise(_TIMEOUT_MS / 1_000 + rng.uniform(2.0, 5.0) - (time.monotonic() - began))
+    finally:
+        arena.away.discard("kafka")
+    away_s = time.monotonic() - began
+    arena.recovered()
+    arena.change_job("trading", before)
+    arena.move("trading")
+    return f"no broker for {away_s:.0f} s, transactions time out after {_TIMEOUT_MS // 1_000} s; kill -9 {target} meanwhile"
+
+
 def _poison(arena: Arena, rng: random.Random) -> str:
     return f"{arena.poison(rng)} poisoned records, in every topic that outsiders write"
 
@@ -214,6 +256,7 @@ FAULTS: Final[Mapping[str, tuple[Fault, str]]] = {
     "pause-jobmanager": (_pause("jobmanager", (2.0, 8.0), (34.0, 40.0)), "SIGSTOP, SIGCONT of the JobManager"),
     "kill-broker": (_kill("kafka"), "kill -9 of the Kafka broker"),
     "pause-broker": (_pause("kafka", (2.0, 8.0), (20.0, 35.0)), "SIGSTOP, SIGCONT of the broker"),
+    "broker-away": (_broker_away, "no broker for longer than transactions may stay open (a timeout of 30 s for this)"),
     "kill-registry": (_kill("registry"), "kill -9 of the schema registry"),
     "pause-registry": (_pause("registry", (2.0, 8.0), (10.0, 15.0)), "SIGSTOP, SIGCONT of the registry"),
     "kill-gateway": (_kill("clickhouse"), "kill -9 of ClickHouse's gateway, and of the engine in it"),

@@ -9,17 +9,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from infra.stack import Stack, StackError
 from jobs.config import Config
+from jobs.demo_watch import Probe
 from jobs.flink_rest import FlinkError, FlinkRest
 from jobs.job_state import find_state, savepoint_directory
 from jobs.submit import SubmitError, submit_job
+from jobs.submit_together import together
 
 SUBMIT_S: Final = 300.0
 """How long a job may take until all its tasks run, on a slow and busy machine."""
 JOBS_EVERY_S: Final = 2.0
+_COMMITTED: Final = ("order-events",)
+_QUIET_S: Final = 1.5
+"""A commit is over when no partition's committed end has moved for so long."""
 
 
 @dataclass(slots=True)
@@ -66,11 +72,12 @@ class Keeper:
             live = {job.name for job in self.rest().jobs() if job.live}
         except FlinkError:
             return
-        for name in self.jobs.keys() - live:
-            self._resume(name)
+        gone = [name for name in self.jobs if name not in live]
+        for _ in together({name: partial(self._resume, name) for name in gone}, self.stack):
+            pass
 
     def _resume(self, name: str) -> None:
-        """Start a job that is gone from its newest state."""
+        """Start a job that is gone from its newest state; one that cannot be started is tried again later."""
         try:
             state = find_state(self.config, self.rest(), name)
             self.say(f"resuming {name} from its newest {state.kind if state else 'nothing'}")
@@ -78,7 +85,13 @@ class Keeper:
         except (FlinkError, SubmitError) as error:
             self.say(f"{name} is not resumed, tried again: {str(error).splitlines()[0]}")
 
+    def submit_all(self) -> None:
+        """Start all jobs afresh. Raises SubmitError or FlinkError."""
+        for name, _ in together({name: partial(self.submit, name, None) for name in self.jobs}, self.stack):
+            self.say(f"{name} runs")
+
     def submit(self, name: str, savepoint: str | None) -> None:
+        """Start a job, from a state or afresh; return when its tasks run. Raises SubmitError or FlinkError."""
         job = self.jobs[name]
         job.id = submit_job(job.config, self.scripts.get(name, name), from_savepoint=savepoint, timeout_s=SUBMIT_S)
 
@@ -116,6 +129,19 @@ class Keeper:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(1.0)
+
+    def after_commit(self) -> None:
+        """See `chaos_faults.Arena`. Raises FlinkError when nothing is committed within the limit."""
+        probe = Probe(self.config, {})
+        deadline = time.monotonic() + self.limit_s
+        ends, moved_s = probe.ends(_COMMITTED, committed=True), 0.0
+        while not moved_s or time.monotonic() - moved_s < _QUIET_S:
+            if time.monotonic() > deadline:
+                raise FlinkError(f"trading has committed nothing for {self.limit_s:.0f} s")
+            time.sleep(0.2)
+            before, ends = ends, probe.ends(_COMMITTED, committed=True)
+            if ends != before:
+                moved_s = time.monotonic()
 
     def stop_jobs(self) -> None:
         """See `chaos_faults.Arena`."""

@@ -27,22 +27,8 @@ import fastavro
 from jobs.chaos_orders import Orders, Record
 from schemas.catalogue import TOPICS
 
-READ: Final = (
-    "raw-feed",
-    "orders",
-    "reference-data",
-    "controls",
-    "corporate-actions",
-    "market-data",
-    "nbbo",
-    "order-events",
-    "trade-events",
-    "risk-events",
-    "routing-decisions",
-    "market-status",
-    "dead-letter",
-)
-"""Topics that the checker reads."""
+READ: Final = tuple(TOPICS)
+"""Topics that the checker reads: all, so that whatever the archive job holds can be compared with what was read."""
 _UNIQUE_IDS: Final = frozenset({"market-data", "risk-events", "routing-decisions", "market-status"})
 DECODED: Final = frozenset(
     {"raw-feed", "orders", "order-events", "trade-events", "dead-letter", "reference-data", *_UNIQUE_IDS}

@@ -103,6 +103,8 @@ class ChaosRun(Keeper):
         self._probe: Probe | None = None
         self._phases: Iterator[Phase] = iter(())
         self._poisoned = 0
+        self._recovery_s = 0.0
+        """Of a part of the present fault."""
 
     # ------------------------------------------------------------------------------------------------- beginning
 
@@ -144,7 +146,7 @@ class ChaosRun(Keeper):
         self._send_phases("reference")
         for job in JOBS:
             self.jobs[job] = KeptJob(config)
-            self.submit(job, None)
+        self.submit_all()
         self._await_inputs(("reference-data",))
         self._send_phases("quotes")
         self._load.start()
@@ -213,11 +215,11 @@ class ChaosRun(Keeper):
         """The same with any fault."""
         violations = self.ledger.violation_count
         at_s = time.monotonic() - self._began
-        self.recover_from = 0.0
+        self.recover_from = self._recovery_s = 0.0
         what = fault(self, rng)
         since = self.recover_from or time.monotonic()
         recovered = self._await_fresh(since)
-        recovery_s = None if recovered is None else recovered - since
+        recovery_s = None if recovered is None else max(recovered - since, self._recovery_s)
         if recovery_s is None:
             self.ledger.report(
                 "stall", f"{kind}: no new order was answered and archived in {self.options.limit_s:.0f} s"
@@ -263,6 +265,7 @@ class ChaosRun(Keeper):
         deadline = time.monotonic() + self.options.limit_s
         left: dict[str, int] = {}
         settled = 0
+        began = time.monotonic()
         try:
             while time.monotonic() < deadline:
                 self.mend()
@@ -275,9 +278,11 @@ class ChaosRun(Keeper):
                 time.sleep(_TICK_S)
             if left:
                 self.ledger.report("stall", f"{what}: not settled within {self.options.limit_s:.0f} s: {left}")
+            settled_s = time.monotonic() - began
             with self.ledger.lock:
                 self.ledger.check(closed=closed)
             self._check_archive(archive)
+            self.say(f"  settled in {settled_s:.1f} s, checked in {time.monotonic() - began - settled_s:.1f} s")
         finally:
             if go_on:
                 load.paused.clear()
@@ -316,11 +321,14 @@ class ChaosRun(Keeper):
     def finish(self) -> None:
         """Close the session, settle, read everything again, and compare every column of ClickHouse."""
         _there(self._ghosts).stop()
+        self.say("closing the session")
         self.settle("before the close", go_on=False)
         # The close must not overtake orders: all are answered now.
         self._send_phases("close")
         self.settle("after the close", closed=True, go_on=False)
+        self.say("reading everything again")
         chaos_load.read_again(self.config, self.ledger, self.options.limit_s)
+        self.say("comparing every column of ClickHouse")
         for topic in ARCHIVED:
             for difference in compare_topic(self.config, topic, Tally()):
                 self.ledger.report("archive differs", json.dumps(difference, default=str))
@@ -355,6 +363,14 @@ class ChaosRun(Keeper):
             self.mend()
             self._watch()
             time.sleep(min(_TICK_S, max(0.0, deadline - time.monotonic())))
+
+    def recovered(self) -> None:
+        """See `chaos_faults.Arena`."""
+        since = time.monotonic()
+        recovered = self._await_fresh(since)
+        if recovered is None:
+            raise ChaosError(f"no recovery within {self.options.limit_s:.0f} s; {self._logs()}")
+        self._recovery_s = recovered - since
 
     def skew(self, milliseconds: int) -> None:
         """See `chaos_faults.Arena`."""

@@ -6,15 +6,12 @@ somebody works with. Whatever endpoints are configured, a demo speaks to its own
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, TypeVar
 
-import psutil
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import KafkaException
 
@@ -32,6 +29,7 @@ from jobs.demo_setup import FOLDER, RECORD, DemoError, Played, demo_config
 from jobs.demo_watch import KafkaWatch, Probe
 from jobs.flink_rest import FlinkError
 from jobs.submit import submit_job
+from jobs.submit_together import together
 from schemas.catalogue import ARCHIVED, TOPICS
 from schemas.registry import COMPATIBILITY
 
@@ -133,28 +131,11 @@ class DemoRun:
         self._wait_for_inputs(reference.awaits, final=False)
 
     def _submit(self, config: Config) -> None:
-        """Submit the jobs, two at a time: most of a submission is a JVM and PyFlink starting."""
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            running = {job: pool.submit(submit_job, config, job, timeout_s=SUBMIT_S) for job in JOBS}
-            try:
-                for job, submission in running.items():
-                    self.played.jobs[job] = submission.result()
-                    self.display.remark(f"{job} runs")
-            except BaseException:
-                # The pool waits for its threads, and they for their clients, which would not hear of an interrupt.
-                pool.shutdown(wait=False, cancel_futures=True)
-                self._kill_clients()
-                raise
-
-    def _kill_clients(self) -> None:
-        """End the child processes that are not the stack's: Flink's clients."""
-        stack = _there(self._stack).processes
-        ours = {process.pid for process in map(stack.find, stack.names()) if process is not None}
-        for child in psutil.Process().children():
-            if child.pid not in ours:
-                for process in (*child.children(recursive=True), child):
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        process.kill()
+        """Submit the jobs, two at a time."""
+        calls = {job: partial(submit_job, config, job, timeout_s=SUBMIT_S) for job in JOBS}
+        for job, job_id in together(calls, _there(self._stack)):
+            self.played.jobs[job] = job_id
+            self.display.remark(f"{job} runs")
 
     def attach(self) -> None:
         """Look at the stack that an earlier demo left with --keep, instead of `start`, `play` and `drain`."""
