@@ -21,7 +21,7 @@ from schemas.messages.enums import (
     TIME_IN_FORCE_OPG,
 )
 from udfs.domain.auction import AuctionResult, uncross
-from udfs.domain.book import RESTING, BookSide, InvariantViolation, Order
+from udfs.domain.book import QUEUED, RESTING, BookSide, InvariantViolation, Order
 from udfs.domain.filling import Filler
 from udfs.domain.market import Market
 
@@ -116,6 +116,8 @@ def hold_auction(
             break
     if result.quantity > 0:
         _fill(filler, market, kind, result.price_e4, result.quantity, out)
+        # At once, not with the end of the auction: a pause that is extended has none.
+        market.queue = [order for order in market.queue if order.place == QUEUED]
     return result
 
 
@@ -167,11 +169,9 @@ def _find_price(market: Market, kind: int, reference: int, low: int, high: int, 
 
 
 def end_auction_only(filler: Filler, market: Market, kind: int) -> None:
-    """End the orders that were for the auction that is over, and take filled ones out of the queue."""
+    """End the orders that were for the auction that is over."""
     queue: list[Order] = []
     for order in market.queue:
-        if order.cum_quantity == order.quantity:
-            continue
         if order.time_in_force in (TIME_IN_FORCE_OPG, TIME_IN_FORCE_CLS) and is_for(order, kind):
             filler.end_queued(order, REASON_CODE_MATCH_AUCTION_UNFILLED)
         else:
