@@ -4,9 +4,10 @@
 2. Gather the records of each topic into windows of about a second, in lanes (fixed shares of a topic's partitions).
 3. Decode each batch and write it to the topic's table, before the next one is taken.
 
-Inputs: the topics of `ARCHIVED` in the catalogue, not all yet. Outputs: their tables in ClickHouse (`tradestream
-migrate` makes them); what cannot be decoded goes, byte for byte, to the table dead_letters. Key: topic and lane in 2
-and 3. State: the source's offsets and the open windows. The writer keeps none: the tables know what they have.
+Inputs: every topic of the catalogue; one that is made while the job runs is found within a minute. Outputs: their tables
+in ClickHouse (`tradestream migrate` makes them); what cannot be decoded goes, byte for byte, to the table dead_letters.
+Key: topic and lane in 2 and 3. State: the source's offsets and the open windows. The writer keeps none: the tables know
+what they have.
 Delivery: each record once. Flink repeats records after a failure, and the writer skips those that the table has
 (udfs.operators.clickhouse_writer), so count() without FINAL equals Kafka's committed records. The job may therefore
 also be started without a savepoint: it reads everything again and writes only what is missing.
@@ -14,6 +15,7 @@ also be started without a savepoint: it reads everything again and writes only w
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -60,7 +62,8 @@ def build(config: Config, env: Environments, settings: ArchiveSettings | None = 
     env.table.execute_sql(
         query(
             "archive_source.sql",
-            topics=";".join(TOPICS[topic].name for topic in settings.topics),
+            # A pattern, because a topic of a list that does not exist stops the job.
+            topics="|".join(re.escape(TOPICS[topic].name) for topic in settings.topics),
             lanes=str(settings.lanes or config.flink.parallelism),
             options=_source_options(config),
         )

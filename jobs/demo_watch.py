@@ -37,7 +37,6 @@ from schemas.messages.enums import (
 )
 from schemas.messages.reference_data import Account
 
-WATCHED: Final = (*ARCHIVED, "raw-feed", "reference-data", "controls")
 GROUPS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "market_data": ("market_data", ("raw-feed",)),
     "trading": ("trading", ("orders", "nbbo")),
@@ -90,7 +89,7 @@ class KafkaWatch:
 
     def counts(self) -> dict[str, int]:
         """The same for all watched topics."""
-        return {topic: self.count(topic) for topic in WATCHED}
+        return {topic: self.count(topic) for topic in ARCHIVED}
 
     def check(self) -> None:
         """Raise WatchError when the consumer has failed."""
@@ -122,7 +121,7 @@ class KafkaWatch:
                 consumer.assign(
                     [
                         TopicPartition(TOPICS[topic].name, partition, 0)
-                        for topic in WATCHED
+                        for topic in ARCHIVED
                         for partition in range(TOPICS[topic].partitions(self._config.profile))
                     ]
                 )

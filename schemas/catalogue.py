@@ -91,7 +91,7 @@ class Topic:
 _ORDER_READERS: Final = ("surveillance", "archive", "reports")
 
 _ALL: Final = (
-    Topic("raw-feed", "RawFeedRecord", "symbol", 4, 100, DAY_MS, "lz4", ("outside",), ("market_data",)),
+    Topic("raw-feed", "RawFeedRecord", "symbol", 4, 100, DAY_MS, "lz4", ("outside",), ("market_data", "archive")),
     Topic(
         "market-data",
         "MarketDataEvent",
@@ -184,7 +184,7 @@ _ALL: Final = (
         DAY_MS,
         "lz4",
         ("trading",),
-        ("trading",),
+        ("trading", "archive"),
         internal=True,
         max_message_bytes=8196 * KIBIBYTE,
     ),
@@ -333,15 +333,5 @@ _ALL: Final = (
 
 TOPICS: Final[dict[str, Topic]] = {topic.name: topic for topic in _ALL}
 
-ARCHIVED: Final = (
-    "market-data",
-    "nbbo",
-    "orders",
-    "order-events",
-    "trade-events",
-    "risk-events",
-    "routing-decisions",
-    "market-status",
-    "dead-letter",
-)
-"""Topics that the archive job writes to ClickHouse. Every topic has its table, so that more can be added here."""
+ARCHIVED: Final = tuple(TOPICS)
+"""Topics that the archive job writes to ClickHouse, each to its table: all of them."""

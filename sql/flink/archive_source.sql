@@ -1,5 +1,5 @@
 -- All archived topics as one source of raw bytes with their position: one consumer, however many topics there are, and a topic
--- that is added later is found by a running job's successor with its state.
+-- that is made later is found within a minute; one that does not exist is no error.
 -- Grain: one Kafka record. Columns: payload (Confluent frame; empty for a tombstone), topic, lane (a share of the topic's
 -- partitions), position (partition * 2^48 + offset), kafka_ms (Kafka's timestamp, milliseconds since the epoch), processed
 -- (processing time, for the micro-batch window).
@@ -16,7 +16,7 @@ CREATE TEMPORARY TABLE archive_source (
     processed AS PROCTIME()
 ) WITH (
     'connector' = 'kafka',
-    'topic' = '${topics}',
+    'topic-pattern' = '${topics}',
     'value.format' = 'raw',
     ${options}
 )

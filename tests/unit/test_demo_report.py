@@ -24,7 +24,7 @@ from jobs.demo_watch import JobHealth
 from jobs.reconcile import Check, DeadLetterRow, TopicCount
 from jobs.reconcile_money import TradeTotals
 from jobs.reconcile_orders import CommandTally, OrderFindings, OrderLife
-from schemas.catalogue import ARCHIVED
+from schemas.catalogue import ARCHIVED, TOPICS
 from udfs.operators.arrow_blocks import table_of
 
 SCHEMA_IDS = {"orders": 1, "raw-feed": 2, "reference-data": 3, "controls": 4}
@@ -112,6 +112,7 @@ def test_json_holds_checks_with_their_outcome() -> None:
 def test_feed_must_come_out_as_events_or_dead_letters() -> None:
     letters = [
         DeadLetterRow("dead-letter", "market_data", "raw-feed", 0, 1, "LATE"),
+        DeadLetterRow("raw-feed", "archive", "raw-feed", 0, 1, "BAD_MAGIC"),
         DeadLetterRow("dead-letter", "trading", "orders", 0, 1, "BAD_MAGIC"),
     ]
     assert check_feed(10, 9, letters).ok
@@ -127,6 +128,7 @@ def test_refusals_stand_beside_what_was_planted() -> None:
         DeadLetterRow("dead-letter", "trading", "orders", 0, 3, "BAD_MAGIC"),
         DeadLetterRow("orders", "archive", "orders", 0, 3, "BAD_MAGIC"),
         DeadLetterRow("dead-letter", "market_data", "raw-feed", 0, 1, "LATE"),
+        DeadLetterRow("raw-feed", "archive", "raw-feed", 0, 1, "BAD_MAGIC"),
     ]
     played = Played(expected_refusals={"order-events RISK_BUYING_POWER": 1, "dead-letter REPLAYED_ORDER": 1})
     assert list_refusals(findings, letters, played) == [
@@ -261,8 +263,8 @@ def test_two_demos_do_not_share_a_folder(tmp_path: Path) -> None:
         pass
 
 
-def test_archived_topics_have_their_tables() -> None:
-    assert list(TABLES) == list(ARCHIVED)
+def test_archived_topics_are_all_and_have_their_tables() -> None:
+    assert list(TABLES) == list(ARCHIVED) == list(TOPICS)
     assert all(TABLES[topic] == table_of(topic) for topic in ARCHIVED)
 
 
