@@ -16,7 +16,7 @@ from schemas.catalogue import TOPICS
 from schemas.messages import alert_rules
 from schemas.messages.enums import INDICATOR_CODES, INDICATOR_NONE, INDICATOR_UNKNOWN
 from udfs.domain.alert_rules import fault_of, number_text, span_text
-from udfs.domain.analytics_settings import INDICATOR_LENGTHS_NS, AnalyticsSettings
+from udfs.domain.analytics_settings import ALWAYS, INDICATOR_LENGTHS_NS, AnalyticsSettings
 from udfs.domain.bars import LENGTHS_NS, SECOND_NS
 
 TOPIC: Final = TOPICS["alert-rules"]
@@ -60,13 +60,15 @@ def parse_percentage(text: str) -> int:
 
 
 def parse_indicator(text: str) -> tuple[str, int]:
-    """An indicator such as sma:20, by the topic's name and the period. Raises ValueError."""
-    match = re.fullmatch(r"([A-Za-z_]+):([0-9]{1,4})", text)
+    """An indicator such as sma:20 or session_vwap, by the topic's name and the period, 0 without one. Raises ValueError."""
+    match = re.fullmatch(r"([A-Za-z_]+)(?::([0-9]{1,4}))?", text)
     name = match[1].upper() if match else ""
+    if match is not None and (match[2] is None) != (INDICATOR_CODES.get(name) in ALWAYS):
+        raise ValueError(f"{text!r} needs {'a period, such as sma:20' if match[2] is None else 'no period'}")
     if match is None or INDICATOR_CODES.get(name, INDICATOR_NONE) in (INDICATOR_NONE, INDICATOR_UNKNOWN):
         known = ", ".join(name.lower() for name in INDICATOR_CODES if name not in ("NONE", "UNKNOWN"))
         raise ValueError(f"{text!r} is not NAME:PERIOD such as sma:20, of {known}")
-    return name, int(match[2])
+    return name, int(match[2] or 0)
 
 
 def complete(given: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]], owner: str) -> dict[str, Any]:
@@ -97,7 +99,7 @@ def fault(rule: Mapping[str, Any], settings: AnalyticsConfig) -> str:
     """Why the analytics job with these settings would refuse a rule, or an empty text."""
     return fault_of(
         alert_rules.from_dict(dict(rule)),
-        AnalyticsSettings(0, 0, settings.indicators).outputs,
+        AnalyticsSettings(0, 0, settings.indicators).computed(),
         [length // SECOND_NS for length in LENGTHS_NS],
         [length // SECOND_NS for length in INDICATOR_LENGTHS_NS],
     )
@@ -152,9 +154,9 @@ def in_force(rules: Iterable[dict[str, Any]], owner: str | None, symbol: str | N
 def text_of(rule: Mapping[str, Any]) -> str:
     """What a rule watches, for people: `price above 181.25`."""
     name, value, window = rule["condition"], number_text(rule["thresholdE4"]), span_text(rule["windowSeconds"])
-    first = f"{rule['indicator'].lower()}:{rule['period']}"
+    first = _indicator_name(rule["indicator"], rule["period"])
     if rule["secondIndicator"] not in (None, "NONE"):
-        first = f"{first} less {rule['secondIndicator'].lower()}:{rule['secondPeriod']}"
+        first = f"{first} less {_indicator_name(rule['secondIndicator'], rule['secondPeriod'])}"
     words = {
         "PRICE_ABOVE": f"price above {value}",
         "PRICE_BELOW": f"price below {value}",
@@ -176,3 +178,8 @@ def text_of(rule: Mapping[str, Any]) -> str:
     if rule["cooldownSeconds"]:
         said += f", cool-down {span_text(rule['cooldownSeconds'])}"
     return said
+
+
+def _indicator_name(name: str, period: int | None) -> str:
+    """An indicator as the command line takes it."""
+    return f"{name.lower()}:{period}" if period else name.lower()

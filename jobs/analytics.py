@@ -42,6 +42,7 @@ from udfs.domain.alerting_analytics import AlertingAnalytics
 from udfs.domain.analytics_settings import AnalyticsSettings
 from udfs.operators.run_shard import OUTPUT_TYPE, RunShard, Stage
 from udfs.operators.spread_keys import shard_key
+from udfs.operators.stage_metrics import Measure
 
 NAME: Final = "analytics"
 OUTPUTS: Final = ("market-analytics", "alerts", "dead-letter")
@@ -78,6 +79,8 @@ def build(config: Config, env: Environments) -> StatementSet:
         name="analyse",
         new_engine=partial(AlertingAnalytics, shards=shards, schema_ids=ids, **engine_settings(settings)),
         resolution=resolution(config, ids, INPUTS),
+        # From Kafka's timestamp of the tick until its alert is handed on; committed readers have it a checkpoint later.
+        measures=(Measure("alert_latency_seconds", sources.MARKET_DATA, lane="alerts"),),
     )
     views = [
         (sources.MARKET_DATA, "ticks_by_symbol"),

@@ -58,7 +58,9 @@ def alerts() -> None:
 @click.option("--above", type=_PRICE, metavar="NUMBER", help="The value comes to this or above it.")
 @click.option("--below", type=_PRICE, metavar="NUMBER", help="The value comes to this or below it.")
 @click.option("--crosses", type=_PRICE, metavar="NUMBER", help="The value crosses this, in either direction.")
-@click.option("--indicator", type=_INDICATOR, metavar="NAME:PERIOD", help="The value is an indicator's, not the price.")
+@click.option(
+    "--indicator", type=_INDICATOR, metavar="NAME[:PERIOD]", help="The value is an indicator's, not the price."
+)
 @click.option(
     "--less", "second", type=_INDICATOR, metavar="NAME:PERIOD", help="Subtract this indicator; 0 is its cross."
 )
@@ -94,6 +96,7 @@ def add(ctx: click.Context, /, **options: Any) -> None:
       tradestream alerts add --symbol IBM --moves 2% --within 5m --severity warning
       tradestream alerts add --symbol IBM --indicator rsi:14 --above 70 --bar 15m
       tradestream alerts add --symbol IBM --indicator sma:20 --less ema:20 --crosses 0
+      tradestream alerts add --symbol IBM --indicator spread_bps --above 25
       tradestream alerts add --all-symbols --stale 30s --cooldown 10m
       tradestream alerts add --file rules.jsonl
     """

@@ -19,6 +19,7 @@ from jobs.tail import (
     Record,
     Start,
     View,
+    format_alert,
     format_record,
     format_time,
     key_text,
@@ -78,8 +79,9 @@ def tail(
 ) -> None:
     """Read a topic, decoded.
 
-    One line a record: time, partition:offset, key, then field=value. Prices are shown in the currency, times in New York;
-    fields without a value are left out. A record that cannot be decoded is shown as hex with the reason.
+    One line a record: time, partition:offset, key, then field=value; alerts are said in words, and all fields by --json.
+    Prices are shown in the currency, times in New York; fields without a value are left out. A record that cannot be decoded
+    is shown as hex with the reason.
 
     Two views of what a job writes. --committed (read_committed) shows final events: each exactly once, visible when the
     checkpoint that covers them is complete, about a second later. --uncommitted (read_uncommitted) shows the same events
@@ -157,6 +159,7 @@ class _Printer:
 
     def __init__(self, topic: Topic, *, as_json: bool, utc: bool) -> None:
         self._kind = record_type(topic)
+        self._alerts = topic.name == "alerts"
         self._json, self._utc = as_json, utc
         self._colour = sys.stdout.isatty() and not as_json
 
@@ -171,7 +174,9 @@ class _Printer:
         head = f"{moment}  {place:<10}  {key_text(record.key):<12}"
         if record.value is not None:
             shown = {name: value for name, value in record.value.items() if name != "timestamp"}
-            body = format_record(self._kind, shown, utc=self._utc)
+            body = (format_alert(record.value) if self._alerts else "") or format_record(
+                self._kind, shown, utc=self._utc
+            )
             return f"{self._style(head, dim=True)}  {body}"
         raw = "" if record.raw is None else f"  0x{record.raw.hex()}"
         return f"{self._style(head, dim=True)}  {self._style(record.problem, fg='red')}{raw}"

@@ -26,6 +26,7 @@ from schemas.model import ArrayType, Field, RecordType, Type, load
 from schemas.registry import Registry
 from schemas.resolution import Resolver
 from schemas.wire import schema_id_of
+from udfs.domain.alert_rules import number_text
 
 NEW_YORK: Final = ZoneInfo("America/New_York")
 _CONNECT_S: Final = 6.0
@@ -292,6 +293,21 @@ def format_record(kind: RecordType, value: Mapping[str, Any], *, utc: bool) -> s
     """`field=value` pairs; fields without a value are left out."""
     pairs = ((item, value.get(item.name)) for item in kind.fields)
     return " ".join(f"{item.name}={format_field(item, found, utc=utc)}" for item, found in pairs if found is not None)
+
+
+def format_alert(value: Mapping[str, Any]) -> str:
+    """An alert as a sentence: for whom, what happened, the value before, its rule, and the event that caused it.
+
+    Empty for an alert without words, of an early release: it is to be shown as any other record.
+    """
+    if not value.get("detail"):
+        return ""
+    before = "" if value.get("previousE4") is None else f" (before: {number_text(value['previousE4'])})"
+    place = f"{value['causeTopic']} {value['causePartition']}:{value['causeOffset']}"
+    return (
+        f"{value['owner']}  {value['severity'].lower()}  {value['detail']}{before}; "
+        f"rule {value['ruleId']} v{value['ruleVersion']}, cause {value['causeId']} at {place}"
+    )
 
 
 def format_bytes(data: bytes) -> str:

@@ -159,6 +159,33 @@ def test_indicator_threshold_and_cross_of_two_indicators() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("name", "threshold_e4", "observed_e4", "words"),
+    [
+        ("SESSION_VWAP", 10_000, 10_500, "A SESSION_VWAP of 5 min bars at 1.05 is at or above 1.00"),
+        ("SPREAD", 100, 200, "A SPREAD of 5 min bars at 0.02 is at or above 0.01"),
+        ("SPREAD_BPS", 1_500_000, 2_000_000, "A SPREAD_BPS of 5 min bars at 200.00 is at or above 150.00"),
+        ("DEPTH_IMBALANCE", 0, 0, "A DEPTH_IMBALANCE of 5 min bars at 0.00 is at or above 0.00"),
+    ],
+)
+def test_indicators_without_a_period_are_watched_as_any_other(
+    name: str, threshold_e4: int, observed_e4: int, words: str
+) -> None:
+    bench = Bench(indicator("r", "INDICATOR_ABOVE", indicator=name, period=0, thresholdE4=threshold_e4))
+    for price, volume, at_s in ((10_000, 100, 1), (11_000, 100, 2), (10_000, 0, 3)):
+        assert bench.trade(price, at_s, volume=volume) == []
+    (alert,) = bench.traded(9_000, 302, "B")
+    assert (alert.rule_id, alert.observed_e4, alert.detail) == ("r", observed_e4, words)
+
+
+def test_average_less_the_vwap_of_the_session_crosses() -> None:
+    second = {"secondIndicator": "SESSION_VWAP", "secondPeriod": 0}
+    bench = Bench(indicator("r", "INDICATOR_CROSS", **second))
+    # SMA 2 less VWAP of the bars before: 10500 - 10500 only tells the side, then 8500 - 9666.
+    fired = [bench.trade(price, n * 300 + 2) for n, price in enumerate([10_000, 11_000, 6_000, 6_000])]
+    assert fired == [[], [], [], ["r"]]
+
+
 def test_spread_is_measured_against_its_middle_and_old_sequences_are_left_out() -> None:
     bench = Bench(rule("s", "SPREAD_ABOVE", thresholdE4=10_000))
 
@@ -270,8 +297,9 @@ def test_rule_that_moves_to_a_symbol_of_another_shard_leaves_its_old_one() -> No
         ({"condition": "INDICATOR_ABOVE", "windowSeconds": 300}, "it names no indicator"),
         (
             {"condition": "INDICATOR_ABOVE", "windowSeconds": 300, "indicator": "SMA", "period": 21},
-            "SMA 21 is not computed; these are: SMA 2, EMA 3, RSI 2",
+            "SMA 21 is not computed; these are: SMA 2, EMA 3, RSI 2, SESSION_VWAP, SPREAD, SPREAD_BPS, DEPTH_IMBALANCE",
         ),
+        ({"condition": "INDICATOR_ABOVE", "windowSeconds": 300, "indicator": "SPREAD", "period": 1}, "SPREAD 1 is not"),
         (
             {"condition": "INDICATOR_CROSS", "windowSeconds": 300, "indicator": "SMA", "period": 2,
              "secondIndicator": "SMA", "secondPeriod": 2},

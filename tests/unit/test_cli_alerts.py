@@ -92,6 +92,18 @@ def run(line: str) -> Result:
              "secondIndicator": "EMA", "secondPeriod": 20},
             "sma:20 less ema:20 of 5 min crosses 0.00",
         ),
+        (
+            "--indicator spread_bps --above 25 --bar 15m",
+            {"condition": "INDICATOR_ABOVE", "thresholdE4": 250_000, "windowSeconds": 900, "indicator": "SPREAD_BPS",
+             "period": 0},
+            "spread_bps of 15 min above 25.00",
+        ),
+        (
+            "--indicator sma:20 --less session_vwap --crosses 0",
+            {"condition": "INDICATOR_CROSS", "indicator": "SMA", "period": 20, "secondIndicator": "SESSION_VWAP",
+             "secondPeriod": 0},
+            "sma:20 less session_vwap of 5 min crosses 0.00",
+        ),
         ("--spread 1%", {"condition": "SPREAD_ABOVE", "thresholdE4": 10_000}, "spread above 1.00%"),
         ("--stale 90s", {"condition": "STALE", "windowSeconds": 90}, "silent for 90 s"),
         ("--halted --severity critical", {"condition": "HALTED", "severity": "CRITICAL"}, "halted or paused"),
@@ -125,6 +137,8 @@ def test_add_writes_the_rule_that_the_options_say(
         ("--symbol A --above 1 --less sma:20", "--less subtracts"),
         ("--symbol A --indicator sma:21 --above 1", "SMA 21 is not computed"),
         ("--symbol A --indicator unknown:2 --above 1", "is not NAME:PERIOD"),
+        ("--symbol A --indicator sma --above 1", "needs a period"),
+        ("--symbol A --indicator spread:2 --above 1", "needs no period"),
         ("--symbol A --above 0", "the threshold of PRICE_ABOVE is more than 0"),
         ("--symbol A --above 1.23456", "at most four decimals"),
         ("--symbol A --stale 5", "is not a length of time"),
@@ -193,6 +207,7 @@ def test_values_that_are_typed() -> None:
     assert [parse_span(text) for text in ("30s", "5m", "2h", "1d")] == [30, 300, 7_200, 86_400]
     assert [parse_number(text) for text in ("1", "-0.5", "181.2501")] == [10_000, -5_000, 1_812_501]
     assert parse_percentage("0.25%") == 2_500
+    assert parse_indicator("depth_imbalance") == ("DEPTH_IMBALANCE", 0)
     assert parse_indicator("bollinger_upper:20") == ("BOLLINGER_UPPER", 20)
     with pytest.raises(ValueError, match="is not NAME:PERIOD"):
         parse_indicator("none:3")

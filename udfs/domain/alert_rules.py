@@ -168,8 +168,8 @@ def _listed(numbers: list[int]) -> str:
 
 
 def indicator_text(code: int, period: int) -> str:
-    """An indicator for people: `SMA 20`."""
-    return f"{INDICATOR_NAMES[code]} {period}"
+    """An indicator for people: `SMA 20`, `SPREAD`."""
+    return f"{INDICATOR_NAMES[code]} {period}" if period else INDICATOR_NAMES[code]
 
 
 def number_text(value_e4: int) -> str:

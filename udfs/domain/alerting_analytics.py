@@ -67,7 +67,7 @@ class AlertingAnalytics:
             schema_ids,
             self.outbox.alerts,
             DeadLetters(self.outbox.dead_letter, schema_ids["dead-letter"], "alert", job="analytics"),
-            settings.outputs,
+            settings.computed(),
             [length // SECOND_NS for length in LENGTHS_NS],
             [length // SECOND_NS for length in INDICATOR_LENGTHS_NS],
         )

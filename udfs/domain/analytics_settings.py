@@ -9,13 +9,17 @@ from schemas.messages.enums import (
     INDICATOR_ATR,
     INDICATOR_BOLLINGER_LOWER,
     INDICATOR_BOLLINGER_UPPER,
+    INDICATOR_DEPTH_IMBALANCE,
     INDICATOR_EMA,
     INDICATOR_MACD,
     INDICATOR_MACD_HISTOGRAM,
     INDICATOR_MACD_SIGNAL,
     INDICATOR_RELATIVE_VOLUME,
     INDICATOR_RSI,
+    INDICATOR_SESSION_VWAP,
     INDICATOR_SMA,
+    INDICATOR_SPREAD,
+    INDICATOR_SPREAD_BPS,
     INDICATOR_VOLATILITY,
 )
 from udfs.domain.bars import MINUTE_NS, SECOND_NS
@@ -25,6 +29,8 @@ INDICATOR_LENGTHS_NS: Final = (5 * MINUTE_NS, 15 * MINUTE_NS, 60 * MINUTE_NS)
 """Lengths of the bars that indicators are computed of."""
 MAX_LATENESS_NS: Final = 5 * MINUTE_NS
 UNPUBLISHED: Final = -1
+ALWAYS: Final = (INDICATOR_SESSION_VWAP, INDICATOR_SPREAD, INDICATOR_SPREAD_BPS, INDICATOR_DEPTH_IMBALANCE)
+"""Codes of the indicators that have no period and are published whatever the settings say."""
 # Codes of the outputs of an indicator, in their order.
 _OUTPUTS: Final[dict[str, tuple[int, ...]]] = {
     "sma": (INDICATOR_SMA,),
@@ -71,3 +77,7 @@ class AnalyticsSettings:
                 if code != UNPUBLISHED and (code, period) in self.outputs:
                     raise IndicatorError(f"{spec.text()} has the name of one before it: one of a kind and period")
                 self.outputs.append((code, period))
+
+    def computed(self) -> list[tuple[int, int]]:
+        """Code and period of every indicator that is published."""
+        return [output for output in self.outputs if output[0] != UNPUBLISHED] + [(code, 0) for code in ALWAYS]
