@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from reference_market import NEVER, Record, order_event, refusal
+from reference_records import NEVER, Record, order_event, refusal
 from reference_rules import HIGHEST_PRICE, collar, cutoff, quoted_step, text
 
 MOST_SHARES = 999_999
