@@ -241,6 +241,12 @@ class PriceBands:
         self._suspended = True
         self._schedule()
 
+    def release(self, time_ns: int) -> None:
+        """The other halt has ended while nothing trades: the opening will give the reference, and looks at the quote."""
+        self.advance(time_ns)
+        self._suspended = False
+        self._schedule()
+
     def reopened(self, price_e4: int, time_ns: int) -> None:
         """Trading resumes after a pause or halt: at the auction's price, or 0 to keep the reference there was."""
         self.advance(time_ns)

@@ -420,7 +420,7 @@ class Protection:
         state = self.state_of(guard)
         if state not in (MARKET_STATE_OPEN, MARKET_STATE_LIMIT_STATE, MARKET_STATE_PAUSED):
             if state != MARKET_STATE_HALTED:
-                guard.bands.reopened(0, self.clock_ns)
+                guard.bands.release(self.clock_ns)
             self.refresh(guard, cause)
             return
         result = self._auction(guard, REOPENING, True)
