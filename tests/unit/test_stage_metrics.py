@@ -79,13 +79,21 @@ def test_other_sources_and_empty_batches_count_nothing() -> None:
     assert group.values == {}
 
 
-def test_large_batches_are_handed_over_ten_times_a_second_and_small_ones_at_once() -> None:
+def test_large_batches_are_handed_over_ten_times_a_second_and_small_ones_fifty_times() -> None:
     group, monotonic = Metrics(), Clock()
     metrics = StageMetrics(group, [Measure("order", 5)], Clock(), monotonic)
-    metrics.count(5, 500, 0, 0.0, {})
-    assert group.values == {}
-    monotonic.now += 0.2
-    metrics.count(5, 500, 0, 0.0, {})
-    assert group.values["order_bucket", "+Inf"] == 1_000
-    metrics.count(5, 2, 0, 0.0, {})
-    assert group.values["order_bucket", "+Inf"] == 1_002
+    steps = (
+        (0.0, 500, 500),
+        (0.05, 500, 500),
+        (0.06, 500, 1_500),
+        (0.01, 2, 1_500),
+        (0.02, 2, 1_504),
+        (0.03, 500, 1_504),
+    )
+    for later_s, records, handed_over in steps:
+        monotonic.now += later_s
+        metrics.count(5, records, 0, 0.0, {})
+        assert group.values["order_bucket", "+Inf"] == handed_over
+    monotonic.now += 0.1
+    metrics.count(6, 1, 0, 0.0, {})  # A batch of another source takes the last ones along.
+    assert group.values["order_bucket", "+Inf"] == 2_004

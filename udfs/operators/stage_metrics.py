@@ -2,8 +2,8 @@
 
 PyFlink's own distribution keeps one value and has no quantiles. A Prometheus histogram is a counter for each bucket, which
 counts what was not slower; the bucket's bound is the label `le`, which Flink makes of a group with a value. Counts are
-gathered here and handed to the JVM ten times a second at most, because each call across costs as much as an order; the last
-ones of a burst are handed over with the batch that comes next.
+gathered here and handed to the JVM ten times a second at most (small batches: fifty), because each call across costs as much
+as an order; the last ones of a burst are handed over with the batch that comes next, whatever its source.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 DURATION_BOUNDS_S: Final = (0.000001, 0.0000025, 0.000005, 0.00001, 0.000025, 0.00005, 0.0001, 0.001, 0.01)
 PUBLISH_S: Final = 0.1
 SMALL_BATCH: Final = 16
-"""A batch so small says that there is time: its counts are handed over at once, so that a quiet stage's are never old."""
+SMALL_PUBLISH_S: Final = 0.02
+"""A batch so small says that there is time: its counts are handed over sooner, so that a quiet stage's are never old. Not at
+once, because a busy stage with many shards has small batches too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class StageMetrics:
         ]
         self._wall = wall
         self._monotonic = monotonic
-        self._published = monotonic()
+        self._published = monotonic() - PUBLISH_S
 
     def count(self, source: int, records: int, newest_ms: int, applied_s: float, lanes: dict[str, int]) -> None:
         """Count a batch. newest_ms: Kafka's timestamp of its newest record. applied_s: the engine's time for all of it.
@@ -96,7 +98,7 @@ class StageMetrics:
                 if times:
                     histogram.count(age_s if measure.what == "age" else applied_s / records, times)
         now = self._monotonic()
-        if records <= SMALL_BATCH or now - self._published >= PUBLISH_S:
+        if now - self._published >= (SMALL_PUBLISH_S if records <= SMALL_BATCH else PUBLISH_S):
             self._published = now
             for _, histogram in self._measures:
                 histogram.publish()
