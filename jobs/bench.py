@@ -10,7 +10,7 @@ bench orders
 The broker, the jobs and nothing else share the machine; other load disturbs all runs, and a changed load some of them.
 
 bench latency: from client to client, in jobs/bench_latency.py. bench market-data: the market data job, in jobs/bench_market.py.
-bench engine: the matching engine alone, in jobs/bench_engine.py.
+bench engine: the matching engine alone, in jobs/bench_engine.py. bench archive: ClickHouse, in jobs/bench_archive.py.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from infra.feeds.publisher import Publisher
 from infra.feeds.sessions import DEFAULT_DAY, trading_day
 from infra.feeds.workloads import MID_E4, BenchFlow
 from infra.stack import Stack, terminate_as_interrupt
+from jobs.bench_archive import archive
 from jobs.bench_engine import engine
 from jobs.bench_latency import latency
 from jobs.bench_market import market_data
@@ -47,15 +48,16 @@ PER_RECORD_S: Final = 45
 
 @click.group()
 def bench() -> None:
-    """Measure the jobs against what the machine could do at best, and the matching engine alone.
+    """Measure the jobs against what the machine could do at best, the matching engine alone, and the archive.
 
-    `orders`, `latency` and `market-data` start a stack of their own and end it. Nothing else should run on the machine
+    All but `engine` start a stack of their own and end it. Nothing else should run on the machine
     meanwhile.
 
     Example: tradestream bench orders --quick
     """
 
 
+bench.add_command(archive)
 bench.add_command(engine)
 bench.add_command(latency)
 bench.add_command(market_data)
