@@ -41,6 +41,8 @@ DAYS: Final = 20
 QUICK_ROWS: Final = 2_000_000
 QUICK_DAYS: Final = 5
 SAMPLE: Final = 200_000
+QUICK_SAMPLE: Final = 50_000
+"""Rows of a topic that are made records and written again."""
 BLOCK: Final = Limits().max_rows
 """Rows of one insert, of the writer and of the plain loop alike."""
 REPEAT: Final = 5
@@ -80,7 +82,7 @@ def archive(ctx: click.Context, rows: int, quick: bool, as_json: bool) -> None:
             stack.up(("clickhouse",))
             # Loaded again, to have the password that `up` wrote.
             config = demo_config(own, 1, overrides, running=True)
-            result = {"load_before": round(load, 1), **measure(config, rows, days)}
+            result = {"load_before": round(load, 1), **measure(config, rows, days, QUICK_SAMPLE if quick else SAMPLE)}
         finally:
             stack.down(wipe=True)
     render(result)
