@@ -30,6 +30,7 @@ from jobs.runtime import (
     create_source,
     insert_chunks,
     micro_batches,
+    operator_uid,
     resolution,
     run_statements,
     schema_ids,
@@ -93,7 +94,7 @@ def build(config: Config, env: Environments) -> StatementSet:
         .key_by(shard_key(shards), key_type=Types.INT())
         .process(RunShard(stage), output_type=OUTPUT_TYPE)
         .name("analyse")
-        .uid(f"analyse-{shards}")
+        .uid(operator_uid(config, f"analyse-{shards}"))
     )
     env.table.create_temporary_view("chunks", env.table.from_data_stream(analysed))
 

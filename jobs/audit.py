@@ -28,6 +28,7 @@ from jobs.runtime import (
     create_sink,
     insert_chunks,
     micro_batches,
+    operator_uid,
     run_statements,
     schema_ids,
     source_options,
@@ -78,7 +79,7 @@ def build(config: Config, env: Environments) -> StatementSet:
         .key_by(shard_key(settings.shards), key_type=Types.INT())
         .process(RunShard(stage), output_type=OUTPUT_TYPE)
         .name("chain")
-        .uid(f"chain-{settings.shards}")
+        .uid(operator_uid(config, f"chain-{settings.shards}"))
     )
     env.table.create_temporary_view("chunks", env.table.from_data_stream(chained))
 

@@ -185,16 +185,16 @@ def _rescale(arena: Arena, rng: random.Random) -> str:
 
 
 def _new_release(arena: Arena, rng: random.Random) -> str:
-    """Another release: other settings, the other Python runtime; the state is that of the one before."""
+    """Another release: other settings; the state is that of the one before."""
     config = arena.job_config("trading")
-    mode = "process" if config.flink.execution_mode == "thread" else "thread"
-    window_ms = rng.choice((5, 20, 35))
-    config = _with_flink(config, execution_mode=mode, checkpoint_interval_ms=rng.choice((700, 1_000, 1_500)))
+    window_ms, interval_ms = rng.choice((5, 20, 35)), rng.choice((700, 1_000, 1_500))
+    config = _with_flink(config, checkpoint_interval_ms=interval_ms)
     arena.change_job(
         "trading", dataclasses.replace(config, trading=dataclasses.replace(config.trading, window_ms=window_ms))
     )
     arena.move("trading")
-    return f"trading resumed from its savepoint by a release with {mode} mode and batches of {window_ms} ms"
+    changed = f"checkpoints every {interval_ms} ms and batches of {window_ms} ms"
+    return f"trading resumed from its savepoint by a release with {changed}"
 
 
 def _broker_away(arena: Arena, rng: random.Random) -> str:
@@ -265,7 +265,7 @@ FAULTS: Final[Mapping[str, tuple[Fault, str]]] = {
     "restart-everything": (_restart_everything, "an orderly stop of jobs and processes, and a start"),
     "full-disk": (_full_disk, "Flink cannot write checkpoints: a quota on file sizes, files end half written"),
     "rescale": (_rescale, "savepoint, trading 1 → 2 → 1 TaskManagers"),
-    "new-release": (_new_release, "savepoint, trading resumes as another release: other runtime and settings"),
+    "new-release": (_new_release, "savepoint, trading resumes as another release: other settings"),
     "poison": (_poison, "bytes that nobody can decode, in every topic that outsiders write"),
     "clock": (_clock, "the producer's clock jumps back and forth"),
 }

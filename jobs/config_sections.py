@@ -66,6 +66,7 @@ class FlinkConfig:
     delivery: Literal["exactly-once", "at-least-once"] = "exactly-once"
     """How jobs write to Kafka; at least once repeats records after a failure, and is there to be compared with."""
     execution_mode: Literal["thread", "process"] = "thread"
+    """How Python runs. PyFlink keeps state under other names in each mode, so that a job resumes only in the one it had."""
     python_executable: str = ""
     """Interpreter on the TaskManagers (process mode). Default: the one that runs this command."""
 

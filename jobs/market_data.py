@@ -31,6 +31,7 @@ from jobs.runtime import (
     create_source,
     insert_chunks,
     micro_batches,
+    operator_uid,
     resolution,
     schema_ids,
     submit,
@@ -70,7 +71,7 @@ def build(config: Config, env: Environments) -> StatementSet:
         .key_by(shard_key(settings.symbol_shards), key_type=Types.INT())
         .process(RunShard(stage), output_type=OUTPUT_TYPE)
         .name("normalise")
-        .uid(f"normalise-{settings.symbol_shards}")
+        .uid(operator_uid(config, f"normalise-{settings.symbol_shards}"))
     )
     env.table.create_temporary_view("chunks", env.table.from_data_stream(normalised))
     inserts = env.table.create_statement_set()

@@ -108,6 +108,15 @@ def query(file: str, **values: str) -> str:
     return statement
 
 
+def operator_uid(config: Config, name: str) -> str:
+    """The name by which a savepoint knows the state of a Python operator: another one in each execution mode.
+
+    PyFlink's process mode calls each state `python-state-...` (BeamStateStore), so that it does not find what thread mode has
+    written, nor the reverse, and begins with nothing and without a word. By another name Flink refuses the savepoint.
+    """
+    return name if config.flink.execution_mode == "thread" else f"{name}-{config.flink.execution_mode}"
+
+
 def _options(pairs: Mapping[str, str]) -> str:
     """The inside of a WITH clause."""
     return ",\n    ".join(f"'{key}' = '{_quoted(value)}'" for key, value in pairs.items())

@@ -33,6 +33,7 @@ from jobs.runtime import (
     insert_chunks,
     micro_batches,
     name_state,
+    operator_uid,
     resolution,
     run_statements,
     schema_ids,
@@ -124,7 +125,7 @@ def build(config: Config, env: Environments) -> StatementSet:
         by_account.key_by(shard_key(settings.account_shards), key_type=Types.INT())
         .process(RunShard(risk), output_type=OUTPUT_TYPE)
         .name("check_risk")
-        .uid(f"check_risk-{settings.account_shards}")
+        .uid(operator_uid(config, f"check_risk-{settings.account_shards}"))
     )
 
     # 3. Route and match by symbol.
@@ -169,7 +170,7 @@ def build(config: Config, env: Environments) -> StatementSet:
         by_symbol.key_by(shard_key(settings.symbol_shards), key_type=Types.INT())
         .process(RunShard(match), output_type=OUTPUT_TYPE)
         .name("route_and_match")
-        .uid(f"route_and_match-{settings.symbol_shards}")
+        .uid(operator_uid(config, f"route_and_match-{settings.symbol_shards}"))
     )
 
     # 4. One transactional sink for all topics.
