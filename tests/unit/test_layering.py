@@ -357,7 +357,7 @@ def test_jobs_are_built_in_the_steps_that_they_describe() -> None:
         ("    # 3. ", "    # ", "build() has the sections ['1', '2', '4']"),
         ("\n4. ", "\n5. ", "are ['1', '2', '3', '5']"),
         ("Delivery:", "Guarantee:", "has no Delivery:"),
-        ('.uid(f"normalise-{settings.symbol_shards}")', "", "'uid': 0"),
+        ('.uid(operator_uid(config, f"normalise-{settings.symbol_shards}"))', "", "'uid': 0"),
     ],
 )
 def test_a_job_that_strays_from_its_description_is_seen(old: str, new: str, complaint: str) -> None:
