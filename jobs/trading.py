@@ -59,11 +59,12 @@ OUTPUTS: Final = (
 )
 FIRST_RISK_INPUTS: Final = 38
 """Flink's last number for the risk stage's first five inputs."""
+LATER_RISK_INPUTS: Final = 8
+"""How many numbers its later inputs take."""
 SHORT_WINDOW_MS: Final = 2
 """A window that says that latency counts, and not throughput."""
 MAX_LINGER_MS: Final = 20
-LATER_RISK_INPUTS: Final = 8
-"""How many numbers its later inputs take."""
+"""How long the sink waits at most for more records of a request, however long the window."""
 SCHEMAS: Final = (*OUTPUTS, "orders", "nbbo", "reference-data", "controls", "corporate-actions")
 
 

@@ -5,18 +5,12 @@ from __future__ import annotations
 from random import Random
 from typing import Final
 
-from test_bar_corrections import Change
-from tick_days import SECOND_NS, Tick
+from test_bar_corrections import Change, Play, Record
+from tick_days import Tick
 
-from schemas.messages import dead_letter, market_analytics
 from schemas.messages.enums import INDICATOR_NAMES
-from udfs.domain.analytics_shard import AnalyticsShard
-from udfs.domain.sources import MARKET_DATA
 
-IDS: Final = {"market-data": 21, "market-analytics": 22, "dead-letter": 23}
-SPECS: Final = "sma:2,ema:2,rsi:2,atr:2,bbands:2:2,macd:1:2:1,rvol:2,relvol:2"
 IDLE_S: Final = 60
-Record = market_analytics.MarketAnalytics
 Key = tuple[str, int, int, str]
 """Symbol, start and length of the window, indicator with its period."""
 
@@ -45,24 +39,14 @@ def shuffled(random: Random, records: list[Tick | Change]) -> list[Tick | Change
     return found
 
 
-class IdlePlay:
+class IdlePlay(Play):
     """An engine of one shard with several partitions; what it wrote. `idle_s` 0: it waits for every partition."""
 
     def __init__(self, idle_s: int = IDLE_S) -> None:
-        self.shard = AnalyticsShard(0, 1, IDS, SECOND_NS, 300 * SECOND_NS, SPECS, idle_s * SECOND_NS)
-        self.frames: list[bytes] = []
-        self.letters: list[dead_letter.DeadLetter] = []
+        super().__init__(idle_s)
 
-    def feed(self, records: list[Tick | Change]) -> IdlePlay:
-        for record in records:
-            self.shard.apply(MARKET_DATA, record.frame(21), partition_of(record), record.number, 5)
-            self.frames += self.shard.outbox.market_analytics.values
-            self.letters += [dead_letter.decode(value, 23) for value in self.shard.outbox.dead_letter.values]
-            self.shard.outbox.clear()
-        return self
-
-    def records(self) -> list[Record]:
-        return [market_analytics.decode(frame, 22) for frame in self.frames]
+    def partition_of(self, record: Tick | Change) -> int:
+        return partition_of(record)
 
     def last(self) -> dict[Key, Record]:
         """The highest revision of everything, which must be the one that was written last."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 from random import Random
-from typing import Final
+from typing import Final, Self
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -79,14 +79,18 @@ class Change:
 class Play:
     """An engine that is fed with ticks and changes; what it wrote."""
 
-    def __init__(self) -> None:
-        self.shard = AnalyticsShard(0, 1, IDS, SECOND_NS, LATENESS_S * SECOND_NS, SPECS)
+    def __init__(self, idle_s: int = 0) -> None:
+        self.shard = AnalyticsShard(0, 1, IDS, SECOND_NS, LATENESS_S * SECOND_NS, SPECS, idle_s * SECOND_NS)
         self.frames: list[bytes] = []
         self.letters: list[dead_letter.DeadLetter] = []
 
-    def feed(self, records: list[Tick | Change]) -> Play:
+    def partition_of(self, record: Tick | Change) -> int:
+        """Where a record lies: all in one."""
+        return 0
+
+    def feed(self, records: list[Tick | Change]) -> Self:
         for record in records:
-            self.shard.apply(MARKET_DATA, record.frame(21), 0, record.number, 5)
+            self.shard.apply(MARKET_DATA, record.frame(21), self.partition_of(record), record.number, 5)
             self.frames += self.shard.outbox.market_analytics.values
             self.letters += [dead_letter.decode(value, 23) for value in self.shard.outbox.dead_letter.values]
             self.shard.outbox.clear()

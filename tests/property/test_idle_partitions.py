@@ -6,8 +6,8 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from idle_days import IDLE_S, SPECS, IdlePlay, Key, key_of, partition_of, said, shuffled
-from test_bar_corrections import NAMES_ALL, Change, day_with_changes
+from idle_days import IDLE_S, IdlePlay, Key, key_of, partition_of, said, shuffled
+from test_bar_corrections import NAMES_ALL, SPECS, Change, day_with_changes
 from tick_days import OPENING_NS, SECOND_NS, Tick, expected_bars, random_day
 
 from schemas.messages.enums import INDICATOR_NAMES
