@@ -2,7 +2,8 @@
 
 bench orders
 1. Start a stack of its own, fill `orders` with N new orders, and the reference data and quotes that they need.
-2. Run the trading job on them, Kafka to Kafka, exactly once, and watch the ends of its output topics.
+2. Run the trading job on them, Kafka to Kafka, exactly once, and watch the ends of its output topics; once before for half a
+   minute, unmeasured, because the JVM's compilers take half the machine so long.
 3. Run the passthrough on the same orders: a JVM job without Python that writes as many and as large records.
 4. In the first repetition also the trading job with at-least-once sinks, and with one call of Python per record.
 5. Report the rates over the middle of each run (from 20% to 90% of the output), their ratios, and where the CPU time went.
@@ -42,6 +43,7 @@ from schemas.messages import nbbo
 VARIANTS: Final = 16
 """Different records that the passthrough writes in turn, so that compression meets something like the real thing."""
 AT_LEAST_ONCE, PER_RECORD = "at least once", "per record"
+WARM_UP_S: Final = 30
 PER_RECORD_S: Final = 45
 """How long the form with one call per record is measured: it would take many minutes to its end."""
 
@@ -95,6 +97,9 @@ def orders(ctx: click.Context, count: int, quick: bool, parallelism: int, repeat
             status("starting Kafka, registry and Flink")
             stack.up(("kafka", "registry", "flink"))
             run = OrderBench(config, count)
+            status(f"loading {count:,} orders")
+            run.load()
+            run.warm_up("trading", WARM_UP_S)
             for number in range(repeat):
                 status(f"run {number + 1} of {repeat}: loading {count:,} orders")
                 run.load()

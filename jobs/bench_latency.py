@@ -76,7 +76,7 @@ class Point:
 @click.option("--burst", default=150_000, show_default=True, help="Orders of the warm-up.")
 @click.option("--window-ms", default=1, show_default=True, help="The job's micro-batch window.")
 @click.option("--checkpoint-ms", default=1_000, show_default=True, help="The job's checkpoint interval.")
-@click.option("--quick", is_flag=True, help="Two rates, 10 s each, and a short warm-up: a first look.")
+@click.option("--quick", is_flag=True, help="Two rates, 10 s each: a first look.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on the last line.")
 @click.pass_context
 def latency(
@@ -103,7 +103,7 @@ def latency(
     if min(wanted) < 1 or seconds <= SETTLE_S or burst < 1_000:
         raise click.UsageError(f"rates must be positive, --seconds above {SETTLE_S:.0f} and --burst at least 1000")
     if quick:
-        wanted, seconds, burst = wanted[:2], min(seconds, 10), min(burst, 50_000)
+        wanted, seconds = wanted[:2], min(seconds, 10)
     base = load_config(ctx)
     own = dataclasses.replace(base, state_dir=base.state_dir / "bench")
     config = demo_config(own, 1, ctx.meta.get(META_OVERRIDES, {}))

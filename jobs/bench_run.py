@@ -135,6 +135,16 @@ class BenchRun:
         self.rest.cancel(job_id)
         return measured
 
+    def warm_up(self, job: str, seconds: float) -> None:
+        """Run a job for so long, unmeasured: the JVM's compilers need half a minute for code that stays the same."""
+        status(f"warming up with {job} for {seconds:.0f} s")
+        before, job_id = self.written(), submit_job(self.config, job, timeout_s=300)
+        wait(lambda: self.written() > before, f"{job} has written nothing")
+        began = time.monotonic()
+        while time.monotonic() - began < seconds and self.probe.group_lag(job, self.inputs) != 0:
+            time.sleep(0.5)
+        self.rest.cancel(job_id)
+
     def start(
         self, job: str, config: Config | None = None, cut: tuple[float, float] | None = None
     ) -> tuple[str, Measured]:
