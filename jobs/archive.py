@@ -5,12 +5,14 @@
 3. Decode each batch and write it to the topic's table, before the next one is taken.
 
 Inputs: every topic of the catalogue; one that is made while the job runs is found within a minute. Outputs: their tables
-in ClickHouse (`tradestream migrate` makes them); what cannot be decoded goes, byte for byte, to the table dead_letters.
+in ClickHouse (`tradestream migrate` makes them); deletions of keys of compacted topics go to the table tombstones, and what
+cannot be decoded goes, byte for byte, to the table dead_letters.
 Key: topic and lane in 2 and 3. State: the source's offsets and the open windows. The writer keeps none: the tables know
 what they have.
 Delivery: each record once. Flink repeats records after a failure, and the writer skips those that the table has
 (udfs.operators.clickhouse_writer), so count() without FINAL equals Kafka's committed records. The job may therefore
-also be started without a savepoint: it reads everything again and writes only what is missing.
+also be started without a savepoint: it reads everything again and writes only what is missing. After an upgrade that gave
+the windows of 2 another column it has to be.
 """
 
 from __future__ import annotations

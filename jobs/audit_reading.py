@@ -50,9 +50,9 @@ def walk_kafka(config: Config) -> Report:
             for partition in range(TOPICS[topic].partitions(config.profile)):
                 low, _ = consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=30)
                 end = committed_end(consumer, name, partition)
-                for payloads, positions in records(consumer, name, partition, low, end):
-                    for payload, offset in zip(payloads, positions.offsets, strict=True):
-                        yield f"{name}-{partition} offset {offset}", payload, low > 0
+                for batch in records(consumer, name, partition, low, end):
+                    for payload, offset in zip(batch.payloads, batch.positions.offsets, strict=True):
+                        yield f"{name}-{partition} offset {offset}", payload or b"", low > 0
 
         roots: Roots = {}
         bad: list[tuple[str, str]] = []

@@ -27,6 +27,10 @@ def table_of(topic: str) -> str:
     return "dead_letters" if topic == "dead-letter" else topic.replace("-", "_")
 
 
+ELSEWHERE: Final = ("dead_letters", "tombstones")
+"""Tables that have records of many topics: what could not be decoded, and what deletes a key."""
+
+
 class Archive:
     """Compares as the run goes on: what was found equal by value is not fetched again; positions always are."""
 
@@ -58,7 +62,7 @@ class Archive:
         return sum(abs(wanted[topic] - count) for topic, count in self._counts().items())
 
     def _counts(self) -> dict[str, int]:
-        tables = dict.fromkeys(table_of(topic) for topic in COMPARED)
+        tables = dict.fromkeys((*(table_of(topic) for topic in COMPARED), *ELSEWHERE))
         parts = [f"SELECT _topic, count() FROM {table} GROUP BY _topic" for table in tables]
         counts = dict.fromkeys(COMPARED, 0)
         for topic, count in self.query(" UNION ALL ".join(parts)):
@@ -81,7 +85,7 @@ class Archive:
 
     def _check_positions(self, topic: str) -> None:
         """Sums first; the positions themselves are fetched only of a topic whose sums differ."""
-        tables = dict.fromkeys((table_of(topic), "dead_letters"))
+        tables = dict.fromkeys((table_of(topic), *ELSEWHERE))
         rows = " UNION ALL ".join(
             f"SELECT _partition, _offset FROM {table} WHERE _topic = {{t:String}}" for table in tables
         )

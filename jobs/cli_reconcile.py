@@ -8,12 +8,16 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from jobs.cli_common import EXIT_FAILED, CliError, json_option, load_config, print_table, status
 from jobs.config import Config
+
+if TYPE_CHECKING:
+    # The command line is not to wait for numpy and Arrow when it only says what it can do.
+    from udfs.operators.decode_records import Batch
 
 _BATCH: Final = 2_000
 TIMEOUT_S: Final = 30.0
@@ -92,33 +96,37 @@ def compare_topic(
 
     from jobs.cli_schemas import open_registry
     from jobs.migrate import endpoint
-    from jobs.reconcile_archive import Row, merge, plain_rows, stored_rows
+    from jobs.reconcile_archive import Row, is_letter_of_old, merge, plain_rows, stored_rows
     from jobs.runtime import schema_ids
     from schemas.catalogue import TOPICS
     from schemas.resolution import Resolver
-    from udfs.operators.arrow_blocks import block, plan_of
-    from udfs.operators.decode_records import Batch, Decoder
+    from udfs.operators.arrow_blocks import Layout, block, plan_of
+    from udfs.operators.decode_records import Decoder
+    from udfs.operators.tombstones import layout_of
 
     client, entry, plan = endpoint(config).connect(), TOPICS[topic], plan_of(topic)
-    # What cannot be decoded is archived among the dead letters, under its own topic and position.
+    # What cannot be decoded is archived among the dead letters, under its own topic and position; a tombstone likewise.
     letters_plan = dataclasses.replace(plan_of("dead-letter"), topic=topic)
+    deletions = layout_of(topic)
+    layouts: tuple[Layout, ...] = (plan, letters_plan, deletions)
     schema_id = schema_ids(config, (topic,))[topic]
     resolve = Resolver(topic, schema_id, open_registry(config).schema).resolve
-    refused = 0
+    counts = [0, 0, 0]
 
-    def rows_of(partition: int, start: int, end: int, letters: bool) -> Iterator[Row]:
-        nonlocal refused
+    def rows_of(partition: int, start: int, end: int, kind: int) -> Iterator[Row]:
         # However many are refused, all are to be compared.
         decoder = Decoder(plan, schema_id, resolve, most_refused=1.0)
-        for payloads, positions in records(consumer, entry.name, partition, start, end):
-            decoded = decoder.decode(Batch(payloads, positions))
-            refused += len(decoded.letters)
-            table = (
-                block(letters_plan, decoded.letters, decoded.letter_positions)
-                if letters
-                else block(plan, decoded.messages, decoded.positions)
+        for batch in records(consumer, entry.name, partition, start, end):
+            decoded = decoder.decode(batch)
+            parts = (
+                (decoded.messages, decoded.positions),
+                (decoded.letters, decoded.letter_positions),
+                (decoded.tombstones, decoded.tombstone_positions),
             )
-            yield from sorted(plain_rows(table), key=lambda row: int(row["_offset"]))
+            for number, (items, _) in enumerate(parts):
+                counts[number] += len(items)
+            items, positions = parts[kind]
+            yield from sorted(plain_rows(block(layouts[kind], items, positions)), key=lambda row: int(row["_offset"]))
 
     # One consumer for all partitions, one after another: each new one costs more than a small partition's records.
     with contextlib.closing(Consumer(consumer_settings(config, "reconcile"))) as consumer:
@@ -130,17 +138,24 @@ def compare_topic(
             end = min(end, offset_at(consumer, entry.name, partition, until, end))
             if start >= end:
                 continue
-            refused = 0
-            for letters, of in ((False, plan), (True, letters_plan)):
-                if letters and topic == "dead-letter":
+            counts[:] = 0, 0, 0
+            for kind, layout in enumerate(layouts):
+                if layout is letters_plan and topic == "dead-letter":
                     continue
-                # The first reading has counted what is refused: without any, Kafka has no letters to show.
-                kafka = rows_of(partition, start, end, letters) if refused or not letters else iter(())
+                # The first reading has counted what is refused or deleted: without any, Kafka has none to show.
+                kafka = rows_of(partition, start, end, kind) if layout is plan or counts[kind] else iter(())
                 seen = _Seen(kafka)
-                for finding in merge(seen, stored_rows(client, of, partition, start, end), tally):
+                for finding in merge(seen, stored_rows(client, layout, partition, start, end), tally):
                     if finding.problem == "extra" and "compact" in entry.cleanup and finding.offset != seen.last:
                         # Kafka may have compacted the record away; a second row of one that it has is extra all the same.
                         tally.extra -= 1
+                        continue
+                    if (
+                        layout is deletions
+                        and finding.problem == "missing"
+                        and is_letter_of_old(client, topic, partition, finding.offset)
+                    ):
+                        tally.missing -= 1
                         continue
                     yield {
                         "topic": topic,
@@ -184,11 +199,12 @@ def consumer_settings(config: Config, name: str) -> dict[str, Any]:
     }
 
 
-def records(consumer: Any, topic: str, partition: int, start: int, end: int) -> Iterator[tuple[list[bytes], Any]]:
-    """Committed records of [start, end) of a partition, in batches: payloads and positions. Assigns the consumer."""
+def records(consumer: Any, topic: str, partition: int, start: int, end: int) -> Iterator[Batch]:
+    """Committed records of [start, end) of a partition, in batches. Assigns the consumer."""
     from confluent_kafka import KafkaError, TopicPartition
 
     from udfs.operators.arrow_blocks import Positions
+    from udfs.operators.decode_records import Batch
 
     if start >= end:
         return
@@ -201,7 +217,7 @@ def records(consumer: Any, topic: str, partition: int, start: int, end: int) -> 
             heard = time.monotonic()
         elif time.monotonic() - heard > TIMEOUT_S:
             raise CliError(f"Kafka sent nothing of {topic}/{partition} for {TIMEOUT_S:.0f} s: is the broker up?")
-        payloads, offsets, times = [], [], []
+        payloads, offsets, times, null_keys = [], [], [], []
         for message in messages:
             error = message.error()
             if error is not None:
@@ -211,11 +227,13 @@ def records(consumer: Any, topic: str, partition: int, start: int, end: int) -> 
             elif message.offset() >= end:
                 done = True
             else:
-                payloads.append(message.value() or b"")
+                payloads.append(message.value())
+                if payloads[-1] is None:
+                    null_keys.append(message.key())
                 offsets.append(message.offset())
                 times.append(message.timestamp()[1])
         if payloads:
-            yield payloads, Positions.of([partition] * len(offsets), offsets, times)
+            yield Batch(payloads, Positions.of([partition] * len(offsets), offsets, times), null_keys)
 
 
 def committed_end(consumer: Any, topic: str, partition: int) -> int:

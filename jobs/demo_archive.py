@@ -31,6 +31,8 @@ from udfs.operators.clickhouse_client import Endpoint
 TABLES: Final[Mapping[str, str]] = {
     topic: "dead_letters" if topic == "dead-letter" else topic.replace("-", "_") for topic in ARCHIVED
 }
+ELSEWHERE: Final = ("dead_letters", "tombstones")
+"""Tables that have records of many topics: what could not be decoded, and what deletes a key."""
 
 Offsets = npt.NDArray[np.int64]
 
@@ -156,8 +158,9 @@ class Archive:
         return self._client
 
     def counts(self) -> dict[str, int]:
-        """Rows by Kafka topic, records that the archive could not decode among their own topic."""
-        parts = [f"SELECT _topic, count() FROM {table} GROUP BY _topic" for table in dict.fromkeys(TABLES.values())]
+        """Rows by Kafka topic, records that the archive could not decode and tombstones among their own topic."""
+        tables = dict.fromkeys((*TABLES.values(), *ELSEWHERE))
+        parts = [f"SELECT _topic, count() FROM {table} GROUP BY _topic" for table in tables]
         counts = dict.fromkeys(TABLES, 0)
         for topic, rows in self.client.query("\nUNION ALL\n".join(parts)).result_rows:
             counts[topic] = counts.get(topic, 0) + int(rows)
@@ -224,7 +227,7 @@ class Archive:
             yield from stream
 
     def _positions(self, topic: str) -> dict[int, Offsets]:
-        tables = dict.fromkeys((TABLES[topic], "dead_letters"))
+        tables = dict.fromkeys((TABLES[topic], *ELSEWHERE))
         found: dict[int, Offsets] = {}
         sql = "\nUNION ALL\n".join(
             f"SELECT _partition, _offset FROM {table} WHERE _topic = {{topic:String}}" for table in tables

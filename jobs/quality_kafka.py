@@ -26,9 +26,9 @@ def committed(config: Config, topic: str, until: datetime) -> list[KafkaPartitio
             end = committed_end(consumer, entry.name, partition)
             end = min(end, offset_at(consumer, entry.name, partition, until, end))
             count = offset_sum = newest_ms = 0
-            for _payloads, positions in records(consumer, entry.name, partition, first, end):
-                count += len(positions)
-                offset_sum += int(positions.offsets.sum())
-                newest_ms = max(newest_ms, int(positions.kafka_ms.max()))
+            for batch in records(consumer, entry.name, partition, first, end):
+                count += len(batch.positions)
+                offset_sum += int(batch.positions.offsets.sum())
+                newest_ms = max(newest_ms, int(batch.positions.kafka_ms.max()))
             found.append(KafkaPartition(partition, first, end, count, offset_sum, newest_ms))
     return found

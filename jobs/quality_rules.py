@@ -24,6 +24,8 @@ from schemas.messages.enums import ORDER_STATUS_NAMES
 from schemas.messages.reference_data import Session
 from udfs.domain.lifecycle import TRANSITIONS
 from udfs.operators.arrow_blocks import MIXED_UNITS, plan_of, table_of
+from udfs.operators.tombstones import TABLE as TOMBSTONES
+from udfs.operators.tombstones import deletes_keys
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "sql" / "clickhouse" / "quality"
 CLOSING_S: Final = 600
@@ -106,6 +108,17 @@ def derived(topic: Topic) -> Iterator[Rule]:
         sql="SELECT _topic, _partition, _offset, count() AS repeats FROM {batch} "
         "GROUP BY _topic, _partition, _offset HAVING repeats > 1",
     )
+    if deletes_keys(topic.name):
+        gone = f"SELECT _partition, _offset FROM {TOMBSTONES} WHERE _topic = '{topic.name}'"
+        yield Rule(
+            "keys",
+            "a tombstone is one row of tombstones, and its position in no other table",
+            "no_rows",
+            sql=f"SELECT _partition, _offset, count() AS places FROM ({gone} UNION ALL "
+            f"SELECT _partition, _offset FROM {{batch}} WHERE (_partition, _offset) IN ({gone}) UNION ALL "
+            f"SELECT _partition, _offset FROM dead_letters WHERE _topic = '{topic.name}' AND (_partition, _offset) IN ({gone})) "
+            "GROUP BY _partition, _offset HAVING places > 1",
+        )
     time = f"`{plan.event_time}`"
     yield Rule(
         "times",
@@ -218,11 +231,10 @@ def kafka_rules(topic: str, partitions: Sequence[KafkaPartition], lag_s: float) 
         f"transform(toInt64(_partition), {names}, {[getattr(item, edge) for item in partitions]}, 0)"
         for edge in ("first", "end")
     )
-    # What the archive could not decode is among the dead letters, under its own topic and position.
-    own = (
-        ""
-        if topic == "dead-letter"
-        else f" UNION ALL SELECT _partition, _offset, _kafka_time FROM dead_letters WHERE _topic = '{topic}'"
+    # What the archive could not decode is among the dead letters, under its own topic and position; a tombstone likewise.
+    elsewhere = (TOMBSTONES,) if topic == "dead-letter" else ("dead_letters", TOMBSTONES)
+    own = "".join(
+        f" UNION ALL SELECT _partition, _offset, _kafka_time FROM {table} WHERE _topic = '{topic}'" for table in elsewhere
     )
     rows = f"(SELECT _partition, _offset, _kafka_time FROM {{batch}} WHERE _topic = '{topic}'{own})"
     kafka = (

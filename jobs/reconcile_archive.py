@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 import pyarrow as pa
 
-from udfs.operators.arrow_blocks import Plan
+from udfs.operators.arrow_blocks import Layout
 
 PAGE_ROWS: Final = 5_000
 """Rows of ClickHouse that are held at a time."""
@@ -81,7 +81,7 @@ def _ordered(rows: Iterator[Row], side: str, *, strictly: bool) -> Iterator[Row]
         yield row
 
 
-def stored_rows(client: Any, plan: Plan, partition: int, start: int, end: int, page: int = PAGE_ROWS) -> Iterator[Row]:
+def stored_rows(client: Any, plan: Layout, partition: int, start: int, end: int, page: int = PAGE_ROWS) -> Iterator[Row]:
     """The rows of offsets [start, end) of a partition, ordered by offset, repeated ones repeated. Raises ClickHouseError."""
     columns = ", ".join(f"`{name}`" for name in plan.clickhouse_types())
     # FINAL is left out on purpose: a row that was written twice is a finding.
@@ -101,6 +101,15 @@ def stored_rows(client: Any, plan: Plan, partition: int, start: int, end: int, p
         # The next page starts at the last offset and leaves out the rows of it that were read.
         skip = here + (skip if last == start else 0)
         start = last
+
+
+def is_letter_of_old(client: Any, topic: str, partition: int, offset: int) -> bool:
+    """Whether a tombstone is a dead letter without its key, as releases archived it that had no table tombstones."""
+    query = (
+        "SELECT count() FROM dead_letters WHERE _topic = {topic:String} AND _partition = {part:UInt16} "
+        "AND _offset = {offset:UInt64} AND job = 'archive' AND empty(payload)"
+    )
+    return bool(client.query(query, {"topic": topic, "part": partition, "offset": offset}).result_rows[0][0])
 
 
 def plain_rows(table: pa.Table) -> list[Row]:

@@ -24,6 +24,7 @@ from jobs.runtime import registry, schema_ids
 from jobs.submit import submit_job
 from schemas.catalogue import ARCHIVED, TOPICS
 from udfs.operators.arrow_blocks import table_of
+from udfs.operators.tombstones import TABLE as TOMBSTONES
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "integration"))
 from archive_gateway import example, frame
@@ -44,6 +45,8 @@ PRODUCED = tuple(
 links of a chain that another test verifies. All are archived."""
 LATER = "report-events"
 """A topic that is made while the job runs."""
+DELETED = "prices"
+"""A compacted topic that no job of other tests reads: in it a record without a value deletes a key."""
 JUNK = 3
 """Undecodable records in one transaction, all in `orders`, which outsiders write."""
 
@@ -78,8 +81,9 @@ def produce(config: Config, records: Mapping[str, bytes], part: int) -> None:
                 # Each record has a key of its own: a compacted topic refuses none, and compacts those that repeat.
                 key = f"{part}-{number}-{index}"
                 producer.produce(topic, record, key, partition=index % TOPICS[topic].partitions_local)
-        for _ in range(JUNK):
+        for index in range(JUNK):
             producer.produce("orders", b"\x01 not a frame", partition=1)
+            producer.produce(DELETED, None, f"gone-{part}-{number}-{index}", partition=0)
         if number % ABORTED == 1:
             producer.flush(60)
             producer.abort_transaction(60)
@@ -118,10 +122,10 @@ def committed(config: Config, names: Sequence[str] = ARCHIVED) -> dict[tuple[str
 
 
 def archived(config: Config) -> dict[tuple[str, int], list[int]]:
-    """The offsets in ClickHouse, repeated ones repeated, without FINAL; undecodable records count for their topic."""
+    """The offsets in ClickHouse, repeated ones repeated, without FINAL; whatever table has a record, it counts for its topic."""
     client = migrate.endpoint(config).connect()
     found: dict[tuple[str, int], list[int]] = {}
-    for table in {table_of(topic) for topic in ARCHIVED}:
+    for table in {TOMBSTONES, *map(table_of, ARCHIVED)}:
         rows = client.query(f"SELECT _topic, _partition, groupArray(_offset) FROM {table} GROUP BY 1, 2").result_rows
         for topic, part, offsets in rows:
             found.setdefault((topic, part), []).extend(offsets)
@@ -173,7 +177,7 @@ def test_archive_killed_in_the_middle_equals_committed_kafka(stack: RunningStack
 
         wanted = committed(config)
         total = sum(map(len, wanted.values()))
-        one = (TRANSACTIONS - TRANSACTIONS // ABORTED) * (RECORDS * len(PRODUCED) + JUNK)
+        one = (TRANSACTIONS - TRANSACTIONS // ABORTED) * (RECORDS * len(PRODUCED) + 2 * JUNK)
         assert total - before == 2 * one - (TRANSACTIONS - TRANSACTIONS // ABORTED) * RECORDS
         deadline = time.monotonic() + 180
         while sum(map(len, archived(config).values())) < total:
@@ -187,6 +191,9 @@ def test_archive_killed_in_the_middle_equals_committed_kafka(stack: RunningStack
         assert {where: sorted(offsets) for where, offsets in found.items()} == {
             where: sorted(offsets) for where, offsets in wanted.items() if offsets
         }
+        gone = f"SELECT uniqExact(record_key) FROM {TOMBSTONES} WHERE _topic = '{DELETED}' AND startsWith(record_key, 'gone-')"
+        deletions = 2 * JUNK * (TRANSACTIONS - TRANSACTIONS // ABORTED)
+        assert migrate.endpoint(config).connect().query(gone).result_rows == [(deletions,)]
         assert rest.failure(job_id), "the kill was not noticed, so nothing was tested"
         assert {topic for topic, _ in found} >= set(PRODUCED), "bars and alerts are rows too"
     finally:

@@ -303,6 +303,60 @@ def test_write_undecodable_records_become_dead_letters_once(config: Config) -> N
     assert [tuple(row) for row in counts] == [(1, 5, 6)]
 
 
+def test_write_null_values_of_a_compacted_topic_become_tombstones_with_their_keys_once(config: Config) -> None:
+    payloads = [frame("alert-rules", ruleId="kept"), None, b"", None, b"\x01junk", None]
+    keys = [b"rule-1", None, bytes(range(256))]
+    batch = Batch(payloads, Positions.of([2] * 6, range(10, 16), [KAFKA_MS, 2**62, 0, KAFKA_MS, KAFKA_MS, 0]), keys)
+    for rows in (6, 0):
+        done = writer(config, "alert-rules").write(batch)
+        assert (done.rows, done.known, done.refused, done.tombstones) == (rows, 6 - rows, 2, 3)
+    client = connect(config)
+    found = client.query("SELECT _offset, hex(record_key), _topic FROM tombstones ORDER BY _offset").result_rows
+    wanted = [None if key is None else key.hex().upper() for key in keys]
+    assert found == [(offset, key, "alert-rules") for offset, key in zip((11, 13, 15), wanted, strict=True)]
+    assert offsets_in(client, "alert_rules", 2) == [10] and offsets_in(client, "dead_letters", 2) == [12, 14]
+    (day,) = client.query("SELECT toString(event_date) FROM tombstones WHERE _offset = 13").result_rows
+    assert day == ("2026-01-02",)
+    counts = "SELECT archived_rows, undecodable_rows, tombstone_rows, kafka_records, first_offset, last_offset"
+    assert client.query(f"{counts} FROM pipeline_counts").result_rows == [(1, 2, 3, 6, 10, 15)]
+
+
+def test_write_null_value_of_a_topic_that_is_not_compacted_is_a_dead_letter_with_its_key(config: Config) -> None:
+    batch = Batch([frame("orders"), None, b""], Positions.of([0] * 3, range(3), [KAFKA_MS] * 3), [b"account-1"])
+    done = writer(config, "orders").write(batch)
+    assert (done.rows, done.refused, done.tombstones) == (3, 2, 0)
+    found = connect(config).query("SELECT _offset, record_key, payload FROM dead_letters ORDER BY _offset").result_rows
+    assert found == [(1, "account-1", ""), (2, None, "")]
+
+
+def test_write_keys_that_do_not_belong_to_the_null_values_are_refused(config: Config) -> None:
+    where = Positions.of([0] * 2, range(2), [KAFKA_MS] * 2)
+    for keys in ([], [b"1"], [b"1", b"2", b"3"]):
+        with pytest.raises(ValueError, match="zip"):
+            writer(config, "alert-rules").write(Batch([None, None], where, keys))
+    assert connect(config).query("SELECT count() FROM tombstones").result_rows == [(0,)]
+
+
+def test_write_tombstone_that_an_older_release_made_a_dead_letter_is_not_written_again(config: Config) -> None:
+    where = Positions.of([0] * 3, range(3), [KAFKA_MS] * 3)
+    # That release gave the writer an empty value for none.
+    assert writer(config, "alert-rules").write(Batch([frame("alert-rules"), b"", b""], where)).refused == 2
+    again = writer(config, "alert-rules").write(Batch([frame("alert-rules"), None, None], where, [b"1", b"2"]))
+    assert (again.rows, again.known, again.tombstones) == (0, 3, 2)
+    assert connect(config).query("SELECT kafka_records FROM pipeline_counts").result_rows == [(3,)]
+
+
+@pytest.mark.parametrize("failure", ["lost_request", "lost_answer"])
+def test_write_tombstones_retried_are_there_once(config: Config, failure: str) -> None:
+    client = Unreliable(connect(config), [failure, failure])
+    batch = Batch([None] * 9, Positions.of([0] * 9, range(9), [KAFKA_MS] * 9), [b"key"] * 9)
+    assert writer(config, "prices", lambda: client, pause=lambda _: None).write(batch).rows == 9
+    assert offsets_in(connect(config), "tombstones") == list(range(9))
+    # They are no bad input, so a topic of them alone does not stop the archive.
+    limited = writer(config, "prices", refusals={"refused_window": 5})
+    assert limited.write(batch).refused == 0
+
+
 def test_write_records_with_a_new_optional_field_are_rows_like_the_others(config: Config) -> None:
     schema = json.loads(TOPICS["alerts"].schema_file.read_text(encoding="utf-8"))
     field = {"name": "addedLater", "type": ["null", "string"], "doc": "Of a later release.", "default": None}

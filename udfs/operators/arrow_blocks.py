@@ -142,19 +142,25 @@ SOURCE_COLUMNS: Final[dict[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How the records of one topic become rows of one table. `decode(frame, schema_id)` raises DecodeError."""
+class Layout:
+    """How what was read from one topic becomes rows of one table. event_time: the attribute that says when it happened."""
 
     topic: str
     table: str
     columns: tuple[Column, ...]
     event_time: str
-    decode: Callable[[bytes, int], Any]
 
     def clickhouse_types(self) -> dict[str, str]:
         """Name and type of every column of the table, the source columns included."""
         types = {name: kind for column in self.columns for name, kind in column.clickhouse_types().items()}
         return types | SOURCE_COLUMNS
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Layout):
+    """The layout of a topic's own table, and its records. `decode(frame, schema_id)` raises DecodeError."""
+
+    decode: Callable[[bytes, int], Any]
 
 
 def table_of(topic: str) -> str:
@@ -257,10 +263,10 @@ class Positions:
         return len(self.offsets)
 
 
-def block(plan: Plan, messages: Sequence[Any], positions: Positions, topic: str = "") -> pa.Table:
+def block(plan: Layout, messages: Sequence[Any], positions: Positions, topic: str = "") -> pa.Table:
     """The Arrow block of decoded messages, ordered by event_date, so that each ClickHouse partition is one slice.
 
-    topic: where the rows were read from, when that is not the topic of the plan.
+    topic: where the rows were read from, when that is not the topic of the layout.
     """
     times = np.array([getattr(message, plan.event_time) for message in messages], dtype=np.int64)
     dates = event_dates(times, positions.kafka_ms)

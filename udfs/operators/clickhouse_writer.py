@@ -13,11 +13,11 @@ that may still be running on the server are waited for first; they are found by 
 name of the writer and its lane.
 
 Ordering: none is needed; blocks may overlap and come in any order, as long as one lane of a topic has one writer at a
-time. Invariant: after `write` returns, each record of the batch is in its table or, if it cannot be decoded, in
-dead_letters, once. Known limit: a request of a dead process that the network delivers after its successor has read
-the fence is not seen; its rows collapse when parts merge (ReplacingMergeTree), and until then count() without FINAL
-is too high. Memory: a batch and one Arrow block of at most `max_rows` rows. Time blocked: at most `retry_s` without
-success.
+time. Invariant: after `write` returns, each record of the batch is in one of three tables, once: in that of its topic, in
+tombstones if it deletes a key, or in dead_letters if it cannot be decoded. Known limit: a request of a dead process that
+the network delivers after its successor has read the fence is not seen; its rows collapse when parts merge
+(ReplacingMergeTree), and until then count() without FINAL is too high. Memory: a batch and one Arrow block of at most
+`max_rows` rows. Time blocked: at most `retry_s` without success.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from schemas.registry import RegistryError
-from udfs.operators.arrow_blocks import Plan, Positions, block
+from udfs.operators import tombstones
+from udfs.operators.arrow_blocks import Layout, Plan, Positions, block
 from udfs.operators.decode_records import Batch, Decoder
 
 log = logging.getLogger(__name__)
@@ -95,11 +96,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of a batch: rows written, rows that were there already, and how many of both are dead letters."""
+    """What became of a batch: rows written, rows that were there already; of both, how many are dead letters or tombstones."""
 
     rows: int
     known: int
     refused: int
+    tombstones: int
 
 
 class Writer:
@@ -129,25 +131,33 @@ class Writer:
         self._fence: dict[int, int] | None = None
         self._alive_at = clock()
         self._cautious_until = -math.inf
-        self._tables = tuple(dict.fromkeys((self._plan.table, refused.table)))
+        self._deleted = tombstones.layout_of(self._plan.topic)
+        # Of every topic all three: an older release, or one with another cleanup policy, may have put a record elsewhere.
+        self._tables = tuple(dict.fromkeys((self._plan.table, refused.table, self._deleted.table)))
 
     def write(self, batch: Batch) -> Written:
         """Write what is not there yet; returns when it is durable. Raises ArchiveError when that cannot be achieved."""
         self._show_life()
         decoded = self._patiently("decoding", lambda: self._decoder.decode(batch))
-        blocks = list(self._blocks(self._plan, decoded.messages, decoded.positions))
-        refused = list(self._blocks(self._refused, decoded.letters, decoded.letter_positions))
+        blocks = [
+            (layout.table, rows)
+            for layout, messages, positions in (
+                (self._plan, decoded.messages, decoded.positions),
+                (self._refused, decoded.letters, decoded.letter_positions),
+                (self._deleted, decoded.tombstones, decoded.tombstone_positions),
+            )
+            for rows in self._blocks(layout, messages, positions)
+        ]
         if self._fence is None:
             self._fence = self._patiently("reading the fence", self._read_fence)
-        rows = sum(self._write_block(self._plan.table, part, self._fence) for part in blocks)
-        rows += sum(self._write_block(self._refused.table, part, self._fence) for part in refused)
-        return Written(rows, len(batch.payloads) - rows, len(decoded.letters))
+        written = sum(self._write_block(table, rows, self._fence) for table, rows in blocks)
+        return Written(written, len(batch.payloads) - written, len(decoded.letters), len(decoded.tombstones))
 
-    def _blocks(self, plan: Plan, messages: Sequence[Any], positions: Positions) -> Iterator[pa.Table]:
+    def _blocks(self, layout: Layout, messages: Sequence[Any], positions: Positions) -> Iterator[pa.Table]:
         """Arrow blocks within the limits."""
         for start in range(0, len(messages), self._limits.max_rows):
             end = min(start + self._limits.max_rows, len(messages))
-            rows = block(plan, messages[start:end], positions.take(np.arange(start, end)), self._plan.topic)
+            rows = block(layout, messages[start:end], positions.take(np.arange(start, end)), self._plan.topic)
             yield from _by_dates(rows, self._limits.max_dates)
 
     # ------------------------------------------------------------------------------------------------------- writing
@@ -209,7 +219,7 @@ class Writer:
         return fence
 
     def _missing(self, rows: pa.Table) -> pa.Table:
-        """The rows of a block that ClickHouse has neither in the topic's table nor among the dead letters."""
+        """The rows of a block that ClickHouse has neither in the topic's table nor as dead letters or tombstones."""
         partitions, offsets = _column(rows, "_partition"), _column(rows, "_offset")
         missing = np.ones(rows.num_rows, dtype=bool)
         for partition in np.unique(partitions):

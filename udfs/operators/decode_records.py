@@ -1,7 +1,7 @@
-"""Decoding the records of a topic for the archive: messages, and dead letters for what cannot be decoded.
+"""Decoding the records of a topic for the archive: messages, tombstones, and dead letters for what cannot be decoded.
 
-Nothing is dropped: each record of a batch is either a message or a dead letter, with its position. A frame of another
-schema version is resolved to the current one first (schemas.resolution).
+Nothing is dropped: each record of a batch is one of the three, with its position. A frame of another schema version is
+resolved to the current one first (schemas.resolution).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from schemas.messages.dead_letter import DeadLetter
 from schemas.messages.enums import DEAD_LETTER_REASON_CODES
 from schemas.wire import ANY_SCHEMA, LONG_MAX, LONG_MIN, schema_id_of
 from udfs.operators.arrow_blocks import Plan, Positions
+from udfs.operators.tombstones import Tombstone, deletes_keys
 
 JOB: Final = "archive"
 STAGE: Final = "decode"
@@ -33,20 +34,27 @@ class TooManyRefusals(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records of one topic in the order in which they were read; `payloads[i]` belongs to entry i of `positions`."""
+    """Records of one topic in the order in which they were read; `payloads[i]` belongs to entry i of `positions`.
 
-    payloads: Sequence[bytes]
+    payloads: the values; None for a record that has none. null_keys: the keys of those without a value, in their order; of
+    the others the archive keeps no key, because it is one of their fields.
+    """
+
+    payloads: Sequence[bytes | None]
     positions: Positions
+    null_keys: Sequence[bytes | None] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The messages of a batch and the dead letters for its other records, each with their positions."""
+    """The messages of a batch, its tombstones, and the dead letters for its other records, each with their positions."""
 
     messages: Sequence[Any]
     positions: Positions
     letters: Sequence[DeadLetter]
     letter_positions: Positions
+    tombstones: Sequence[Tombstone]
+    tombstone_positions: Positions
 
 
 class Decoder:
@@ -64,17 +72,28 @@ class Decoder:
         self._schema_id = schema_id
         self._resolve = resolve
         self._limited = "outside" not in TOPICS[plan.topic].producers
+        self._deletes = deletes_keys(plan.topic)
         self._most_refused = most_refused
         self._refused_window = refused_window
         self._seen = self._seen_bad = 0
 
     def decode(self, batch: Batch) -> Decoded:
-        """Decode a batch. Raises RegistryError (it can be called again then), TooManyRefusals."""
+        """Decode a batch. Raises RegistryError (it can be called again then), TooManyRefusals.
+
+        ValueError when the keys of the records without a value are not as many as those records.
+        """
         messages: list[Any] = []
         letters: list[DeadLetter] = []
         bad: list[int] = []
+        nulls = [index for index, payload in enumerate(batch.payloads) if payload is None]
+        keys = dict(zip(nulls, batch.null_keys, strict=True))
+        deleted = nulls if self._deletes else []
         decode, schema_id = self.plan.decode, self._schema_id
         for index, payload in enumerate(batch.payloads):
+            if payload is None:
+                if self._deletes:
+                    continue
+                payload = b""
             try:
                 messages.append(decode(payload, schema_id))
             except DecodeError as error:
@@ -82,11 +101,13 @@ class Decoder:
                     messages.append(self._decode_other(payload, error))
                 except DecodeError as final:
                     bad.append(index)
-                    letters.append(self._letter(payload, final, batch.positions, index))
+                    letters.append(self._letter(payload, final, batch.positions, index, keys.get(index)))
         self._limit(len(batch.payloads), letters)
-        refused = np.zeros(len(batch.positions), dtype=bool)
-        refused[bad] = True
-        return Decoded(messages, batch.positions.take(~refused), letters, batch.positions.take(refused))
+        kinds = np.zeros(len(batch.positions), dtype=np.int8)
+        kinds[bad], kinds[deleted] = 1, 2
+        own, refused, gone = (batch.positions.take(kinds == kind) for kind in range(3))
+        tombstones = [Tombstone(keys[index], _arrival_ns(batch.positions, index)) for index in deleted]
+        return Decoded(messages, own, letters, refused, tombstones, gone)
 
     def _decode_other(self, payload: bytes, error: DecodeError) -> Any:
         """A frame that is not of the current schema, through resolution; DecodeError when it is no frame of the topic."""
@@ -94,7 +115,9 @@ class Decoder:
             raise error
         return self.plan.decode(self._resolve(payload), ANY_SCHEMA)
 
-    def _letter(self, payload: bytes, error: DecodeError, positions: Positions, index: int) -> DeadLetter:
+    def _letter(
+        self, payload: bytes, error: DecodeError, positions: Positions, index: int, record_key: bytes | None
+    ) -> DeadLetter:
         topic, offset = self.plan.topic, int(positions.offsets[index])
         partition, kafka_ms = int(positions.partitions[index]), int(positions.kafka_ms[index])
         try:
@@ -112,9 +135,9 @@ class Decoder:
             reason=DEAD_LETTER_REASON_CODES[error.reason],
             detail=str(error) if payload else "no value: a tombstone or an empty record",
             schema_id=schema_id,
-            record_key=None,
+            record_key=record_key,
             payload=payload,
-            timestamp=max(LONG_MIN, min(kafka_ms * NANOSECONDS_A_MILLISECOND, LONG_MAX)),
+            timestamp=_arrival_ns(positions, index),
         )
 
     def _limit(self, records: int, letters: Sequence[DeadLetter]) -> None:
@@ -132,3 +155,8 @@ class Decoder:
                 "together, then start again: nothing was skipped"
             )
         self._seen = self._seen_bad = 0
+
+
+def _arrival_ns(positions: Positions, index: int) -> int:
+    """Kafka's timestamp of a record in nanoseconds; the nearest that fits when its producer made up an absurd one."""
+    return max(LONG_MIN, min(int(positions.kafka_ms[index]) * NANOSECONDS_A_MILLISECOND, LONG_MAX))

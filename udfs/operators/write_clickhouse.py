@@ -5,9 +5,11 @@ been read by the Kafka source. Returning only when a batch is on disk makes a ch
 batch, mean that it is.
 
 Key: "topic#lane"; a lane is a fixed share of a topic's partitions, so one lane has one writer.
-Input rows:  (key, topic, lane, payloads, positions, kafka_ms), position = partition * 2^48 + offset
+Input rows:  (key, topic, lane, payloads, positions, kafka_ms, null_keys), position = partition * 2^48 + offset; a payload
+             is None for a record without a value, whose key is in null_keys, which is None where there is no such record
 Output rows: (topic, written, known, refused) for each batch
-Metrics: archiveRows, archiveKnownRows (skipped, because an earlier run wrote them), archiveDeadLetters, archiveBatches
+Metrics: archiveRows, archiveKnownRows (skipped, because an earlier run wrote them), archiveDeadLetters, archiveTombstones,
+         archiveBatches
 """
 
 from __future__ import annotations
@@ -72,22 +74,24 @@ class WriteClickhouse(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink ha
         self._rows = group.counter("archiveRows")
         self._known = group.counter("archiveKnownRows")
         self._refused = group.counter("archiveDeadLetters")
+        self._tombstones = group.counter("archiveTombstones")
         self._batches = group.counter("archiveBatches")
         self._registry = self._settings.registry.client()
         self._dead_letters = plan_of("dead-letter")
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
         """Write one batch."""
-        key, topic, lane, payloads, positions, kafka_ms = value
+        key, topic, lane, payloads, positions, kafka_ms, null_keys = value
         writer = self._writers.get(key)
         if writer is None:
             writer = self._writers[key] = self._writer(topic, lane)
         packed = np.array(positions, dtype=np.int64)
         where = Positions(packed >> PARTITION_SHIFT, packed & OFFSET_MASK, np.array(kafka_ms, dtype=np.int64))
-        done = writer.write(Batch(payloads, where))
+        done = writer.write(Batch(payloads, where, null_keys or ()))
         self._rows.inc(done.rows)
         self._known.inc(done.known)
         self._refused.inc(done.refused)
+        self._tombstones.inc(done.tombstones)
         self._batches.inc()
         yield Row(topic, done.rows, done.known, done.refused)
 
