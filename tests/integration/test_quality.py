@@ -153,12 +153,24 @@ TAMPER = (
     "INSERT INTO market_data SELECT * REPLACE (toDate('2025-06-02') AS event_date, 'misfiled' AS event_id, 901 AS _offset) "
     "FROM market_data WHERE symbol = 'AAPL'",
     "ALTER TABLE risk_events ADD COLUMN stray String",
+    # A crash between nbbo and the states of latest_prices: one symbol is older there, another is not there.
+    "TRUNCATE TABLE latest_nbbo",
+    "INSERT INTO latest_nbbo SELECT symbol, argMaxState((bid_price, ask_price, last_price, timestamp, sequence), (sequence, _offset)) "
+    "FROM nbbo WHERE sequence < 50 AND symbol != 'LATE' GROUP BY symbol",
+    # A deletion that is a row of its topic too, one that is a dead letter too, one twice.
+    "INSERT INTO tombstones SELECT NULL, event_date, _topic, _partition, 0, _kafka_time FROM nbbo LIMIT 1",
+    *["INSERT INTO tombstones SELECT 'twice', event_date, 'nbbo', 0, 77, _kafka_time FROM nbbo LIMIT 1"] * 2,
+    "INSERT INTO tombstones SELECT 'letter', event_date, 'nbbo', 0, 78, _kafka_time FROM nbbo LIMIT 1",
+    "INSERT INTO dead_letters SELECT * REPLACE ('nbbo' AS _topic, toUInt64(78) AS _offset) FROM dead_letters LIMIT 1",
 )
 FOUND = (
     ("columns", "risk_events", "stray"),
     ("keys", "orders", "_offset=1"),
     ("keys", "market_status", "S-1"),
     ("keys", "order_events", "order_id=hole"),
+    ("keys", "nbbo", "_offset=0"),
+    ("keys", "nbbo", "_offset=77"),
+    ("keys", "nbbo", "_offset=78"),
     ("references", "order_events", "order_id=ghost"),
     ("references", "trade_events", "trade_id=alone"),
     ("references", "routing_decisions", "N-gone"),
@@ -177,6 +189,8 @@ FOUND = (
     ("statuses", "order_events", "jump-2"),
     ("counts", "routing_decisions", "records=3"),
     ("freshness", "market_data", "behind_ms=3600000"),
+    ("freshness", "nbbo", "newest=51"),
+    ("freshness", "nbbo", "symbol=LATE"),
     ("pairs", "trade_events", "trade_id=alone"),
     ("pairs", "order_events", "no-trade"),
     ("money", "trade_events", "symbol=IBM"),
@@ -195,7 +209,8 @@ def suites(extra: int = 0, newer_ms: int = 0) -> dict[str, Sequence[Rule]]:
     """All rules; Kafka is said to have `extra` records more, and to be so much newer."""
     found = {}
     for topic in TOPICS:
-        count = len(CLEAN[topic])
+        # A deletion is a record of Kafka too, whose row is in tombstones.
+        count = len(CLEAN[topic]) + (topic == "nbbo")
         kafka = KafkaPartition(0, 0, 100, count + extra, sum(range(count)), KAFKA_MS + newer_ms)
         found[table_of(topic)] = [*rules_of(topic, [DAY]), *kafka_rules(topic, [kafka], 60)]
     return found
@@ -207,6 +222,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
     settings = gateway.config("quality")
     migrate.apply(settings, print)
     write(settings, CLEAN, 0)
+    assert writer(settings, "nbbo").write(Batch([None], Positions.of([0], [5], [KAFKA_MS]), [b"GONE"])).tombstones == 1
     yield settings
     gateway.stop()
 

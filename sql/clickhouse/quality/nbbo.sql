@@ -20,3 +20,10 @@ WHERE (bid_price IS NULL) != (bid_size = 0) OR (ask_price IS NULL) != (ask_size 
 SELECT event_id, timestamp
 FROM {batch}
 WHERE toUnixTimestamp64Nano(timestamp) < $early OR toUnixTimestamp64Nano(timestamp) > $late
+
+-- rule: freshness: what latest_prices shows of a symbol is not older than its rows
+SELECT rows.symbol AS symbol, rows.newest AS newest, latest.last_sequence AS shown
+FROM (SELECT symbol, max(sequence) AS newest FROM {batch} GROUP BY symbol) AS rows
+LEFT JOIN latest_prices AS latest ON latest.symbol = rows.symbol
+-- A symbol that is not there at all has an empty one beside it.
+WHERE latest.symbol != rows.symbol OR rows.newest > latest.last_sequence
