@@ -234,7 +234,8 @@ def kafka_rules(topic: str, partitions: Sequence[KafkaPartition], lag_s: float) 
     # What the archive could not decode is among the dead letters, under its own topic and position; a tombstone likewise.
     elsewhere = (TOMBSTONES,) if topic == "dead-letter" else ("dead_letters", TOMBSTONES)
     own = "".join(
-        f" UNION ALL SELECT _partition, _offset, _kafka_time FROM {table} WHERE _topic = '{topic}'" for table in elsewhere
+        f" UNION ALL SELECT _partition, _offset, _kafka_time FROM {table} WHERE _topic = '{topic}'"
+        for table in elsewhere
     )
     rows = f"(SELECT _partition, _offset, _kafka_time FROM {{batch}} WHERE _topic = '{topic}'{own})"
     kafka = (

@@ -81,7 +81,9 @@ def _ordered(rows: Iterator[Row], side: str, *, strictly: bool) -> Iterator[Row]
         yield row
 
 
-def stored_rows(client: Any, plan: Layout, partition: int, start: int, end: int, page: int = PAGE_ROWS) -> Iterator[Row]:
+def stored_rows(
+    client: Any, plan: Layout, partition: int, start: int, end: int, page: int = PAGE_ROWS
+) -> Iterator[Row]:
     """The rows of offsets [start, end) of a partition, ordered by offset, repeated ones repeated. Raises ClickHouseError."""
     columns = ", ".join(f"`{name}`" for name in plan.clickhouse_types())
     # FINAL is left out on purpose: a row that was written twice is a finding.

@@ -59,8 +59,12 @@ def test_source_is_read_once_and_carries_keys_of_deletions_only() -> None:
     assert Counter(name.startswith("Source: ") for name in names)[True] == 1, names
     assert not [name for name in names if "Join" in name], "it would keep every record in its state for ever"
     # Behind the first step there is no key of a record that has a value: neither on the way to the window nor in it.
-    first, *later = [description for _, description in nodes if "record_key" in description or "null_key" in description]
-    assert "CASE(payload IS NULL, record_key, null:" in first and ", record_key," not in first.replace("NULL, record_key,", "")
+    first, *later = [
+        description for _, description in nodes if "record_key" in description or "null_key" in description
+    ]
+    assert "CASE(payload IS NULL, record_key, null:" in first and ", record_key," not in first.replace(
+        "NULL, record_key,", ""
+    )
     assert later and not [description for description in later if "record_key" in description], later
 
 
@@ -104,6 +108,7 @@ def test_batches_hold_null_values_and_their_keys_in_order(tmp_path: Path, mode: 
         f"'path' = '{file}', 'format' = 'json', 'json.timestamp-format.standard' = 'ISO-8601')"
     )
     batches = env.table.to_data_stream(env.table.sql_query(query("archive_batches.sql", window="1.000")))
+
     def plain(row: Row) -> str:
         """A batch as the writer gets it, as JSON. Within the test, because the worker cannot import its module."""
         key, topic, lane, payloads, positions, _, null_keys = row
@@ -118,7 +123,7 @@ def test_batches_hold_null_values_and_their_keys_in_order(tmp_path: Path, mode: 
                 "lane": lane,
                 "payloads": texts(payloads),
                 "positions": list(positions),
-                "null_keys": None if null_keys is None else texts(null_keys),
+                "null_keys": texts(null_keys),
             }
         )
 
@@ -135,7 +140,7 @@ def test_batches_hold_null_values_and_their_keys_in_order(tmp_path: Path, mode: 
             "lane": lane,
             "payloads": [text(value) for _, value in records],
             "positions": [partition * 2**48 + offset for offset, _ in numbered],
-            "null_keys": [text(key) for key, value in records if value is None] or None,
+            "null_keys": [text(key) for key, value in records if value is None],
         }
         for topic, partition, lane in (("alert-rules", 0, 0), ("orders", 1, 1), ("prices", 3, 1))
         for numbered in [[(at, record) for at, record in enumerate(RECORDS) if record[0] == topic]]

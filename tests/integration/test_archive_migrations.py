@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
-from archive_gateway import NOON_NS, GatewayProcess, connect, frame, writer
+from archive_gateway import NOON_NS, SCHEMA_ID, GatewayProcess, connect, frame, writer
 from click.testing import CliRunner
 
 from jobs import migrate
@@ -17,8 +17,9 @@ from jobs.cli_common import META_OVERRIDES
 from jobs.config import Config
 from jobs.migrations import FOLDER, MigrationError
 from schemas.catalogue import TOPICS
-from udfs.operators.arrow_blocks import Positions, plan_of
+from udfs.operators.arrow_blocks import Positions, block, plan_of
 from udfs.operators.decode_records import Batch
+from udfs.operators.tombstones import layout_of
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,12 @@ def test_apply_tables_have_the_types_of_the_mapping_and_comments(config: Config)
         ).result_rows
         assert {name: kind for name, kind, _, _ in columns} == plan.clickhouse_types()
         assert [name for name, _, comment, codec in columns if not (comment and codec)] == []
+    layouts = client.query(
+        "SELECT name, type, comment, compression_codec FROM system.columns "
+        "WHERE database = currentDatabase() AND table = 'tombstones'"
+    ).result_rows
+    assert {name: kind for name, kind, _, _ in layouts} == layout_of("orders").clickhouse_types()
+    assert all(comment and codec for _, _, comment, codec in layouts)
     described = (FOLDER / "views.md").read_text(encoding="utf-8")
     views = client.query(
         "SELECT name, comment, engine FROM system.tables WHERE database = currentDatabase() AND name NOT LIKE 'schema_%'"
@@ -176,6 +183,35 @@ def test_release_before_upgrades_with_its_rows_and_goes_on_writing(config: Confi
     assert {"market_status", "market_states", "controls_audit"}.isdisjoint(names(config))
     assert migrate.apply(config, print) == upgraded
     assert rows() == dict.fromkeys(NEW_COLUMNS, 4)
+
+
+def test_latest_prices_know_what_was_archived_before_they_had_a_table_and_survive_going_back(
+    config: Config, tmp_path: Path
+) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(FOLDER, old, ignore=lambda _, names: [name for name in names if name[:4] > "0021"])
+    migrate.apply(config, print, folder=old)
+    client = connect(config)
+    states = [("A", 1, None), ("A", 3, 30_0000), ("A", 2, 20_0000), ("B", 5, None)]
+    plan = plan_of("nbbo")
+    records = [
+        plan.decode(frame("nbbo", symbol=name, sequence=number, bidPrice=bid), SCHEMA_ID)
+        for name, number, bid in states
+    ]
+    client.insert_arrow("nbbo", block(plan, records, Positions.of([0] * 4, range(4), [NOON_NS // 1_000_000] * 4)))
+    query = "SELECT symbol, toString(best_bid), last_sequence FROM latest_prices ORDER BY symbol"
+    wanted = [("A", "30", 3), ("B", None, 5)]
+    assert client.query(query).result_rows == wanted
+    upgraded = migrate.apply(config, print)
+    assert client.query("SELECT count() FROM latest_nbbo").result_rows == [(2,)]
+    assert client.query(query).result_rows == wanted
+    # A migration that failed half-way is run again from its beginning.
+    for statement in next(migration for migration in upgraded if migration.name == "latest_nbbo").up:
+        client.command(statement)
+    assert client.query(query).result_rows == wanted
+    migrate.down(config, 21, print)
+    assert "latest_nbbo" not in names(config)
+    assert client.query(query).result_rows == wanted
 
 
 def test_down_without_down_file_reverts_nothing(config: Config, folder: Path) -> None:

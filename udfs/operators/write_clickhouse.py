@@ -6,7 +6,7 @@ batch, mean that it is.
 
 Key: "topic#lane"; a lane is a fixed share of a topic's partitions, so one lane has one writer.
 Input rows:  (key, topic, lane, payloads, positions, kafka_ms, null_keys), position = partition * 2^48 + offset; a payload
-             is None for a record without a value, whose key is in null_keys, which is None where there is no such record
+             is None for a record without a value; null_keys has the keys of those, in their order
 Output rows: (topic, written, known, refused) for each batch
 Metrics: archiveRows, archiveKnownRows (skipped, because an earlier run wrote them), archiveDeadLetters, archiveTombstones,
          archiveBatches
@@ -87,7 +87,7 @@ class WriteClickhouse(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink ha
             writer = self._writers[key] = self._writer(topic, lane)
         packed = np.array(positions, dtype=np.int64)
         where = Positions(packed >> PARTITION_SHIFT, packed & OFFSET_MASK, np.array(kafka_ms, dtype=np.int64))
-        done = writer.write(Batch(payloads, where, null_keys or ()))
+        done = writer.write(Batch(payloads, where, null_keys))
         self._rows.inc(done.rows)
         self._known.inc(done.known)
         self._refused.inc(done.refused)
