@@ -1,4 +1,4 @@
-"""The archive job's SQL in a running Flink: what reaches the writer of records with and without a value, and how it is planned."""
+"""The archive job's SQL in a running Flink: how it is planned, and what reaches the writer of records without a value."""
 
 from __future__ import annotations
 
@@ -104,8 +104,8 @@ def test_batches_hold_null_values_and_their_keys_in_order(tmp_path: Path, mode: 
     env.table.execute_sql(
         "CREATE TEMPORARY TABLE archive_source (record_key BYTES, payload BYTES, topic STRING, kafka_partition INT, "
         f"kafka_offset BIGINT, kafka_time TIMESTAMP_LTZ(3),\n{columns}\n"
-        "processed AS CAST(kafka_time AS TIMESTAMP_LTZ(3)), WATERMARK FOR processed AS processed) WITH ('connector' = 'filesystem', "
-        f"'path' = '{file}', 'format' = 'json', 'json.timestamp-format.standard' = 'ISO-8601')"
+        "processed AS CAST(kafka_time AS TIMESTAMP_LTZ(3)), WATERMARK FOR processed AS processed) WITH "
+        f"('connector' = 'filesystem', 'path' = '{file}', 'format' = 'json', 'json.timestamp-format.standard' = 'ISO-8601')"
     )
     batches = env.table.to_data_stream(env.table.sql_query(query("archive_batches.sql", window="1.000")))
 

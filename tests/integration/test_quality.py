@@ -155,7 +155,8 @@ TAMPER = (
     "ALTER TABLE risk_events ADD COLUMN stray String",
     # A crash between nbbo and the states of latest_prices: one symbol is older there, another is not there.
     "TRUNCATE TABLE latest_nbbo",
-    "INSERT INTO latest_nbbo SELECT symbol, argMaxState((bid_price, ask_price, last_price, timestamp, sequence), (sequence, _offset)) "
+    "INSERT INTO latest_nbbo SELECT symbol, "
+    "argMaxState((bid_price, ask_price, last_price, timestamp, sequence), (sequence, _offset)) "
     "FROM nbbo WHERE sequence < 50 AND symbol != 'LATE' GROUP BY symbol",
     # A deletion that is a row of its topic too, one that is a dead letter too, one twice.
     "INSERT INTO tombstones SELECT NULL, event_date, _topic, _partition, 0, _kafka_time FROM nbbo LIMIT 1",

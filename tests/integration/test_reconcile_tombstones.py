@@ -1,4 +1,4 @@
-"""`reconcile` of a compacted topic, from a broker that is made up here: deletions are records that are archived with their keys."""
+"""`reconcile` of a compacted topic, with a broker that is made up here: deletions are archived with their keys."""
 
 from __future__ import annotations
 
