@@ -158,9 +158,11 @@ TAMPER = (
     "INSERT INTO latest_nbbo SELECT symbol, "
     "argMaxState((bid_price, ask_price, last_price, timestamp, sequence), (sequence, _offset)) "
     "FROM nbbo WHERE sequence < 50 AND symbol != 'LATE' GROUP BY symbol",
-    # A deletion that is a row of its topic too, one that is a dead letter too, one twice.
+    # A deletion that is a row of its topic too, one that is a dead letter too, one twice (in two partitions: in one a merge
+    # might take the second away before it is looked for).
     "INSERT INTO tombstones SELECT NULL, event_date, _topic, _partition, 0, _kafka_time FROM nbbo LIMIT 1",
-    *["INSERT INTO tombstones SELECT 'twice', event_date, 'nbbo', 0, 77, _kafka_time FROM nbbo LIMIT 1"] * 2,
+    "INSERT INTO tombstones SELECT 'twice', event_date, 'nbbo', 0, 77, _kafka_time FROM nbbo LIMIT 1",
+    "INSERT INTO tombstones SELECT 'twice', event_date + 1, 'nbbo', 0, 77, _kafka_time FROM nbbo LIMIT 1",
     "INSERT INTO tombstones SELECT 'letter', event_date, 'nbbo', 0, 78, _kafka_time FROM nbbo LIMIT 1",
     "INSERT INTO dead_letters SELECT * REPLACE ('nbbo' AS _topic, toUInt64(78) AS _offset) FROM dead_letters LIMIT 1",
 )
