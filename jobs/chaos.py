@@ -51,7 +51,7 @@ _DEFAULTS = Options()
     type=click.FloatRange(10, 3_600),
     default=_DEFAULTS.limit_s,
     show_default=True,
-    help="Seconds a recovery may take.",
+    help="Seconds a recovery may take, or twice as many when every process has to start.",
 )
 @click.option(
     "--table", type=click.Path(path_type=Path), help="Also append a Markdown row for each fault to this file."

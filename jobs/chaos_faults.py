@@ -270,6 +270,8 @@ FAULTS: Final[Mapping[str, tuple[Fault, str]]] = {
     "clock": (_clock, "the producer's clock jumps back and forth"),
 }
 """Every kind of fault, and what it is in a line."""
+PATIENCE: Final[Mapping[str, float]] = {"kill-everything": 2.0, "restart-everything": 2.0}
+"""How many times the limit a recovery may take that includes the start of every process; once for the other kinds."""
 
 
 def draw(rng: random.Random, count: int, only: tuple[str, ...] = ()) -> list[str]:

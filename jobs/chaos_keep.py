@@ -146,8 +146,8 @@ class Keeper:
     def stop_jobs(self) -> None:
         """See `chaos_faults.Arena`."""
         self.returned()
-        for name in self.jobs:
-            self._stop_job(name)
+        for _ in together({name: partial(self._stop_job, name) for name in self.jobs}, self.stack, len(self.jobs)):
+            pass
 
     def returned(self) -> None:
         """See `chaos_faults.Arena`."""

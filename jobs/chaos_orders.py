@@ -117,6 +117,10 @@ class Orders:
         """Trades inside of which only one side was read yet."""
         self._trade_digests: dict[str, int] = {}
         self._filled: set[tuple[str, bool]] = set()
+        self._named: set[str] = set()
+        """Trades whose id is that of an event that told of them."""
+        self._unnamed: set[str] = set()
+        """Trades that were told of, and by no such event yet."""
         self.by_events = Money()
         self.by_trades = Money()
         self.street_shares: defaultdict[str, int] = defaultdict(int)
@@ -244,6 +248,12 @@ class Orders:
         if key in self._filled:
             self._report("duplicate", f"{name}: trade {key[0]} {fill.side} is told to an order a second time")
         self._filled.add(key)
+        # T-0-1234-5 is the trade that orders-0-1234-5 tells of, the event of one of its two orders.
+        if record["eventId"] == f"orders{key[0][1:]}":
+            self._named.add(key[0])
+            self._unnamed.discard(key[0])
+        elif key[0] not in self._named:
+            self._unnamed.add(key[0])
         self.by_events.book(fill, fill.quantity * self.commission_e4.get(fill.account_id, 0))
         traded = self.open_trades.pop(key, None)
         if traded is None:
@@ -322,6 +332,9 @@ class Orders:
             report("lost", f"trade {key[0]} {fill.side} of order {fill.order_id} is told by no order event")
         for trade_id in self.half_trades:
             report("lost", f"trade {trade_id} has one side")
+        for trade_id in self._unnamed:
+            report("broken id", f"trade {trade_id} is not called after the event of a fill of its own")
+        self._unnamed.clear()
         for place, life in self.lives.items():
             self._check_life(place, life, closed=closed)
         self._check_conservation()

@@ -26,7 +26,7 @@ from infra.feeds.sessions import DEFAULT_DAY, trading_day
 from infra.feeds.workloads import DeterministicFlow
 from jobs import chaos_load, migrate, topics
 from jobs.chaos_archive import Archive
-from jobs.chaos_faults import FAULTS, JOBS, Fault
+from jobs.chaos_faults import FAULTS, JOBS, PATIENCE, Fault
 from jobs.chaos_keep import Keeper, KeptJob
 from jobs.chaos_ledger import DECODED, READ, Ledger
 from jobs.chaos_load import Ghosts, Load, Reader
@@ -151,7 +151,7 @@ class ChaosRun(Keeper):
         self._send_phases("quotes")
         self._load.start()
         self._ghosts.start()
-        if self._await_fresh(time.monotonic()) is None:
+        if self._await_fresh(time.monotonic(), self.options.limit_s) is None:
             raise ChaosError(f"no order was answered and archived within {self.options.limit_s:.0f} s; {self._logs()}")
         self.say("the session is open, orders are answered and archived")
 
@@ -218,12 +218,11 @@ class ChaosRun(Keeper):
         self.recover_from = self._recovery_s = 0.0
         what = fault(self, rng)
         since = self.recover_from or time.monotonic()
-        recovered = self._await_fresh(since)
+        limit_s = self.options.limit_s * PATIENCE.get(kind, 1.0)
+        recovered = self._await_fresh(since, limit_s)
         recovery_s = None if recovered is None else max(recovered - since, self._recovery_s)
         if recovery_s is None:
-            self.ledger.report(
-                "stall", f"{kind}: no new order was answered and archived in {self.options.limit_s:.0f} s"
-            )
+            self.ledger.report("stall", f"{kind}: no new order was answered and archived in {limit_s:.0f} s")
         else:
             self.settle(kind)
         struck = Struck(
@@ -238,10 +237,10 @@ class ChaosRun(Keeper):
         self.struck.append(struck)
         return struck
 
-    def _await_fresh(self, since: float) -> float | None:
+    def _await_fresh(self, since: float, limit_s: float) -> float | None:
         """When the first order and the first tick sent after `since` were answered and the order archived; None: never."""
         load, archive = _there(self._load), _there(self._archive)
-        deadline = time.monotonic() + self.options.limit_s
+        deadline = time.monotonic() + limit_s
         wanted = {"command", "tick"}
         while time.monotonic() < deadline:
             self.mend()
@@ -367,7 +366,7 @@ class ChaosRun(Keeper):
     def recovered(self) -> None:
         """See `chaos_faults.Arena`."""
         since = time.monotonic()
-        recovered = self._await_fresh(since)
+        recovered = self._await_fresh(since, self.options.limit_s)
         if recovered is None:
             raise ChaosError(f"no recovery within {self.options.limit_s:.0f} s; {self._logs()}")
         self._recovery_s = recovered - since

@@ -276,6 +276,31 @@ def random_ids(entries: list[Entry]) -> None:
         entries.append(Entry(entry.topic, entry.key, entry.record | {"eventId": f"{rng.getrandbits(128):032x}"}))
 
 
+def other_trade_ids(entries: list[Entry], trade_id: str = "T-0-0-1") -> None:
+    """Orders and trades agree on an id that is of the right form, and of no fill."""
+    for entry in entries:
+        if entry.record.get("tradeId"):
+            side = {"eventId": f"{trade_id}-{entry.record['side'][0]}"} if entry.topic == "trade-events" else {}
+            entry.record = entry.record | {"tradeId": trade_id} | side
+
+
+def forgotten_counter(entries: list[Entry]) -> None:
+    """A second pair of orders trades under the number of the first."""
+    other_trade_ids(entries)
+    second = [Entry(e.topic, e.key, dict(e.record)) for e in log() if e.topic in ("order-events", "trade-events")]
+    for entry in second:
+        if entry.topic == "order-events":
+            _, _, offset, number = entry.record["eventId"].split("-")
+            entry.record["eventId"] = f"orders-0-{int(offset) + 10}-{number}"
+        for name in ("orderId", "contraOrderId"):
+            if entry.record.get(name):
+                entry.record[name] += "-2"
+        if entry.topic == "order-events":
+            entry.key = entry.record["orderId"].encode()
+    other_trade_ids(second)
+    entries += second
+
+
 def swap(topic: str, first: int, second: int) -> Callable[[list[Entry]], None]:
     def change(entries: list[Entry]) -> None:
         one, two = where(entries, topic, first), where(entries, topic, second)
@@ -310,6 +335,8 @@ WRONG: dict[str, tuple[Callable[[list[Entry]], None], str]] = {
     "a trade side is said again, otherwise": (repeat("trade-events", 1, executionPrice=5), "changed"),
     "the sinks write at least once": (replay, "duplicate"),
     "ids are random": (random_ids, "broken id"),
+    "trades have other ids": (other_trade_ids, "broken id"),
+    "trades have the ids of a counter that a restart forgot": (forgotten_counter, "duplicate"),
     "an id is of another event": (alter("order-events", 2, sequence=7), "broken id"),
     "a step is skipped": (alter("order-events", 1, status="PARTIALLY_FILLED"), "illegal state"),
     "an order goes on after its end": (
