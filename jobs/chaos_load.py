@@ -185,6 +185,7 @@ def poison(rng: random.Random, samples: Mapping[str, bytes], number: int) -> Ite
             b"not a frame " + mark,
             b"\x01" + good + mark,
             b"\0\x7f\xff\xff\xf0" + good[5:] + mark,
+            b"\0\xff\xff\xff\xf0" + good[5:] + mark,
             good[:5] + mark + rng.randbytes(40),
             good + b"trailing" + mark,
             good[:5] + b"\xff" * 4_000 + mark,

@@ -281,26 +281,29 @@ def test_write_missing_table_fails_at_once_and_says_what_to_do(gateway: GatewayP
 
 def test_write_undecodable_records_become_dead_letters_once(config: Config) -> None:
     good = frame("orders", orderId="good")
-    payloads = [good, b"", b"\x01junk", good + b"!", good[:-3], b"\0\0\0\0\x63unknown"]
+    payloads = [good, b"", b"\x01junk", good + b"!", good[:-3], b"\0\0\0\0\x63unknown", b"\0\xff\xff\xff\xffbeyond"]
 
     def resolve(data: bytes) -> bytes:
         raise DecodeError(UNKNOWN_SCHEMA, "schema id 99 is not registered", 1)
 
-    batch = Batch(payloads, Positions.of([2] * 6, range(10, 16), [KAFKA_MS] * 6))
-    for rows in (6, 0):
+    batch = Batch(payloads, Positions.of([2] * 7, range(10, 17), [KAFKA_MS] * 7))
+    for rows in (7, 0):
         done = writer(config, "orders", resolve=resolve).write(batch)
-        assert (done.rows, done.refused) == (rows, 5)
+        assert (done.rows, done.refused) == (rows, 6)
     client = connect(config)
     assert offsets_in(client, "orders", 2) == [10]
     found = client.query(
-        "SELECT source_offset, reason, hex(payload), _topic, event_id FROM dead_letters ORDER BY _offset"
+        "SELECT source_offset, reason, hex(payload), _topic, event_id, schema_id FROM dead_letters ORDER BY _offset"
     ).result_rows
-    assert [row[0] for row in found] == [11, 12, 13, 14, 15]
-    assert [row[1] for row in found] == ["UNDECODABLE", "BAD_MAGIC", "UNDECODABLE", "UNDECODABLE", "UNKNOWN_SCHEMA"]
+    assert [row[0] for row in found] == [11, 12, 13, 14, 15, 16]
+    undecodable, unknown = "UNDECODABLE", "UNKNOWN_SCHEMA"
+    assert [row[1] for row in found] == [undecodable, "BAD_MAGIC", undecodable, undecodable, unknown, unknown]
+    # The last id is none that the registry could give out, and more than the column holds.
+    assert [row[5] for row in found][-2:] == [99, None]
     assert [bytes.fromhex(row[2]) for row in found] == payloads[1:]
     assert {row[3] for row in found} == {"orders"} and found[0][4] == "orders-2-11"
     counts = client.query("SELECT archived_rows, undecodable_rows, kafka_records FROM pipeline_counts").result_rows
-    assert [tuple(row) for row in counts] == [(1, 5, 6)]
+    assert [tuple(row) for row in counts] == [(1, 6, 7)]
 
 
 def test_write_null_values_of_a_compacted_topic_become_tombstones_with_their_keys_once(config: Config) -> None:

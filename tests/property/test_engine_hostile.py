@@ -72,10 +72,7 @@ def samples(source: int, rng: random.Random) -> list[bytes]:
             raw_feed.encode_fields(schema_id, "s", kind, "f", number, "IBM", 1_381_118_400_000_000_000, line)
             for number in range(50)
             for kind, line in (
-                (
-                    FEED_FORMAT_LEAN_QUOTE,
-                    b"34200000,1850000,1851000,1849000,1850000,2,1852000,1853000,1851000,1852000,3",
-                ),
+                (FEED_FORMAT_LEAN_QUOTE, b"34200000,1850000,200,1852000,300,N,1,0"),
                 (FEED_FORMAT_LEAN_TRADE, b"34200000,1850000,100,N,0,0"),
             )
         ]

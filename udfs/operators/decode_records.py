@@ -16,7 +16,7 @@ from schemas.catalogue import TOPICS
 from schemas.errors import UNKNOWN_SCHEMA, DecodeError
 from schemas.messages.dead_letter import DeadLetter
 from schemas.messages.enums import DEAD_LETTER_REASON_CODES
-from schemas.wire import ANY_SCHEMA, LONG_MAX, LONG_MIN, schema_id_of
+from schemas.wire import ANY_SCHEMA, INT_MAX, LONG_MAX, LONG_MIN, schema_id_of
 from udfs.operators.arrow_blocks import Plan, Positions
 from udfs.operators.tombstones import Tombstone, deletes_keys
 
@@ -123,6 +123,9 @@ class Decoder:
         try:
             schema_id: int | None = schema_id_of(payload)
         except DecodeError:
+            schema_id = None
+        # Four bytes of anything may follow the magic one, and no registry gives out an id that Avro's int cannot hold.
+        if schema_id is not None and schema_id > INT_MAX:
             schema_id = None
         return DeadLetter(
             event_id=f"{topic}-{partition}-{offset}",
