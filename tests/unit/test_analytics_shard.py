@@ -27,9 +27,9 @@ from udfs.domain.analytics_shard import AnalyticsShard
 from udfs.domain.bars import LENGTHS_NS
 from udfs.domain.indicator_specs import IndicatorSet, parse_indicators
 from udfs.domain.market_shard import MarketShard
-from udfs.domain.normalise import MarketLimits
+from udfs.domain.normalise import LARGEST_LIMIT, MarketLimits
 from udfs.domain.sources import MARKET_DATA
-from udfs.domain.state_codec import StateError
+from udfs.domain.state_codec import StateError, StateReader, StateWriter
 
 IDS: Final = {"market-data": 21, "market-analytics": 22, "dead-letter": 23}
 INDICATORS: Final = "sma:20,ema:20,rsi:14,atr:14,bbands:20:2,macd:12:26:9,rvol:20,relvol:20"
@@ -185,6 +185,37 @@ def test_snapshot_restored_at_any_tick_goes_on_the_same(seed: int) -> None:
     assert after.shard.snapshot() == undisturbed.shard.snapshot()
     ids = [r.event_id for r in undisturbed.records()]
     assert len(set(ids)) == len(ids)
+
+
+def test_snapshot_of_a_turnover_beyond_64_bits_goes_on_the_same() -> None:
+    huge = [Tick(n, "A", LARGEST_LIMIT - n, LARGEST_LIMIT, OPENING_NS + n * SECOND_NS) for n in range(1, 900)]
+    undisturbed, after = Bench().feed([*huge, closing(huge)]), Bench()
+    before = Bench().feed(huge[:450])
+    after.shard.restore(before.shard.snapshot())
+    after.frames = before.frames
+    after.feed([*huge[450:], closing(huge)])
+    assert after.frames == undisturbed.frames
+    hour = next(iter(undisturbed.bars(LENGTHS_NS[4]).values()))
+    assert (hour.vwap_price, hour.volume) == (LARGEST_LIMIT - 450, 899 * LARGEST_LIMIT)
+
+
+@pytest.mark.parametrize(("price", "volume"), [(LARGEST_LIMIT + 1, 1), (1, LARGEST_LIMIT + 1), (2**63 - 1, 2**63 - 1)])
+def test_trade_beyond_what_sums_can_take_is_a_dead_letter(price: int, volume: int) -> None:
+    bench = Bench().feed([Tick(1, "A", price, volume, OPENING_NS), closing([Tick(1, "A", 1, 1, OPENING_NS)])])
+    assert [DEAD_LETTER_REASON_NAMES[letter.reason] for letter in bench.letters] == ["INVALID_VALUE"]
+    assert bench.records() == []
+
+
+@pytest.mark.parametrize(
+    "value", [0, -1, 2**62, 2**63 - 1, 2**63, -(2**63) + 1, -(2**63), -(2**63) - 1, 2**123, -(2**123)]
+)
+def test_wide_number_is_read_as_it_was_written(value: int) -> None:
+    out = StateWriter()
+    out.put_wide(value)
+    out.put(7)
+    reader = StateReader(out.finish(1, 1), 1, 1)
+    assert (reader.take_wide(), reader.take()) == (value, 7)
+    reader.expect_end()
 
 
 def test_snapshot_of_other_settings_is_refused_with_what_to_do() -> None:

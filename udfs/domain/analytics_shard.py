@@ -50,11 +50,19 @@ from udfs.domain.bars import LATE, LENGTHS_NS, REVISED, SECOND_NS, TAKEN, UNKNOW
 from udfs.domain.dead_letters import DeadLetters
 from udfs.domain.early_bars import EARLY_VERSION
 from udfs.domain.indicator_series import SESSIONS_VERSION
+from udfs.domain.normalise import LARGEST_LIMIT
 from udfs.domain.state_codec import StateError, StateReader, StateWriter
 
 _VERSION: Final = EARLY_VERSION
 ANALYTICS_STATE_KIND: Final = 4
 _NOTHING_DUE: Final = 2**62
+
+
+def _beyond(price_e4: int | None, volume: int | None) -> bool:
+    """Whether a price or a volume is one that no sum could take."""
+    return (price_e4 is not None and not -LARGEST_LIMIT <= price_e4 <= LARGEST_LIMIT) or (
+        volume is not None and not 0 <= volume <= LARGEST_LIMIT
+    )
 
 
 class AnalyticsShard:
@@ -108,6 +116,14 @@ class AnalyticsShard:
         kafka_timestamp_ms: int,
     ) -> None:
         """Apply a record that is decoded already."""
+        if _beyond(event.last_price, event.volume) or _beyond(event.original_price, event.original_volume):
+            detail = (
+                f"{event.event_id}: no price and no volume that passed the market data job is above {LARGEST_LIMIT}"
+            )
+            self._refused.put(
+                source, partition, offset, kafka_timestamp_ms, DEAD_LETTER_REASON_INVALID_VALUE, detail, payload, 0
+            )
+            return
         clock = self._partitions.get(partition)
         if clock is None:
             clock = self._partitions[partition] = AnalyticsPartition()

@@ -112,9 +112,9 @@ class IndicatorSeries:
         out.put(self._earlier_ns)
         out.put_bytes(self._before)
         out.put(self._day)
-        out.put(self._turnover_e4)
+        out.put_wide(self._turnover_e4)
         out.put(self._volume)
-        out.put(self._last_turnover_e4)
+        out.put_wide(self._last_turnover_e4)
         out.put(self._last_volume)
 
     def read(self, reader: StateReader) -> None:
@@ -126,7 +126,7 @@ class IndicatorSeries:
             self._before = reader.take_bytes()
         if reader.version >= SESSIONS_VERSION:
             self._day = reader.take()
-            self._turnover_e4 = reader.take()
+            self._turnover_e4 = reader.take_wide()
             self._volume = reader.take()
-            self._last_turnover_e4 = reader.take()
+            self._last_turnover_e4 = reader.take_wide()
             self._last_volume = reader.take()

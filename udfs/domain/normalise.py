@@ -74,8 +74,8 @@ _MICS: Final[dict[str, str]] = {
 INELIGIBLE_SALE_LETTERS: Final = frozenset("BCGHILMNPQRTUVWZ479")
 
 _LARGEST_LOT: Final[int] = max([tier.shares for tier in ROUND_LOT_TIERS])
-# Prices and sizes that pass must fit 64 bits, and so must sums of thousands of them.
-_LARGEST_LIMIT: Final = 10**15
+LARGEST_LIMIT: Final = 10**15
+"""No price (1/10,000) and no size that passes is more: each must fit 64 bits, and so must sums of thousands of them."""
 _MAX_PRICE_TEXT: Final = 20
 
 
@@ -139,8 +139,8 @@ class MarketLimits:
         )
         if smallest <= 0:
             raise ValueError(f"every market data limit must be positive, got {smallest}")
-        if max(max_price_e4, max_size) > _LARGEST_LIMIT:
-            raise ValueError(f"max_price_e4={max_price_e4} and max_size={max_size} must be at most {_LARGEST_LIMIT}")
+        if max(max_price_e4, max_size) > LARGEST_LIMIT:
+            raise ValueError(f"max_price_e4={max_price_e4} and max_size={max_size} must be at most {LARGEST_LIMIT}")
         if depth_levels > MAX_DEPTH_LEVELS:
             raise ValueError(f"depth_levels={depth_levels} must be at most {MAX_DEPTH_LEVELS}")
 

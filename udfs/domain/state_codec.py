@@ -3,7 +3,7 @@
 Ordering: a reader takes values in exactly the order in which the writer put them.
 Invariants: the first byte is the version; the last four are a CRC-32 of all before, so that damaged state is an error
 and not a wrong position.
-Known limits: integers are signed 64 bit.
+Known limits: integers are signed 64 bit, above -2^63; `put_wide` takes twice as much, for sums of products.
 Complexity: linear, in C (struct and join).
 
 Layout, little endian: version u8, kind u8, count of integers u32, count of texts u32, integers i64 each, lengths of
@@ -16,6 +16,9 @@ from typing import Final
 
 _HEAD: Final = struct.Struct("<BBII")
 _CRC: Final = struct.Struct("<I")
+_WORD: Final = 2**63
+_LOW_BITS: Final = 62
+_LOW_MASK: Final = 2**62 - 1
 
 
 class StateError(ValueError):
@@ -34,6 +37,13 @@ class StateWriter:
     def put(self, value: int) -> None:
         """Add an integer."""
         self.ints.append(value)
+
+    def put_wide(self, value: int) -> None:
+        """Add an integer of up to 124 bits: as `put` does where 64 are enough, or as three numbers."""
+        if -_WORD < value < _WORD:
+            self.ints.append(value)
+        else:
+            self.ints += [-_WORD, value >> _LOW_BITS, value & _LOW_MASK]
 
     def put_flag(self, value: bool) -> None:
         """Add a truth value."""
@@ -98,6 +108,14 @@ class StateReader:
         value = self._ints[self._int_at]
         self._int_at += 1
         return value
+
+    def take_wide(self) -> int:
+        """The next integer that `put_wide` added, or `put` one above -2^63."""
+        value = self.take()
+        if value != -_WORD:
+            return value
+        high = self.take()
+        return high << _LOW_BITS | self.take()
 
     def take_flag(self) -> bool:
         """The next truth value."""
