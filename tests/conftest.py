@@ -63,6 +63,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="also run the chaos checker against jobs that are broken on purpose, on a stack (several minutes)",
     )
     parser.addoption(
+        "--alerts-proof",
+        action="store_true",
+        help="also provoke every alert of the runbook on a stack with Prometheus (a quarter of an hour)",
+    )
+    parser.addoption(
         "--clickhouse-url",
         metavar="URL",
         help="run the gateway's protocol tests against this ClickHouse server instead",

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import urllib.parse
-import urllib.request
-from typing import Any
 
 import pytest
 from conftest import RunningStack
+from prometheus_api import ask, firing
 from test_exactly_once import PATIENCE_S, Run, taskmanager_of, wait_until
 
 from infra import prometheus
@@ -20,15 +18,6 @@ from jobs.config import Config
 from jobs.submit import submit_job
 
 ORDERS = 2_000
-
-
-def ask(config: Config, path: str, **words: str) -> Any:
-    """What Prometheus's API answers; its errors are HTTP errors."""
-    url = f"http://127.0.0.1:{config.stack.port('prometheus')}/api/v1/{path}?{urllib.parse.urlencode(words)}"
-    with urllib.request.urlopen(url, timeout=30) as response:
-        answer = json.load(response)
-    assert answer["status"] == "success", answer
-    return answer["data"]
 
 
 def value(config: Config, expression: str) -> float:
@@ -77,13 +66,7 @@ def test_monitoring_counts_what_was_sent_and_raises_the_alert_of_a_kill(stack: R
         run.stack.kill_component(victim)
 
         def told() -> bool:
-            alerts = ask(one, "alerts")["alerts"]
-            return any(
-                alert["state"] == "firing"
-                and alert["labels"]["alertname"] == "ProcessDown"
-                and alert["labels"]["component"] == victim
-                for alert in alerts
-            )
+            return any((alert["alertname"], alert.get("component")) == ("ProcessDown", victim) for alert in firing(one))
 
         wait_until("the alert of the kill fires", told, 120)
     wait_until("the process answers again", lambda: not told(), 60)
