@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import signal
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from infra.stack import terminate_as_interrupt
 from jobs.cli_common import EXIT_FAILED, EXIT_INTERRUPTED, META_OVERRIDES, CliError, load_config, print_json, status
 from jobs.demo_display import Display
 from jobs.demo_plan import DemoOptions
+from jobs.demo_quality import check_quality
 from jobs.demo_report import print_report, report_console
 from jobs.demo_result import Result, judge
 from jobs.demo_run import DemoRun
@@ -106,8 +108,11 @@ def demo(
                 run.play()
                 run.drain()
             display.begin("Reconciling", "reconciling")
-            result = judge(run.config, run.watch, run.archive, run.played, display.durations)
+            result = judge(run.config, run.watch, run.archive, run.played)
+            display.begin("Trying the rules of data quality", "quality")
+            quality = check_quality(run.config, run.archive.counts())
             display.end()
+            result = dataclasses.replace(result, checks=(*result.checks, quality), durations=dict(display.durations))
         ending.result = result
         file = run.config.state_dir / REPORT
         file.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.config import Config
+from jobs.demo_market import BAR_NS, IndicatorRow
 from jobs.migrate import endpoint
 from jobs.reconcile import (
     SHOWN_PROBLEMS,
@@ -25,6 +26,7 @@ from jobs.reconcile import (
     TopicCount,
     TradeRow,
 )
+from jobs.reconcile_market import AlertRow, BarRow, WindowRow
 from schemas.catalogue import ARCHIVED
 from udfs.operators.clickhouse_client import Endpoint
 
@@ -69,6 +71,44 @@ FROM risk_events WHERE control_id IS NOT NULL ORDER BY control_id, _partition, _
 _CASH_MOVES: Final = """
 SELECT assumeNotNull(control_id), account_id, toInt64(assumeNotNull(cash_change) * 10000)
 FROM risk_events WHERE type = 'CONTROL_APPLIED' AND cash_change IS NOT NULL ORDER BY control_id, _partition, _offset
+"""
+_LENGTH: Final = "toUnixTimestamp64Nano(window_end) - toUnixTimestamp64Nano(window_start)"
+_BARS: Final = f"""
+SELECT symbol, {_LENGTH} AS length_ns, toUnixTimestamp64Nano(window_start) AS start_ns, volume, trade_count,
+    toNullable(toInt64(high_price * 10000)), toNullable(toInt64(low_price * 10000)),
+    toNullable(toInt64(close_price * 10000)), toNullable(toInt64(vwap_price * 10000))
+FROM market_analytics WHERE kind = 'BAR'
+ORDER BY symbol, length_ns, start_ns, revision DESC LIMIT 1 BY symbol, length_ns, start_ns
+"""
+_WINDOWS: Final = """
+SELECT symbol, length_ns, start_ns, sum(shares), count(), max(price_e4), min(price_e4),
+    sum(toInt128(price_e4) * shares), sumIf(shares, late)
+FROM
+(
+    SELECT symbol, volume AS shares, toInt64(assumeNotNull(last_price) * 10000) AS price_e4,
+        (_partition, _offset) IN
+        (
+            SELECT toUInt16(source_partition), toUInt64(source_offset) FROM dead_letters
+            WHERE job = 'analytics' AND source_topic = 'market-data' AND reason = 'LATE'
+        ) AS late,
+        arrayJoin([1, 60, 300, 900, 3600]) * toInt64(1000000000) AS length_ns,
+        toUnixTimestamp64Nano(timestamp) AS time_ns,
+        time_ns - time_ns % length_ns AS start_ns
+    FROM market_data WHERE kind = 'TRADE' AND eligible AND volume > 0 AND last_price IS NOT NULL
+)
+GROUP BY symbol, length_ns, start_ns ORDER BY symbol, length_ns, start_ns
+"""
+_NEWEST: Final = "SELECT symbol, toUnixTimestamp64Nano(max(timestamp)) FROM market_data GROUP BY symbol"
+_INDICATORS: Final = f"""
+SELECT symbol, toUnixTimestamp64Nano(window_start) AS start_ns, indicator, value
+FROM market_analytics
+WHERE kind = 'INDICATOR' AND (indicator, period) IN (('SMA', 20), ('RSI', 14), ('SESSION_VWAP', 0))
+    AND {_LENGTH} = {BAR_NS} AND has({{symbols:Array(String)}}, toString(symbol))
+ORDER BY symbol, indicator, start_ns, revision DESC LIMIT 1 BY symbol, indicator, start_ns
+"""
+_ALERTS: Final = """
+SELECT event_id, rule_id, rule_version, owner, symbol, condition, severity, threshold_e4, observed_e4, previous_e4, detail
+FROM alerts ORDER BY timestamp, event_id
 """
 _LATENCY: Final = """
 WITH answers AS
@@ -198,6 +238,30 @@ class Archive:
     def letters(self) -> Iterator[DeadLetterRow]:
         """Rows of dead_letters."""
         return (DeadLetterRow(*row) for row in self._rows(_LETTERS))
+
+    def bars(self) -> Iterator[BarRow]:
+        """The last revision of each bar, by symbol, length and start."""
+        return (BarRow(*row) for row in self._rows(_BARS))
+
+    def windows(self) -> list[WindowRow]:
+        """What the archived trades say of the windows of bars, in the same order.
+
+        A list, because one connection cannot stream this beside the bars.
+        """
+        return [WindowRow(*row) for row in self._rows(_WINDOWS)]
+
+    def newest_ticks(self) -> dict[str, int]:
+        """By symbol, the time of its last tick, UTC ns."""
+        return {symbol: int(time_ns) for symbol, time_ns in self.client.query(_NEWEST).result_rows}
+
+    def indicators(self, symbols: Sequence[str]) -> Iterator[IndicatorRow]:
+        """What the report tells of the five-minute bars of some symbols."""
+        rows = self.client.query(_INDICATORS, parameters={"symbols": list(symbols)}).result_rows
+        return (IndicatorRow(*row) for row in rows)
+
+    def alerts(self) -> Iterator[AlertRow]:
+        """Rows of alerts, by time."""
+        return (AlertRow(*row) for row in self._rows(_ALERTS))
 
     def compare(self, positions: Mapping[tuple[str, int], Sequence[int]]) -> list[TopicCount]:
         """Each topic's committed positions in Kafka against the rows of its table."""

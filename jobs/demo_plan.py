@@ -63,6 +63,8 @@ class Plan:
                 days, closes, ticks = _read_files(options.ticks)
             self.days: list[TradingDay] = days
             self.symbols = len(closes)
+            self.prices_e4: dict[str, int] = closes
+            """Where each symbol begins, the busiest of a simulated market first."""
             self.flow = OrderFlow(
                 days,
                 closes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 from rich import box
@@ -12,7 +13,9 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from jobs.demo_display import NEW_YORK
 from jobs.demo_result import Result
+from jobs.demo_setup import DOCS
 from jobs.reconcile_money import money
 
 WIDTH: Final = 80
@@ -35,6 +38,7 @@ def print_report(console: Console, result: Result, *, kept: bool) -> None:
     _print_counts(console, result)
     _print_types(console, result)
     _print_market(console, result)
+    _print_analytics(console, result)
     _print_refusals(console, result)
     _print_checks(console, result)
     _print_speed(console, result)
@@ -146,6 +150,45 @@ def _print_market(console: Console, result: Result) -> None:
     console.print(Padding(table, (0, 0, 0, 2)))
 
 
+def _print_analytics(console: Console, result: Result) -> None:
+    """The last bars of the busiest symbols, and what the rules for alerts fired."""
+    _heading(console, "Market and alerts (New York time)")
+    if result.bars:
+        columns = ("5-minute bar", "until", "close", "shares", "VWAP", "day's VWAP", "SMA 20", "RSI 14")
+        rows = [
+            (
+                bar.symbol,
+                _clock(bar.end_ns)[:5],
+                _price(bar.close_e4),
+                f"{bar.volume:,}",
+                _price(bar.vwap_e4),
+                *("" if value is None else f"{value:,.2f}" for value in (bar.session_vwap, bar.sma)),
+                "" if bar.rsi is None else f"{bar.rsi:.1f}",
+            )
+            for bar in result.bars
+        ]
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+        for number, name in enumerate(columns):
+            table.add_column(name, justify="right" if number > 1 else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        console.print(Padding(table, (0, 0, 0, 2)))
+    for rule in result.rules:
+        symbol = "every symbol" if rule.symbol == "*" else rule.symbol
+        _paragraph(console, f"{symbol}: {rule.text}: {rule.alerts:,} alert{'s' if rule.alerts != 1 else ''}")
+        if rule.first is not None and rule.first_ns is not None:
+            console.print(Padding(Text(f"{_clock(rule.first_ns)}  {rule.first}", style="dim"), (0, 0, 0, 4)))
+
+
+def _clock(time_ns: int) -> str:
+    return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).astimezone(NEW_YORK).strftime("%H:%M:%S")
+
+
+def _price(price_e4: int) -> str:
+    """A price or an average of prices, with two decimals."""
+    return f"{price_e4 / 10_000:,.2f}"
+
+
 def _print_refusals(console: Console, result: Result) -> None:
     """Refused input by reason, planted beside found."""
     _heading(console, "What was refused, and why (planted: bad on purpose)")
@@ -224,6 +267,7 @@ def _print_next(console: Console, result: Result, *, kept: bool) -> None:
             f"Flink UI     {result.flink_url}",
             f"ClickHouse   {result.clickhouse_url}  user {result.clickhouse_user}",
             f"password in  {result.password_file}",
+            f"Data Docs    {result.state_dir}/{DOCS}/index.html",
             "check again  ./infra/demo --check",
             f"stop it      .venv/bin/tradestream stack down --wipe --state-dir {result.state_dir}",
         )

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from jobs.config import Config
 from jobs.demo_archive import Archive, Latency, Suggestion
+from jobs.demo_market import FiredRule, LastBar, Tape, fired_rules
 from jobs.demo_plan import ALSO_FROM_THE_MARKET
 from jobs.demo_setup import Played
 from jobs.demo_watch import KafkaWatch
@@ -25,6 +26,7 @@ from jobs.reconcile import (
     check_expected,
     check_sent,
 )
+from jobs.reconcile_market import check_alerts, check_bars
 from jobs.reconcile_money import TradeTotals, check_auctions, check_conservation, check_fills, check_pairs
 from jobs.reconcile_orders import (
     CommandTally,
@@ -76,6 +78,9 @@ class Result:
     types: Mapping[str, Mapping[str, int]]
     """Orders by type, and of each type by time in force."""
     market: Market
+    bars: tuple[LastBar, ...]
+    rules: tuple[FiredRule, ...]
+    """Rules for alerts, and what they fired."""
     topics: tuple[TopicCount, ...]
     totals: TradeTotals
     checks: tuple[Check, ...]
@@ -105,10 +110,11 @@ class Result:
         return values
 
 
-def judge(
-    config: Config, watch: KafkaWatch, archive: Archive, played: Played, durations: Mapping[str, float]
-) -> Result:
-    """Reconcile a demo that has been drained. Raises ClickHouseError when the archive cannot be read."""
+def judge(config: Config, watch: KafkaWatch, archive: Archive, played: Played) -> Result:
+    """Reconcile a demo that has been drained. Raises ClickHouseError when the archive cannot be read.
+
+    Durations, and the check of data quality, are for the caller to add.
+    """
     letters = list(archive.letters())
     findings = follow_orders(archive.events())
     answered, tally = check_commands(archive.commands(), letters, findings)
@@ -121,6 +127,8 @@ def judge(
     auctions = list(archive.auctions())
     topics = archive.compare(watch.positions)
     refusals = list_refusals(findings, letters, played)
+    newest_ns, out_of_order_ns = archive.newest_ticks(), config.analytics.out_of_order_ms * 1_000_000
+    tape = Tape(newest_ns, out_of_order_ns)
     checks = (
         check_sent(played.sent, watch.counts()),
         check_feed(watch.count(FEED), watch.count("market-data"), letters),
@@ -133,6 +141,8 @@ def judge(
         shares,
         cash,
         check_controls(played.controls, archive.controls()),
+        check_bars(tape.noting(archive.bars()), archive.windows(), newest_ns, out_of_order_ns),
+        check_alerts(watch.alerts, archive.alerts(), watch.rules),
         _check_refusals(refusals, played),
     )
     return Result(
@@ -143,13 +153,15 @@ def judge(
         finals=dict(final_states(findings)),
         types={name: dict(counts) for name, counts in orders_by_type(findings).items()},
         market=describe_market(auctions, archive.halts(), totals, findings),
+        bars=tuple(tape.last_bars(archive.indicators(tape.busiest()))),
+        rules=tuple(fired_rules(watch.rules, watch.alerts)),
         topics=tuple(topics),
         totals=totals,
         checks=checks,
         refusals=tuple(refusals),
         latency=archive.latency(),
         suggestions=tuple(archive.suggestions()),
-        durations=dict(durations),
+        durations={},
         flink_url=config.flink.rest_url,
         clickhouse_url=config.clickhouse.url,
         clickhouse_user=config.clickhouse.username,
@@ -196,11 +208,14 @@ def list_refusals(findings: OrderFindings, letters: Iterable[DeadLetterRow], pla
     for reason, count in findings.refused_reasons.items():
         orders[f"order-events {reason}"] += count
     ticks: Counter[str] = Counter()
+    analysed: Counter[str] = Counter()
     for letter in letters:
         if letter.topic != "dead-letter":
             continue
         if letter.source_topic == FEED:
             ticks[letter.reason] += 1
+        elif letter.job == "analytics":
+            analysed[letter.reason] += 1
         else:
             orders[f"dead-letter {letter.reason}"] += 1
     rows = [
@@ -212,6 +227,8 @@ def list_refusals(findings: OrderFindings, letters: Iterable[DeadLetterRow], pla
         Refusal("ticks", reason, None if planted is None else planted.get(reason, 0), ticks[reason])
         for reason in ticks.keys() | (planted or {}).keys()
     ]
+    # A simulated day is in order; real ticks may be late.
+    rows += [Refusal("analytics", reason, None if planted is None else 0, found) for reason, found in analysed.items()]
     return sorted(rows, key=lambda row: (row.where, -row.found, row.reason))
 
 

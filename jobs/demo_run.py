@@ -17,23 +17,24 @@ from confluent_kafka import KafkaException
 
 from infra.feeds.items import Item
 from infra.feeds.phases import Phase
-from infra.feeds.publisher import Publisher, feed_schema_ids
+from infra.feeds.publisher import Publisher
 from infra.stack import Stack
 from jobs import migrate, topics
 from jobs.cli_schemas import open_registry
 from jobs.config import Config
+from jobs.demo_alerts import demo_rules, rule_items
 from jobs.demo_archive import Archive
 from jobs.demo_display import Display, View
 from jobs.demo_plan import LONGEST_WAIT_S, DemoOptions, Plan, check_options
 from jobs.demo_setup import FOLDER, RECORD, DemoError, Played, demo_config
-from jobs.demo_watch import KafkaWatch, Probe
+from jobs.demo_watch import GROUPS, KafkaWatch, Probe
 from jobs.flink_rest import FlinkError
 from jobs.submit import submit_job
 from jobs.submit_together import together
 from schemas.catalogue import ARCHIVED, TOPICS
 from schemas.registry import COMPATIBILITY
 
-JOBS: Final = ("market_data", "trading", "archive")
+JOBS: Final = ("market_data", "trading", "analytics", "archive")
 CHECK_PATIENCE_S: Final = 5.0
 STUCK_S: Final = 90.0
 """Waiting ends with an explanation when nothing has moved for so long."""
@@ -42,6 +43,8 @@ SUBMIT_S: Final = 300.0
 _TICK_S: Final = 0.5
 READ_TWICE: Final = frozenset({"controls", "reference-data", "nbbo"})
 """Topics that both stages of the trading job read."""
+ANALYSED: Final = ("market-data", "nbbo", "market-status")
+"""What the analytics job reads of the day."""
 T = TypeVar("T")
 _PROBE_S: Final = 2.0
 
@@ -113,22 +116,27 @@ class DemoRun:
         display.remark(f"{len(made)} topics")
         registry = open_registry(config)
         registry.set_compatibility(COMPATIBILITY)
-        for topic in TOPICS.values():
-            registry.register(topic.subject, topic.schema_file.read_text(encoding="utf-8"))
-        display.remark(f"{len(TOPICS)} schemas")
+        ids = {
+            name: registry.register(topic.subject, topic.schema_file.read_text(encoding="utf-8"))
+            for name, topic in TOPICS.items()
+        }
+        display.remark(f"{len(ids)} schemas")
         display.remark(f"{len(migrate.apply(config, lambda _line: None))} migrations")
-        self._plan = Plan(self.options, feed_schema_ids(config.registry))
-        self._phases = self._plan.phases()
+        plan = self._plan = Plan(self.options, ids)
+        self._phases = plan.phases()
         self._watch = KafkaWatch(config).__enter__()
 
-        # Reference data before the jobs, so that nobody waits for it when they run.
+        # Reference data and rules before the jobs, so that nobody waits for them when they run.
         reference = next(self._phases)
-        display.begin(f"Playing {reference.name} data", "tables")
+        rules = demo_rules(plan.prices_e4, plan.days[0].midnight_ns, config.analytics)
+        display.begin(f"Playing {reference.name} data and {len(rules)} rules for alerts", "tables")
         self._play_phase(reference.name, reference.items)
+        self._play_phase("reference rules", rule_items(rules, ids["alert-rules"]))
         display.begin("Submitting the jobs " + ", ".join(JOBS), "jobs")
         self._submit(config)
         self._probe = Probe(config, self.played.jobs)
-        self._wait_for_inputs(reference.awaits, final=False)
+        # A rule holds for what is read after it.
+        self._wait_for_inputs((*reference.awaits, "alert-rules"), final=False)
 
     def _submit(self, config: Config) -> None:
         """Submit the jobs, two at a time."""
@@ -209,6 +217,7 @@ class DemoRun:
         """Wait until everything that was sent is processed, committed, read by our consumer, and archived."""
         self.display.begin("Waiting until everything is committed and archived", "draining")
         self._wait_for_inputs(("raw-feed", "nbbo", "orders", "controls"))
+        self._wait_for_analytics()
         self._wait_for_archive()
         self.played.jobs = self.probe.job_ids
         self.played.save(self.config.state_dir / RECORD)
@@ -223,15 +232,30 @@ class DemoRun:
         for topic in inputs:
             self._wait(f"records of {topic} are not taken by the jobs", partial(self.probe.input_lag, topic))
         # The first checkpoint may have begun before the last record was taken; the second one commits what it caused.
-        more = {"market_data": 2, "trading": 2} if final else {"trading": int(not READ_TWICE.isdisjoint(inputs))}
+        self._wait_for_checkpoints(
+            {"market_data": 2, "trading": 2} if final else {"trading": int(not READ_TWICE.isdisjoint(inputs))}
+        )
+
+    def _wait_for_checkpoints(self, more: Mapping[str, int]) -> None:
+        """Wait until jobs have completed so many checkpoints more."""
         after = {name: self.probe.health(name).checkpoints + count for name, count in more.items()}
         self._wait(
             "checkpoints are missing",
             lambda: sum(max(0, wanted - self.probe.health(name).checkpoints) for name, wanted in after.items()),
         )
 
-    def _wait_for_archive(self, patience_s: float = STUCK_S) -> None:
-        """Wait until all is committed, read and archived; rows that never come are for the reconciliation to report."""
+    def _wait_for_analytics(self) -> None:
+        """Wait until the analytics job has taken what the others have made of the day, and committed what follows."""
+        self._wait_for_watch()
+        last = self.watch.last_offsets(ANALYSED)
+        self._wait(
+            "records are not taken by the analytics job",
+            lambda: self.probe.untaken(GROUPS["analytics"][0], last),
+        )
+        self._wait_for_checkpoints({"analytics": 2})
+
+    def _wait_for_watch(self) -> None:
+        """Wait until all that was written is committed, and read by the demo's consumer."""
 
         def uncommitted() -> int:
             written = self.probe.ends(ARCHIVED, committed=False)
@@ -241,6 +265,10 @@ class DemoRun:
         self._wait("records are in open transactions", uncommitted)
         ends = self.probe.ends(ARCHIVED, committed=True)
         self._wait("partitions are not read by the demo's consumer", lambda: self.watch.unread(ends))
+
+    def _wait_for_archive(self, patience_s: float = STUCK_S) -> None:
+        """Wait until all is committed, read and archived; rows that never come are for the reconciliation to report."""
+        self._wait_for_watch()
 
         def unarchived() -> int:
             kafka, rows = self.watch.counts(), self.archive.counts()

@@ -17,6 +17,8 @@ from jobs.config import Config
 
 FOLDER: Final = "demo"
 RECORD: Final = "demo.json"
+DOCS: Final = "quality"
+"""Data Docs of the quality rules, in the folder of the demo."""
 PORT_OFFSET: Final = 500
 """The demo's ports, from those of the stack that a checkout has otherwise."""
 

@@ -12,7 +12,7 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from confluent_kafka import (
     Consumer,
@@ -28,7 +28,7 @@ from jobs.config import Config
 from jobs.flink_rest import FlinkError, FlinkRest
 from schemas.catalogue import ARCHIVED, TOPICS
 from schemas.errors import DecodeError
-from schemas.messages import dead_letter, order_events, reference_data
+from schemas.messages import alert_rules, alerts, dead_letter, order_events, reference_data
 from schemas.messages.enums import (
     DEAD_LETTER_REASON_NAMES,
     ORDER_EVENT_TYPE_NAMES,
@@ -40,6 +40,7 @@ from schemas.messages.reference_data import Account
 GROUPS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "market_data": ("market_data", ("raw-feed",)),
     "trading": ("trading", ("orders", "nbbo")),
+    "analytics": ("analytics", ("nbbo", "alert-rules")),
 }
 """Jobs whose lag can be told exactly: consumer group, and inputs without transaction markers."""
 _BATCH: Final = 2_000
@@ -68,6 +69,9 @@ class KafkaWatch:
         self.multipliers: dict[str, int] = {}
         """Units in one contract, by symbol; a symbol that is no contract has none."""
         self.filled_shares = 0
+        self.alerts: list[dict[str, Any]] = []
+        self.rules: dict[str, dict[str, Any]] = {}
+        """Alerts, and the latest record of each rule, as messages."""
         self._ends: dict[tuple[str, int], int] = {}
         self._config = config
         self._stopped = threading.Event()
@@ -90,6 +94,10 @@ class KafkaWatch:
     def counts(self) -> dict[str, int]:
         """The same for all watched topics."""
         return {topic: self.count(topic) for topic in ARCHIVED}
+
+    def last_offsets(self, topics: Sequence[str]) -> dict[tuple[str, int], int]:
+        """The offset of the last committed record of each partition of some topics that has one, as far as it was read."""
+        return {key: offsets[-1] for key, offsets in list(self.positions.items()) if key[0] in topics}
 
     def check(self) -> None:
         """Raise WatchError when the consumer has failed."""
@@ -167,6 +175,11 @@ class KafkaWatch:
             instrument = record.instrument
             if instrument is not None and instrument.contract is not None:
                 self.multipliers[instrument.symbol] = instrument.contract.multiplier
+        elif topic == "alerts":
+            self.alerts.append(alerts.to_dict(alerts.decode(value)))
+        elif topic == "alert-rules":
+            rule = alert_rules.to_dict(alert_rules.decode(value))
+            self.rules[rule["ruleId"]] = rule
 
 
 _COORDINATOR_AWAY: Final = (
@@ -230,21 +243,30 @@ class Probe:
     def group_lag(self, group: str, topics: Sequence[str]) -> int:
         """Committed records of some topics that a consumer group has not yet taken, as of its last commit."""
         ends = self.ends(topics, committed=True)
-        if group not in self._groups:
-            # Never subscribed: it only asks what the group has committed. The admin client's own call for that crashes the
-            # process when the group's coordinator is not there yet (librdkafka 2.16, a null group in rd_kafka_cgrp_op).
-            settings = {**self._config.kafka.confluent(), "group.id": group, "enable.auto.commit": False}
-            self._groups[group] = Consumer(settings)
-        taken = self._committed(self._groups[group], self._partitions(topics))
+        taken = self._committed(group, self._partitions(topics))
         return sum(ends[part.topic, part.partition] - max(0, part.offset) for part in taken)
 
-    @staticmethod
-    def _committed(group: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    def untaken(self, group: str, last: Mapping[tuple[str, int], int]) -> int:
+        """How many offsets a group has to go to have taken these last records of partitions, as of its last commit.
+
+        Where transactions end in markers this comes to 0 exactly, and the lag does not.
+        """
+        if not last:
+            return 0
+        taken = self._committed(group, [TopicPartition(*key) for key in last])
+        return sum(max(0, last[part.topic, part.partition] + 1 - max(0, part.offset)) for part in taken)
+
+    def _committed(self, name: str, partitions: list[TopicPartition]) -> list[TopicPartition]:
         """What a group has committed; a coordinator that moves or loads is waited for."""
+        if name not in self._groups:
+            # Never subscribed: it only asks what the group has committed. The admin client's own call for that crashes the
+            # process when the group's coordinator is not there yet (librdkafka 2.16, a null group in rd_kafka_cgrp_op).
+            settings = {**self._config.kafka.confluent(), "group.id": name, "enable.auto.commit": False}
+            self._groups[name] = Consumer(settings)
         deadline = time.monotonic() + _TIMEOUT_S
         while True:
             try:
-                return group.committed(partitions, timeout=_TIMEOUT_S)
+                return self._groups[name].committed(partitions, timeout=_TIMEOUT_S)
             except KafkaException as error:
                 if error.args[0].code() not in _COORDINATOR_AWAY or time.monotonic() > deadline:
                     raise

@@ -18,6 +18,7 @@ import pytest
 from infra.stack import Stack
 from jobs.config import Config, project_root
 from jobs.demo_archive import Archive
+from jobs.demo_run import JOBS
 from jobs.demo_setup import FOLDER, demo_config
 
 TICKS = project_root().parent / "shared" / "data" / "lean_tick" / "ibm"
@@ -95,7 +96,7 @@ def test_demo_adds_up_and_a_row_that_is_lost_afterwards_is_found(tmp_path: Path)
         assert "Playing 2026-11-20 opening" in progress
 
         base = Config.load(overrides={"state_dir": tmp_path}, environment={})
-        client = Archive(demo_config(base, 3, {}, running=True)).client
+        client = Archive(demo_config(base, len(JOBS), {}, running=True)).client
         lost, partition, offset = client.query(
             "SELECT event_id, _partition, _offset FROM trade_events WHERE venue != 'TRDS' ORDER BY event_id LIMIT 1"
         ).result_rows[0]
