@@ -17,6 +17,8 @@ OWNER: Final = "demo"
 MOVED_E4: Final = 400
 WIDE_E4: Final = 300
 """A move of four cents and a spread of three, 1/10,000 of the currency: the simulated market walks by single cents."""
+RSI_E4: Final = 500_000
+"""The middle of the RSI, which is crossed when a trend turns."""
 _PERCENT_E4: Final = 1_000_000
 _HALF_HOUR_S: Final = 1_800
 _HOUR_S: Final = 3_600
@@ -47,11 +49,11 @@ def demo_rules(prices_e4: Mapping[str, int], time_ns: int, settings: AnalyticsCo
         },
         {
             "ruleId": "demo-rsi",
-            "symbol": "*",
-            "condition": "INDICATOR_ABOVE",
+            "symbol": crossed,
+            "condition": "INDICATOR_CROSS",
             "indicator": "RSI",
             "period": 14,
-            "thresholdE4": 700_000,
+            "thresholdE4": RSI_E4,
             "windowSeconds": 300,
             "cooldownSeconds": _HOUR_S,
         },
