@@ -159,9 +159,9 @@ def _print_analytics(console: Console, result: Result) -> None:
             (
                 bar.symbol,
                 _clock(bar.end_ns)[:5],
-                _price(bar.close_e4),
+                money(bar.close_e4),
                 f"{bar.volume:,}",
-                _price(bar.vwap_e4),
+                money(bar.vwap_e4),
                 *("" if value is None else f"{value:,.2f}" for value in (bar.session_vwap, bar.sma)),
                 "" if bar.rsi is None else f"{bar.rsi:.1f}",
             )
@@ -182,11 +182,6 @@ def _print_analytics(console: Console, result: Result) -> None:
 
 def _clock(time_ns: int) -> str:
     return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).astimezone(NEW_YORK).strftime("%H:%M:%S")
-
-
-def _price(price_e4: int) -> str:
-    """A price or an average of prices, with two decimals."""
-    return f"{price_e4 / 10_000:,.2f}"
 
 
 def _print_refusals(console: Console, result: Result) -> None:

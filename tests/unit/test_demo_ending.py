@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import Any
 
 import click
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from jobs.cli_common import CliError
 from jobs.config import Config
 from jobs.demo import _ending
-from jobs.demo_watch import KafkaWatch, WatchError
-from schemas.messages import order_events
+from jobs.demo_alerts import demo_rules
+from jobs.demo_watch import KafkaWatch, Probe, WatchError
+from schemas.catalogue import TOPICS
+from schemas.messages import alert_rules, alerts, order_events
 from schemas.messages.enums import (
     ORDER_EVENT_TYPE_CANCEL_REJECTED,
     ORDER_EVENT_TYPE_STATUS,
@@ -175,6 +178,44 @@ def test_watch_counts_stages_and_remembers_positions() -> None:
     assert (watch.count("order-events"), watch.count("orders"), watch.filled_shares) == (2, 1, 100)
     assert watch.unread({("order-events", 0): 6, ("orders", 0): 1}) == 1, "the end of orders was not seen yet"
     assert watch.unread({("order-events", 0): 7}) == 1
+
+
+def test_watch_keeps_alerts_and_the_latest_record_of_each_rule() -> None:
+    watch = KafkaWatch(Config.load(environment={}))
+    rules = demo_rules({"ACME": 1_000_000}, 0, Config.load(environment={}).analytics)
+    changed = rules[0] | {"version": 2, "thresholdE4": 7}
+    frames = [alert_rules.encode(alert_rules.from_dict(rule), 1) for rule in (*rules, changed)]
+    example = TOPICS["alerts"].schema_file.parent.parent / "examples" / "alerts" / "valid" / "every_field.json"
+    alert = json.loads(example.read_text(encoding="utf-8"))
+    take(
+        watch,
+        *(FakeMessage("alert-rules", offset, frame) for offset, frame in enumerate(frames)),
+        FakeMessage("alerts", 4, alerts.encode(alerts.from_dict(alert), 1)),
+    )
+    assert list(watch.rules) == [rule["ruleId"] for rule in rules]
+    assert watch.rules["demo-price"]["thresholdE4"] == 7
+    assert watch.alerts == [alerts.to_dict(alerts.from_dict(alert))]
+    assert watch.last_offsets(("alerts", "nbbo")) == {("alerts", 0): 4}
+
+
+class FakeGroup:
+    """A consumer group that has committed these offsets by partition; -1001 is Kafka's for none."""
+
+    def __init__(self, offsets: dict[int, int]) -> None:
+        self._offsets = offsets
+
+    def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        assert timeout > 0
+        return [TopicPartition(part.topic, part.partition, self._offsets[part.partition]) for part in partitions]
+
+
+def test_what_a_group_has_still_to_take_is_counted_to_the_last_record() -> None:
+    probe: Any = Probe(Config.load(environment={}), {})
+    probe._groups["analytics"] = FakeGroup({0: 10, 1: 7, 2: -1001})
+    last = {("market-data", 0): 9, ("market-data", 1): 9, ("market-data", 2): 1}
+    assert probe.untaken("analytics", last) == 3 + 2
+    assert probe.untaken("analytics", {("market-data", 0): 9}) == 0, "transaction markers behind it are no records"
+    assert probe.untaken("analytics", {}) == 0
 
 
 def test_watch_stops_at_an_error_that_stays() -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from zipfile import ZipFile
 
 import click
@@ -16,11 +17,15 @@ from jobs.config import Config
 from jobs.demo import _Speed
 from jobs.demo_archive import TABLES, Latency, Suggestion, _compare
 from jobs.demo_display import Display, View, panel, plain_lines
+from jobs.demo_market import FiredRule, LastBar
 from jobs.demo_plan import DemoOptions, Plan, PlanError, check_options
+from jobs.demo_quality import quality_check
 from jobs.demo_report import print_report, report_console
 from jobs.demo_result import Market, Refusal, Result, check_feed, list_refusals
 from jobs.demo_setup import DemoError, Played, demo_config, only_demo
 from jobs.demo_watch import JobHealth
+from jobs.quality import Outcome
+from jobs.quality_rules import Rule
 from jobs.reconcile import Check, DeadLetterRow, TopicCount
 from jobs.reconcile_money import TradeTotals
 from jobs.reconcile_orders import CommandTally, OrderFindings, OrderLife
@@ -40,6 +45,21 @@ def result(*checks: Check) -> Result:
         finals={"EXECUTED": 20_000, "CANCELLED": 8_000, "EXPIRED": 4_000, "REJECTED": 700},
         types={"LIMIT": {"DAY": 20_000, "GTC": 4_000, "OPG": 300}, "STOP_LIMIT": {"DAY": 900}},
         market=Market({"opening": 40, "reopening": 1}, {"opening": 52_000, "reopening": 900}, 1, 0, 8_000, {}),
+        bars=(
+            LastBar("ACME", 1_795_208_100_000_000_000, 2_868_900, 1_234_500, 2_868_750, 286.754, 286.8, 55.12),
+            LastBar("BOLT", 1_795_208_100_000_000_000, 182_200, 900, 182_150, None, None, None),
+        ),
+        rules=(
+            FiredRule(
+                "demo-price",
+                "ACME",
+                "price crosses 286.89",
+                9,
+                "demo  info  ACME at 286.87 crossed",
+                1_795_190_401 * 10**9,
+            ),
+            FiredRule("demo-halt", "*", "halted or paused", 0, None, None),
+        ),
         topics=(TopicCount("orders", 40_000, 40_000),),
         totals=TradeTotals(30_000, 24_000, 6_000, 10_000_000, 12_345_678_900_000, 350_000_000),
         checks=checks or (Check("Sent = in Kafka", "200,000 records of 2 topics"),),
@@ -78,6 +98,35 @@ def test_report_fits_eighty_columns_without_colours() -> None:
         assert words in text
     for words in ("stop-limit", "24,300", "40 over 52,000 shares", "1 over 900 shares", "8,000 shares"):
         assert words in text
+
+
+def test_report_shows_last_bars_and_what_each_rule_fired() -> None:
+    lines = [" ".join(line.split()) for line in rendered(result()).splitlines()]
+    assert "ACME 15:55 286.89 1,234,500 286.8750 286.75 286.80 55.1" in lines
+    assert "BOLT 15:55 18.22 900 18.2150" in lines, "what is not defined yet is left empty"
+    assert "ACME: price crosses 286.89: 9 alerts" in lines
+    assert "11:00:01 demo info ACME at 286.87 crossed" in lines
+    assert "every symbol: halted or paused: 0 alerts" in lines
+
+
+def test_quality_names_the_rules_that_do_not_hold(tmp_path: Path) -> None:
+    broken = Rule("pairs", "a trade has two sides", "no_rows")
+    untried = Rule("columns", "its columns are those of the schema", "columns")
+    verdicts = [
+        SimpleNamespace(table=table, rule=rule, broken=rows, examples=examples, problem=problem, holds=rows == 0)
+        for table, rule, rows, examples, problem in (
+            ("trade_events", broken, 2, ("trade_id=7", "trade_id=8"), ""),
+            ("orders", untried, None, (), "no such column"),
+            ("orders", broken, 0, (), ""),
+        )
+    ]
+    outcome = Outcome("quality-all-1", tmp_path, verdicts, 1_500, None, None, 0)
+    check = quality_check(outcome)
+    assert check.problems == (
+        "trade_events: pairs: a trade has two sides: 2 rows, as trade_id=7",
+        "orders: columns: its columns are those of the schema: no such column",
+    )
+    assert check.summary == "3 rules on 1,500 rows of 2 tables"
 
 
 def test_report_names_what_differs() -> None:
@@ -131,13 +180,18 @@ def test_refusals_stand_beside_what_was_planted() -> None:
         DeadLetterRow("raw-feed", "archive", "raw-feed", 0, 1, "BAD_MAGIC"),
     ]
     played = Played(expected_refusals={"order-events RISK_BUYING_POWER": 1, "dead-letter REPLAYED_ORDER": 1})
+    letters.append(DeadLetterRow("dead-letter", "analytics", "market-data", 0, 9, "LATE"))
     assert list_refusals(findings, letters, played) == [
+        Refusal("analytics", "LATE", None, 1),
         Refusal("orders", "CANCEL_TOO_LATE", 0, 2),
         Refusal("orders", "BAD_MAGIC", 0, 1),
         Refusal("orders", "RISK_BUYING_POWER", 1, 1),
         Refusal("orders", "REPLAYED_ORDER", 1, 0),
         Refusal("ticks", "LATE", None, 1),
     ]
+    # A simulated day comes in order, so a late tick there is no tick that was planted.
+    simulated = dataclasses.replace(played, expected_bad_ticks={"LATE": 1})
+    assert Refusal("analytics", "LATE", 0, 1) in list_refusals(findings, letters, simulated)
 
 
 def view() -> View:
@@ -210,6 +264,7 @@ def test_plan_of_a_simulated_day_makes_what_it_says() -> None:
     assert sum(plan.expected_refusals().values()) > 0
     assert plan.expected_bad_ticks() and plan.speed == 292
     assert plan.title() == "2026-11-20, simulated, 3 symbols"
+    assert list(plan.prices_e4) == ["ACME", "BOLT", "CRUX"]
 
 
 def test_plan_of_tick_files_takes_days_and_prices_from_them(tmp_path: Path) -> None:
