@@ -19,7 +19,7 @@ from infra.stack import Stack
 from jobs.config import Config, project_root
 from jobs.demo_archive import Archive
 from jobs.demo_run import JOBS
-from jobs.demo_setup import FOLDER, demo_config
+from jobs.demo_setup import DOCS, FOLDER, demo_config
 
 TICKS = project_root().parent / "shared" / "data" / "lean_tick" / "ibm"
 EVERY = 40
@@ -92,6 +92,11 @@ def test_demo_adds_up_and_a_row_that_is_lost_afterwards_is_found(tmp_path: Path)
         assert sum(row["planted"] for row in report["refusals"]) > 20
         assert report["latency"]["orders"] == report["tally"]["orders"]
         assert all(suggestion["rows"] for suggestion in report["suggestions"])
+        assert {check["name"] for check in report["checks"]} >= {"Bars = ticks", "Alerts = rules", "Data quality"}
+        assert [rule["rule_id"] for rule in report["rules"] if not rule["alerts"]] == []
+        assert len(report["rules"]) == 5
+        assert len(report["bars"]) == 5
+        assert all(0 < bar["rsi"] < 100 and bar["session_vwap"] > 0 for bar in report["bars"])
         assert "Playing 2026-11-20 session" in progress
         assert "Playing 2026-11-20 opening" in progress
 
@@ -105,7 +110,18 @@ def test_demo_adds_up_and_a_row_that_is_lost_afterwards_is_found(tmp_path: Path)
         code, report, _ = run_demo(tmp_path, "--check")
         assert code == 1
         problems = failed_checks(report)
-        assert problems.keys() == {"Kafka = ClickHouse", "Fills = trades", "Shares conserved", "Money conserved"}
+        assert problems.keys() == {
+            "Kafka = ClickHouse",
+            "Fills = trades",
+            "Shares conserved",
+            "Money conserved",
+            "Data quality",
+        }
+        assert {problem.partition(":")[0] for problem in problems["Data quality"]} == {"trade_events", "order_events"}
+        docs = (tmp_path / FOLDER / DOCS / "index.html").read_text(encoding="utf-8")
+        assert "trade_events" in docs and "market_analytics" in docs
+        told = client.query("SELECT kind, toString(status) FROM report_events ORDER BY _offset LIMIT 1").result_rows
+        assert told == [("DATA_QUALITY", "GENERATED")], "the first run has published that every rule holds"
         assert f"not archived: {partition}/{offset}" in problems["Kafka = ClickHouse"][0]
         assert "has no trade event" in problems["Fills = trades"][0]
     finally:
