@@ -3,7 +3,7 @@
 1. Start a stack of its own, make topics, schemas and tables, submit the jobs.
 2. Play the day: reference data, then ticks and orders merged by time; then the close.
 3. Wait until everything is processed, committed and archived.
-4. Reconcile, measure, report. Exit 1 when something does not add up.
+4. Reconcile, measure, try the rules of data quality, report. Exit 1 when something does not add up.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,11 +14,14 @@ import click
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from jobs import demo_run
 from jobs.cli_common import CliError
 from jobs.config import Config
 from jobs.demo import _ending
 from jobs.demo_alerts import demo_rules
-from jobs.demo_watch import KafkaWatch, Probe, WatchError
+from jobs.demo_display import Display
+from jobs.demo_plan import DemoOptions
+from jobs.demo_watch import JobHealth, KafkaWatch, Probe, WatchError
 from schemas.catalogue import TOPICS
 from schemas.messages import alert_rules, alerts, order_events
 from schemas.messages.enums import (
@@ -216,6 +220,48 @@ def test_what_a_group_has_still_to_take_is_counted_to_the_last_record() -> None:
     assert probe.untaken("analytics", last) == 3 + 2
     assert probe.untaken("analytics", {("market-data", 0): 9}) == 0, "transaction markers behind it are no records"
     assert probe.untaken("analytics", {}) == 0
+
+
+class FakeProbe:
+    """A cluster in which analytics is 7 records behind at first; each look at its health finds one checkpoint more."""
+
+    def __init__(self) -> None:
+        self.behind = [7, 7, 0]
+        self.checkpoints = 3
+        self.asked: list[str] = []
+
+    def ends(self, topics: Sequence[str], *, committed: bool) -> dict[tuple[str, int], int]:
+        assert "market-analytics" in topics
+        return {("alerts", 0): 4}
+
+    def untaken(self, group: str, last: dict[tuple[str, int], int]) -> int:
+        assert (group, last) == ("analytics", {("market-data", 0): 9})
+        self.asked.append("untaken")
+        return self.behind.pop(0)
+
+    def health(self, name: str) -> JobHealth:
+        assert name == "analytics"
+        self.asked.append("health")
+        self.checkpoints += 1
+        return JobHealth("RUNNING", self.checkpoints)
+
+
+def test_end_of_day_waits_until_analytics_has_taken_it_and_has_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo_run, "_TICK_S", 0.0)
+    monkeypatch.setattr(demo_run, "_Meter", lambda _run: SimpleNamespace(show=lambda look: None))
+    run: Any = demo_run.DemoRun(
+        Config.load(environment={}, overrides={"state_dir": tmp_path}), {}, DemoOptions(), Display()
+    )
+    run._watch = KafkaWatch(run.base)
+    take(run._watch, FakeMessage("market-data", 9, b"not looked at"), FakeMessage("orders", 3, b"of no interest"))
+    take(run._watch, FakeMessage("alerts", 4, None, KafkaError(KafkaError._PARTITION_EOF)))
+    probe = run._probe = FakeProbe()
+    run._wait_for_analytics()
+    # The first look at its health tells how many checkpoints there were then.
+    assert probe.asked == ["untaken"] * 3 + ["health"] * 3
+    assert probe.behind == []
 
 
 def test_watch_stops_at_an_error_that_stays() -> None:
