@@ -37,6 +37,9 @@ TOPICS = (
     "order-outcomes",
     "dead-letter",
     "corporate-actions",
+    "market-analytics",
+    "alerts",
+    "alert-rules",
 )
 SCHEMA_IDS = {topic: number for number, topic in enumerate(TOPICS, start=101)}
 PARTITIONS = 4
