@@ -152,9 +152,9 @@ def _print_market(console: Console, result: Result) -> None:
 
 def _print_analytics(console: Console, result: Result) -> None:
     """The last bars of the busiest symbols, and what the rules for alerts fired."""
-    _heading(console, "Market and alerts (New York time)")
+    _heading(console, "Market and alerts (last finished 5-minute bars; New York time)")
     if result.bars:
-        columns = ("5-minute bar", "until", "close", "shares", "VWAP", "day's VWAP", "SMA 20", "RSI 14")
+        columns = ("symbol", "until", "close", "shares", "VWAP", "day's VWAP", "SMA 20", "RSI 14")
         rows = [
             (
                 bar.symbol,
