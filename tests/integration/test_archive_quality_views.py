@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from archive_gateway import NOON_NS, GatewayProcess, connect, frame, writer
+from archive_gateway import DAY_NS, NOON_NS, GatewayProcess, connect, frame, writer
 
 from jobs import migrate
 from jobs.config import Config
@@ -157,6 +157,17 @@ def test_execution_has_the_nbbo_of_receipt_and_of_later(config: Config) -> None:
     assert rows(config, query.format(11)) == [("BUY", 14.0, -5.0), ("SELL", 14.0, 5.0)]
     # The market has not gone on for so long: nobody knows yet.
     assert rows(config, query.format(12)) == [("BUY", None, None), ("SELL", None, None)]
+    # An order of the day before is found as well, and the NBBO of that day is not looked at; refused cancels have no number.
+    old = {"orderId": "o-old", "accountId": "a-old", "symbol": "Q"}
+    refused = old | {"eventType": "CANCEL_REJECTED", "sequence": 0, "timestamp": NOON_NS - 2 * DAY_NS}
+    first = old | {"eventType": "STATUS", "sequence": 1, "timestamp": NOON_NS - DAY_NS}
+    write(config, "order-events", 3, [refused, first, first | {"sequence": 2, "timestamp": NOON_NS + 9 * SECOND}])
+    write(config, "trade-events", 3, [trade | old | {"eventId": "late"}])
+    found = rows(
+        config,
+        "SELECT receipt_bid, execution_bid, received_at FROM executions_nbbo(day = '2026-01-02') WHERE event_id = 'late'",
+    )
+    assert found == [(None, 10, NOON - timedelta(days=1))]
     (valued,) = rows(
         config,
         "SELECT position_change, bought_notional - sold_notional, trading_result IS NOT NULL FROM pnl_inputs "

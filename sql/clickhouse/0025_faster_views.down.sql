@@ -1,0 +1,54 @@
+-- The views as 0021 had made them.
+
+CREATE OR REPLACE VIEW top_movers AS
+SELECT
+    event_date,
+    symbol,
+    argMin(assumeNotNull(last_price), (timestamp, sequence)) AS first_price,
+    argMax(assumeNotNull(last_price), (timestamp, sequence)) AS final_price,
+    min(assumeNotNull(last_price)) AS low_price,
+    max(assumeNotNull(last_price)) AS high_price,
+    100 * (toFloat64(final_price) / toFloat64(first_price) - 1) AS average_change_percent,
+    sum(volume) AS shares,
+    count() AS trades
+FROM market_data
+WHERE kind = 'TRADE' AND eligible AND isNotNull(last_price)
+GROUP BY event_date, symbol
+COMMENT 'Grain: one day and symbol. How far its price went from the first eligible trade to the last.';
+
+CREATE OR REPLACE VIEW executions_nbbo AS
+WITH received AS
+(
+    SELECT account_id, order_id, min(timestamp) AS received_at
+    FROM order_events
+    WHERE (account_id, order_id) IN (SELECT account_id, order_id FROM trade_events WHERE event_date = {day:Date})
+    GROUP BY account_id, order_id
+)
+SELECT
+    e.event_date AS event_date,
+    e.event_id AS event_id,
+    e.trade_id AS trade_id,
+    e.order_id AS order_id,
+    e.account_id AS account_id,
+    e.symbol AS symbol,
+    e.side AS side,
+    e.venue AS venue,
+    e.quantity AS quantity,
+    e.execution_price AS execution_price,
+    e.received_at AS received_at,
+    e.execution_time AS execution_time,
+    n.bid_price AS receipt_bid,
+    n.ask_price AS receipt_ask,
+    e.bid_price AS execution_bid,
+    e.ask_price AS execution_ask,
+    (toFloat64(n.bid_price) + toFloat64(n.ask_price)) / 2 AS receipt_mid,
+    2 * if(e.side = 'BUY', 1, -1) * (toFloat64(e.execution_price) - receipt_mid) AS effective_spread
+FROM
+(
+    SELECT t.*, received.received_at AS received_at
+    FROM (SELECT * FROM trade_events WHERE event_date = {day:Date}) AS t
+    INNER JOIN received ON received.account_id = t.account_id AND received.order_id = t.order_id
+) AS e
+ASOF LEFT JOIN (SELECT symbol, timestamp, bid_price, ask_price FROM nbbo WHERE event_date = {day:Date}) AS n
+    ON n.symbol = e.symbol AND n.timestamp <= e.received_at
+COMMENT 'Grain: one side of one execution of the UTC day that is given, with the NBBO at the receipt of its order and at the execution.';
