@@ -1,13 +1,14 @@
 """The analytics job: normalised market data and rules in; bars, indicators and alerts out.
 
-1. Read market data, alert rules, the NBBO and trading states from Kafka, as bytes, committed records only.
+1. Read market data, alert rules, the NBBO and trading states from Kafka, as bytes, committed records only; and each second,
+   how far market data has come, for the shards whose symbols are silent.
 2. Build bars in event time, indicators of them, and the alerts that they and the ticks fire, by symbol shard.
 3. Write analytics, alerts and dead letters in one transaction a checkpoint.
 
 Inputs: market-data, alert-rules, market-status (committed), nbbo.
 Outputs: market-analytics, alerts, dead-letter (late trades and bad rules among them).
-Key: symbol shard in 2; every shard gets every rule. The number of shards is part of the operator's uid, because state cannot
-move between shards.
+Key: symbol shard in 2; every shard gets every rule and the progress. The number of shards is part of the operator's uid, because
+state cannot move between shards.
 State: journal and snapshot of each shard's engine (udfs.operators.run_shard).
 Delivery: exactly once for read_committed readers, who see a bar or an alert at the checkpoint after it was made. A bar that late
 trades correct comes again with the same window and the next revision: the highest revision counts.
@@ -25,6 +26,7 @@ from jobs.config import AnalyticsConfig, Config
 from jobs.runtime import (
     Environments,
     Isolation,
+    Progress,
     create_environments,
     create_sink,
     create_source,
@@ -72,8 +74,8 @@ def build(config: Config, env: Environments) -> StatementSet:
         create_source(env, config, f"{view}_source", topic, group=NAME, isolation=isolation)
         if topic != "alert-rules":
             view_with_shard(env, f"{view}_by_symbol", f"{view}_source", shards)
-    every = ", ".join(map(str, range(shards)))
-    run_statements(env, "analytics_inputs.sql", all_shards=f"ARRAY[{every}]")
+    every = f"ARRAY[{', '.join(map(str, range(shards)))}]"
+    run_statements(env, "analytics_inputs.sql", all_shards=every)
 
     # 2. Bars, indicators and alerts by symbol.
     stage = Stage(
@@ -90,7 +92,7 @@ def build(config: Config, env: Environments) -> StatementSet:
         (sources.MARKET_STATUS, "states_by_symbol"),
     ]
     analysed = (
-        micro_batches(env, views, settings.window_ms)
+        micro_batches(env, views, settings.window_ms, Progress(sources.PROGRESS, "ticks_by_symbol", every))
         .key_by(shard_key(shards), key_type=Types.INT())
         .process(RunShard(stage), output_type=OUTPUT_TYPE)
         .name("analyse")

@@ -21,6 +21,7 @@ from schemas.messages.enums import (
     MARKET_DATA_KIND_TRADE,
 )
 from udfs.domain.alert_shard import AlertShard
+from udfs.domain.analytics_settings import AnalyticsSettings
 from udfs.domain.dead_letters import DeadLetters
 from udfs.domain.outbox import Lane
 from udfs.domain.sources import ALERT_RULES
@@ -61,7 +62,8 @@ def make_trades(chance: random.Random, count: int) -> list[market_data.MarketDat
 def new_engine(rules: Sequence[AlertRule]) -> AlertShard:
     """An engine with these rules in force."""
     refused = DeadLetters(Lane("dead-letter"), IDS["dead-letter"], "alert", job="analytics")
-    engine = AlertShard(0, 1, IDS, Lane("alerts"), refused, [], [], [])
+    settings = AnalyticsSettings(0, 0, "sma:20")
+    engine = AlertShard(0, 1, IDS, Lane("alerts"), refused, [], [], settings)
     for offset, rule in enumerate(rules):
         engine.apply(ALERT_RULES, alert_rules.encode(rule, IDS["alert-rules"]), 0, offset, 0)
     assert not refused.count
@@ -73,7 +75,7 @@ def indexed(rules: Sequence[AlertRule], trades: Sequence[market_data.MarketDataE
     engine = new_engine(rules)
     begun = time.perf_counter()
     for offset, trade in enumerate(trades):
-        engine.market(trade, 0, offset)
+        engine.market(trade, 0, offset, 0)
     return time.perf_counter() - begun, engine.writer.given + engine.writer.cooling
 
 

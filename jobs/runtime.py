@@ -240,7 +240,18 @@ def insert_chunks(chunks: str, sink: str, topics: Sequence[str]) -> str:
     )
 
 
-def micro_batches(env: Environments, inputs: Sequence[tuple[int, str]], window_ms: int) -> DataStream:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Progress:
+    """An input for every shard that says how far a view has come by Kafka's time. source: its own tag; all_shards: SQL."""
+
+    source: int
+    view: str
+    all_shards: str
+
+
+def micro_batches(
+    env: Environments, inputs: Sequence[tuple[int, str]], window_ms: int, progress: Progress | None = None
+) -> DataStream:
     """One stream of (shard, source, payloads, positions, newest_ms) rows from several views, each with its source tag.
 
     With `window_ms` 0 every record is a batch of its own: one call of Python per record, which is what batches are compared
@@ -251,6 +262,12 @@ def micro_batches(env: Environments, inputs: Sequence[tuple[int, str]], window_m
         parts = [query("micro_batch.sql", source=str(source), view=view, window=window) for source, view in inputs]
     else:
         parts = [query("per_record.sql", source=str(source), view=view) for source, view in inputs]
+    if progress is not None:
+        batches = f"{progress.view}_batches"
+        part = parts[[view for _, view in inputs].index(progress.view)]
+        env.table.create_temporary_view(batches, env.table.sql_query(f"SELECT *, PROCTIME() AS made FROM ({part})"))
+        values = {"source": str(progress.source), "view": batches, "all_shards": progress.all_shards}
+        parts.append(query("progress.sql", **values))
     return env.table.to_data_stream(env.table.sql_query("\nUNION ALL\n".join(parts)))
 
 

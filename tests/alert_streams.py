@@ -22,7 +22,7 @@ from schemas.messages.enums import (
     MARKET_STATE_CODES,
 )
 from udfs.domain.alert_rules import MOVE_WINDOWS_S
-from udfs.domain.sources import ALERT_RULES, MARKET_DATA, MARKET_STATUS, NBBO
+from udfs.domain.sources import ALERT_RULES, MARKET_DATA, MARKET_STATUS, NBBO, PROGRESS
 
 IDS: Final = {
     "market-data": 21,
@@ -36,8 +36,8 @@ IDS: Final = {
 INDICATORS: Final = "sma:2,ema:3,rsi:2"
 OUTPUTS: Final = ((INDICATOR_SMA, 2), (INDICATOR_EMA, 3), (INDICATOR_RSI, 2))
 PARTITIONS: Final = 2
-Record = tuple[int, bytes, int, int]
-"""Source, frame, partition, offset."""
+Record = tuple[int, bytes, int, int, int]
+"""Source, frame, partition, offset, Kafka's timestamp in ms."""
 
 
 def rule(rule_id: str, condition: str, symbol: str = "A", **fields: Any) -> alert_rules.AlertRule:
@@ -96,8 +96,13 @@ def random_rule(random: Random, number: int, symbols: int) -> alert_rules.AlertR
     return found
 
 
-def random_records(random: Random, count: int, symbols: int, first_rules: int) -> Iterator[Record]:
-    """Rules, then a disordered day of `symbols` S0, S1 ... with rules that come, change and go, quotes and halts."""
+def random_records(
+    random: Random, count: int, symbols: int, first_rules: int, progress: bool = True
+) -> Iterator[Record]:
+    """Rules, then a disordered day of `symbols` S0, S1 ... with rules that come, change and go, quotes and halts.
+
+    Kafka's time is that of the day. A partition whose symbols are all in other shards tells how far it has come.
+    """
     rules: dict[str, alert_rules.AlertRule] = {}
     offsets = [0] * (PARTITIONS + 3)
     now, price, sequence = OPENING_NS, [100_000] * symbols, [0] * symbols
@@ -106,7 +111,7 @@ def random_records(random: Random, count: int, symbols: int, first_rules: int) -
     def rule_record(changed: alert_rules.AlertRule) -> Record:
         rules[changed.rule_id] = changed
         offsets[-1] += 1
-        return ALERT_RULES, alert_rules.encode(changed, IDS["alert-rules"]), 0, offsets[-1]
+        return ALERT_RULES, alert_rules.encode(changed, IDS["alert-rules"]), 0, offsets[-1], now // 1_000_000
 
     for number in range(first_rules):
         yield rule_record(random_rule(random, number, symbols))
@@ -130,14 +135,16 @@ def random_records(random: Random, count: int, symbols: int, first_rules: int) -
             quote = nbbo.Nbbo(
                 f"S{at}-{sequence[at]}", f"S{at}", bid, 1, None, ask, 1, None, [], None, sequence[at], now
             )
-            yield NBBO, nbbo.encode(quote, IDS["nbbo"]), 0, offsets[-2]
+            yield NBBO, nbbo.encode(quote, IDS["nbbo"]), 0, offsets[-2], now // 1_000_000
         elif chance < 0.18:
             offsets[-3] += 1
             status = market_status.MarketStatus(
                 f"status-S{at}-{number}", f"S{at}", random.choice(codes), MARKET_CAUSE_CODES["CONTROL"],
                 None, None, None, None, 0, 0, False, None, "news pending", "c", now,
             )  # fmt: skip
-            yield MARKET_STATUS, market_status.encode(status, IDS["market-status"]), 0, offsets[-3]
+            yield MARKET_STATUS, market_status.encode(status, IDS["market-status"]), 0, offsets[-3], now // 1_000_000
+        elif chance < 0.30 and progress:
+            yield PROGRESS, b"", PARTITIONS, number, now // 1_000_000 - random.choice([0, 0, 900])
         else:
             price[at] = min(max(price[at] + random.randrange(-300, 301), 98_500), 101_500)
             behind = random.choice([0, 0, 0, 0, SECOND_NS // 2, 3 * SECOND_NS])
@@ -145,7 +152,7 @@ def random_records(random: Random, count: int, symbols: int, first_rules: int) -
             tick = Tick(number, f"S{at}", price[at], volume, now - behind, random.random() > 0.05)
             partition = at % PARTITIONS
             offsets[partition] += 1
-            yield MARKET_DATA, tick.frame(IDS["market-data"]), partition, offsets[partition]
+            yield MARKET_DATA, tick.frame(IDS["market-data"]), partition, offsets[partition], now // 1_000_000
 
 
 assert ALERT_CONDITION_CODES["UNKNOWN"] == 0

@@ -63,10 +63,12 @@ def value_key(rule: AlertRule) -> tuple[object, ...]:
 class ReferenceAlerts:
     """The plain engine."""
 
-    def __init__(self) -> None:
+    def __init__(self, idle_s: int) -> None:
+        self.idle_ms = idle_s * 1_000
         self.rules: dict[str, AlertRule] = {}
         self.symbols: dict[str, Symbol] = {}
         self.clocks: dict[int, int] = {}
+        self.heard: dict[int, int] = {}
         self.fired: list[Fired] = []
 
     def change(self, rule: AlertRule, usable: bool) -> None:
@@ -114,8 +116,9 @@ class ReferenceAlerts:
                 self.begin(symbol, rule)
         return self.symbols.get(name)
 
-    def market(self, event: MarketDataEvent, partition: int) -> None:
+    def market(self, event: MarketDataEvent, partition: int, kafka_ms: int) -> None:
         kind, now = MARKET_DATA_KIND_NAMES[event.kind], event.timestamp
+        self.heard[partition] = max(kafka_ms, self.heard.get(partition, kafka_ms))
         symbol = self.find(event.symbol)
         if symbol is not None and kind in ("QUOTE", "TRADE", "CORRECTION", "CANCEL"):
             symbol.seen_ns = now if symbol.seen_ns is None else max(symbol.seen_ns, now)
@@ -138,21 +141,30 @@ class ReferenceAlerts:
                         self.update(event.symbol, name, value, start, event.event_id, now, now, "market-data", length)
         if partition not in self.clocks or now > self.clocks[partition]:
             self.clocks[partition] = now
-            for name, other in self.symbols.items():
-                if other.partition != partition or other.seen_ns is None:
-                    continue
-                for rule, watch in self.watching(other, "STALE"):
-                    if not watch.holds and now - other.seen_ns >= rule.window_seconds * SECOND:
-                        watch.holds = True
-                        silent = (now - other.seen_ns) // 100_000
-                        self.alert(rule, watch, name, silent, None, None, event.event_id, now, now, "market-data")
+            self.silence(partition, now, event.event_id)
 
-    def analysed(self, record: MarketAnalytics, event: MarketDataEvent, partition: int) -> None:
+    def progress(self, cause: str, kafka_ms: int) -> None:
+        for partition, newest in self.clocks.items():
+            silent_ms = kafka_ms - self.heard[partition]
+            if silent_ms >= self.idle_ms:
+                self.silence(partition, newest + silent_ms * 1_000_000, cause)
+
+    def silence(self, partition: int, now: int, cause: str) -> None:
+        for name, other in self.symbols.items():
+            if other.partition != partition or other.seen_ns is None:
+                continue
+            for rule, watch in self.watching(other, "STALE"):
+                if not watch.holds and now - other.seen_ns >= rule.window_seconds * SECOND:
+                    watch.holds = True
+                    silent = (now - other.seen_ns) // 100_000
+                    self.alert(rule, watch, name, silent, None, None, cause, now, now, "market-data")
+
+    def analysed(self, record: MarketAnalytics, time_ns: int, partition: int) -> None:
         symbol = self.symbols.get(record.symbol)
         if symbol is None:
             return
         length = (record.window_end - record.window_start) // SECOND
-        clock = self.clocks[partition]
+        clock = max(time_ns, self.clocks.get(partition, time_ns))
         for key in {value_key(self.rules[rule]) for rule in symbol.watches}:
             if key[0] == "VOLUME":
                 mine = record.kind == ANALYTICS_KIND_BAR and key[1] == length
@@ -179,9 +191,7 @@ class ReferenceAlerts:
                     continue
                 reference = round((second.value or 0.0) * 10_000)
                 value = round((first.value or 0.0) * 10_000) - reference
-            self.update_key(
-                record.symbol, key, value, reference, record.event_id, event.timestamp, clock, "market-data"
-            )
+            self.update_key(record.symbol, key, value, reference, record.event_id, time_ns, clock, "market-data")
 
     def quote(self, quote: Nbbo) -> None:
         if not any(ALERT_CONDITION_NAMES[rule.condition] == "SPREAD_ABOVE" for rule in self.rules.values()):

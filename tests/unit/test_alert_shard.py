@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import base64
+from pathlib import Path
+from random import Random
+from typing import Any, Final
 
 import pytest
-from alert_streams import IDS, INDICATORS, rule
+from alert_streams import IDS, INDICATORS, random_records, rule
 from tick_days import OPENING_NS, SECOND_NS, Tick
 
 from jobs.bench_alerts import measure
@@ -21,12 +24,14 @@ from udfs.domain.alert_shard import ALERTS_KIND
 from udfs.domain.alerting_analytics import AlertingAnalytics
 from udfs.domain.analytics_shard import AnalyticsShard
 from udfs.domain.sharding import shard_of
-from udfs.domain.sources import ALERT_RULES, MARKET_DATA, MARKET_STATUS, NBBO
+from udfs.domain.sources import ALERT_RULES, MARKET_DATA, MARKET_STATUS, NBBO, PROGRESS
 from udfs.domain.state_codec import StateError
 
+GOLDEN: Final = Path(__file__).resolve().parent.parent / "golden"
 
-def new_engine(shard: int = 0, shards: int = 1) -> AlertingAnalytics:
-    return AlertingAnalytics(shard, shards, IDS, SECOND_NS, 300 * SECOND_NS, INDICATORS)
+
+def new_engine(shard: int = 0, shards: int = 1, idle_s: int = 60) -> AlertingAnalytics:
+    return AlertingAnalytics(shard, shards, IDS, SECOND_NS, 300 * SECOND_NS, INDICATORS, idle_s * SECOND_NS)
 
 
 class Bench:
@@ -38,9 +43,9 @@ class Bench:
         for each in rules:
             self.change(each)
 
-    def apply(self, source: int, frame: bytes, partition: int = 0) -> list[alerts.Alert]:
+    def apply(self, source: int, frame: bytes, partition: int = 0, kafka_ms: int = 5) -> list[alerts.Alert]:
         self.offset += 1
-        self.engine.apply(source, frame, partition, self.offset, 5)
+        self.engine.apply(source, frame, partition, self.offset, kafka_ms)
         outbox = self.engine.outbox
         found = [alerts.decode(value, IDS["alerts"]) for value in outbox.alerts.values]
         assert outbox.alerts.keys == [alert.symbol.encode() for alert in found]
@@ -233,6 +238,55 @@ def test_silence_is_told_by_records_of_others_of_the_partition_once_and_again_af
     assert bench.trade(1_000, 36, "B") == ["still"]
 
 
+def test_silence_of_a_whole_partition_is_told_by_the_time_that_others_have_gone_on_without_it() -> None:
+    bench = Bench(rule("still", "STALE", windowSeconds=5), rule("long", "STALE", windowSeconds=90))
+    bench.trade(1_000, 0, partition=3)
+    bench.trade(1_000, 2, "B", partition=3)
+    # Kafka had both at 5 ms; the topic goes on elsewhere, in no partition of this shard.
+    assert bench.apply(PROGRESS, b"", 7, kafka_ms=60_004) == []
+    (alert,) = bench.apply(PROGRESS, b"", 7, kafka_ms=60_005)
+    # Its clock stood at 2 s, and a minute has passed without it.
+    assert (alert.rule_id, alert.symbol, alert.observed_e4) == ("still", "A", 620_000)
+    assert alert.timestamp == OPENING_NS + 62 * SECOND_NS
+    assert (alert.cause_id, alert.cause_topic) == (f"market-data-7-{bench.offset}", "market-data")
+    assert (alert.cause_partition, alert.cause_offset) == (7, bench.offset)
+    assert alert.detail == "A has been silent for 62.00 s; the limit is 5 s"
+    assert [found.rule_id for found in bench.apply(PROGRESS, b"", 7, kafka_ms=88_005)] == ["long"]
+    assert bench.apply(PROGRESS, b"", 7, kafka_ms=500_000) == []
+    # It speaks again, at a time that its clock has not passed.
+    assert bench.trade(1_000, 3, partition=3) == []
+    assert bench.trade(1_000, 8, "B", partition=3) == ["still"]
+
+
+def test_silence_of_a_partition_is_not_told_by_others_when_idle_time_is_off() -> None:
+    bench = Bench()
+    bench.engine = new_engine(idle_s=0)
+    bench.change(rule("still", "STALE", windowSeconds=5))
+    bench.trade(1_000, 0)
+    assert bench.apply(PROGRESS, b"", 7, kafka_ms=10**9) == []
+
+
+def test_state_of_the_release_that_kept_no_kafka_times_is_continued() -> None:
+    """tests/golden/alerts_state_v1.txt was written by that release after 250 records of this day in two partitions."""
+    data = base64.decodebytes((GOLDEN / "alerts_state_v1.txt").read_bytes())
+    restored, undisturbed = new_engine(), new_engine()
+    restored.restore(data)
+    records = list(random_records(Random(77), 400, 3, 30, progress=False))
+    for source, frame, partition, offset, _ in records[:250]:
+        undisturbed.apply(source, frame, partition, offset, 5)
+    undisturbed.outbox.clear()
+    for engine in (restored, undisturbed):
+        # A partition counts as heard when the topic's progress is first told.
+        engine.apply(PROGRESS, b"", 2, 0, 5)
+        for source, frame, partition, offset, _ in records[250:]:
+            engine.apply(source, frame, partition, offset, 6)
+        engine.apply(PROGRESS, b"", 2, 1, 900_000)
+    written = [[list(lane.values) for lane in engine.outbox.lanes()] for engine in (restored, undisturbed)]
+    assert written[0] == written[1]
+    assert len(restored.outbox.alerts.values) > 50
+    assert restored.snapshot() == undisturbed.snapshot()
+
+
 def test_notice_of_a_stale_feed_is_no_sign_of_life() -> None:
     bench = Bench(rule("still", "STALE", windowSeconds=5))
     bench.trade(1_000, 0)
@@ -346,7 +400,7 @@ def test_snapshot_of_another_shard_or_damaged_is_refused() -> None:
 
 
 def test_snapshot_of_the_release_without_alerts_is_continued() -> None:
-    before = AnalyticsShard(0, 1, IDS, SECOND_NS, 300 * SECOND_NS, INDICATORS)
+    before = AnalyticsShard(0, 1, IDS, SECOND_NS, 300 * SECOND_NS, INDICATORS, 60 * SECOND_NS)
     ticks = [Tick(n, "A", 1_000 + n, 10, OPENING_NS + n * 40 * SECOND_NS).frame(IDS["market-data"]) for n in range(30)]
     undisturbed = new_engine()
     for n, frame in enumerate(ticks):

@@ -44,9 +44,17 @@ class Bench:
         self.number += 1
         return self.apply(tick(self.number, "OTHER", 10_000, 1, at_s).frame(21), 1)
 
+    def progress(self, passed_s: float) -> list[str]:
+        """The topic has gone on for so long since Kafka had the last record."""
+        self.engine.progress(5 + int(passed_s * 1_000))
+        return self.written()
+
     def apply(self, frame: bytes, partition: int) -> list[str]:
         """What comes of a record: length, name, revision and value of each bar or indicator."""
         self.engine.apply(MARKET_DATA, frame, partition, self.number, 5)
+        return self.written()
+
+    def written(self) -> list[str]:
         written = self.engine.outbox.market_analytics.values
         found = [text_of(market_analytics.decode(value, 22)) for value in written]
         self.engine.outbox.clear()
@@ -84,6 +92,27 @@ def test_last_bar_of_a_silent_partition_comes_when_another_is_a_minute_past_its_
     assert bench.elsewhere(960) == ["900 bar r0 close 10000 volume 100", "900 SESSION_VWAP r0 1"]
     assert bench.elsewhere(1_860) == ["3600 bar r0 close 10000 volume 100", "3600 SESSION_VWAP r0 1"]
     assert bench.elsewhere(9_000) == []
+
+
+def test_last_bar_comes_when_the_topic_is_a_minute_past_its_end_and_the_shard_hears_of_one_partition_only() -> None:
+    bench = Bench()
+    bench.trade(10_000, 100, 297)
+    # The clock stands at 297 s; the bar of the second ends at 298.
+    assert bench.progress(59) == []
+    assert bench.progress(60.9) == []
+    assert bench.progress(61) == ["1 bar r0 close 10000 volume 100"]
+    assert bench.progress(62.9) == []
+    assert bench.progress(63)[:2] == ["60 bar r0 close 10000 volume 100", "300 bar r0 close 10000 volume 100"]
+    assert bench.progress(64) == []
+    # A record of the partition ends its silence, and its own clock gives the bars once more.
+    assert bench.trade(20_000, 50, 299) == ["1 bar r1 close 10000 volume 100"]
+    assert bench.trade(20_000, 50, 301)[-2:] == ["300 bar r1 close 20000 volume 150", "300 SESSION_VWAP r1 1.33333"]
+
+
+def test_topic_that_goes_on_tells_nothing_when_it_is_off() -> None:
+    bench = Bench(0)
+    bench.trade(10_000, 100, 297)
+    assert bench.progress(9_000) == []
 
 
 def test_trade_that_comes_after_its_bar_was_told_is_an_update_of_the_same_key() -> None:

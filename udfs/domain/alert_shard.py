@@ -5,7 +5,8 @@ What a rule watches, when it fires and when it may fire again: alert_rules.py. H
 Ordering: alerts of one record are written in its order: those of the price, of symbols that fell silent, of analytics; within
 one value in the order in which the rules were made. A rule holds for the records that are applied after it.
 Time: that of the events, never a wall clock. Silence is measured by the clock of a Kafka partition within the shard, the
-newest time of its records: it goes on with the records of other symbols, and stands still when all are silent.
+newest time of its records: it goes on with the records of other symbols. When all of them are silent and the topic has gone
+on for `idle_ns` without the partition, by Kafka's timestamps (`progress`), it is reckoned to have gone on for as long.
 Rules: the latest record of a ruleId is in force whatever its version, because only that one is left after compaction. One that
 is not active removes the rule, one that cannot be used removes it too and is a dead letter, one that says nothing new
 changes nothing, and any other makes the rule anew. Every shard gets every record of alert-rules, so that a rule whose
@@ -54,14 +55,19 @@ from udfs.domain.alert_silence import Clock, see
 from udfs.domain.alert_state import read_rule, write_rule
 from udfs.domain.alert_symbol import AlertSymbol
 from udfs.domain.alert_writer import AlertWriter, Cause
+from udfs.domain.analytics_settings import AnalyticsSettings
+from udfs.domain.analytics_symbol import UNHEARD
 from udfs.domain.dead_letters import DeadLetters
+from udfs.domain.ids import position_id
 from udfs.domain.outbox import Lane
 from udfs.domain.sharding import shard_of
-from udfs.domain.sources import ALERT_RULES, MARKET_DATA, MARKET_STATUS, NBBO
+from udfs.domain.sources import ALERT_RULES, MARKET_DATA, MARKET_STATUS, NBBO, TOPICS
 from udfs.domain.state_codec import StateError, StateReader, StateWriter
 
 ALERTS_KIND: Final = 6
-_VERSION: Final = 1
+_HEARD_VERSION: Final = 2
+"""Snapshots of earlier versions do not have Kafka's timestamp of a partition's last record."""
+_VERSION: Final = _HEARD_VERSION
 _NS_PER_S: Final = 1_000_000_000
 _RATIO: Final = 1_000_000
 _MAX_VALUE: Final = 4e14
@@ -96,11 +102,11 @@ class AlertShard:
         schema_ids: dict[str, int],
         alerts: Lane,
         refused: DeadLetters,
-        indicators: list[tuple[int, int]],
         bar_lengths_s: list[int],
         indicator_lengths_s: list[int],
+        settings: AnalyticsSettings,
     ) -> None:
-        """`schema_ids`: of alert-rules, nbbo, market-status and alerts; KeyError names a missing one. The rest: `fault_of`."""
+        """`schema_ids`: of alert-rules, nbbo, market-status and alerts; KeyError names a missing one. Lengths: `fault_of`."""
         self.writer = AlertWriter(alerts, schema_ids["alerts"])
         self._shard = shard
         self._shards = shards
@@ -108,7 +114,8 @@ class AlertShard:
         self._nbbo_id = schema_ids["nbbo"]
         self._status_id = schema_ids["market-status"]
         self._refused = refused
-        self._indicators = indicators
+        self._settings = settings
+        self._indicators = settings.computed()
         self._bar_lengths_s = bar_lengths_s
         self._indicator_lengths_s = indicator_lengths_s
         self._rules: dict[str, _Held] = {}
@@ -135,12 +142,14 @@ class AlertShard:
             if source != ALERT_RULES or self._shard == 0:
                 self._refused.put_undecodable(source, partition, offset, kafka_timestamp_ms, error, payload)
 
-    def market(self, event: MarketDataEvent, partition: int, offset: int) -> None:
+    def market(self, event: MarketDataEvent, partition: int, offset: int, kafka_timestamp_ms: int) -> None:
         """Apply a record of market-data."""
         time_ns = event.timestamp
         clock = self._clocks.get(partition)
         if clock is None:
             clock = self._clocks[partition] = Clock()
+        if kafka_timestamp_ms > clock.heard_ms:
+            clock.heard_ms = kafka_timestamp_ms
         symbol = self._find(event.symbol)
         if symbol is not None and event.kind in _ALIVE:
             see(symbol, clock, partition, time_ns)
@@ -155,18 +164,31 @@ class AlertShard:
             ):
                 self._price(symbol, price, event, partition, offset)
         if time_ns > clock.newest_ns:
+            clock.newest_ns = time_ns
             if clock.waiting and clock.waiting[0][0] <= time_ns:
-                self._silence(clock, event, partition, offset)
-            else:
-                clock.newest_ns = time_ns
+                self._silence(clock, Cause(MARKET_DATA, partition, offset, event.event_id, "", time_ns, time_ns))
+
+    def progress(self, partition: int, offset: int, kafka_ms: int) -> None:
+        """The topic has come to this Kafka timestamp, that of a record at this place: look at silent partitions."""
+        for clock in self._clocks.values():
+            if clock.heard_ms == UNHEARD:
+                clock.heard_ms = kafka_ms
+            silent_ns = self._settings.silent_ns(clock.heard_ms, kafka_ms)
+            now_ns = clock.newest_ns + silent_ns
+            if silent_ns and clock.waiting and clock.waiting[0][0] <= now_ns:
+                place = position_id(TOPICS[MARKET_DATA], partition, offset)
+                self._silence(clock, Cause(MARKET_DATA, partition, offset, place, "", now_ns, now_ns))
 
     def wants(self, key: bytes) -> bool:
         """Whether a rule looks at bars or indicators of the symbol with this Kafka key."""
         symbol = self._keys.get(key)
         return symbol is not None and len(symbol.outputs) > 0
 
-    def analysed(self, record: MarketAnalytics, event: MarketDataEvent, partition: int, offset: int) -> None:
-        """Apply a bar or an indicator that the record of market-data at this position made; after `market` for that."""
+    def analysed(self, record: MarketAnalytics, time_ns: int, partition: int, offset: int) -> None:
+        """Apply a bar or an indicator that the record of market-data at this position made; after `market` for that.
+
+        time_ns: that of the record.
+        """
         symbol = self._symbols.get(record.symbol)
         if symbol is None:
             return
@@ -184,15 +206,9 @@ class AlertShard:
             value = round(number * ONE_E4)
         if consumers is None:
             return
-        cause = Cause(
-            MARKET_DATA,
-            partition,
-            offset,
-            record.event_id,
-            record.event_id,
-            event.timestamp,
-            self._clocks[partition].newest_ns,
-        )
+        clock = self._clocks.get(partition)
+        now_ns = time_ns if clock is None else max(time_ns, clock.newest_ns)
+        cause = Cause(MARKET_DATA, partition, offset, record.event_id, record.event_id, time_ns, now_ns)
         at = (record.window_start, record.revision)
         for series in consumers:
             if record.window_start < series.start_ns:
@@ -281,13 +297,11 @@ class AlertShard:
         for machine in machines:
             self.writer.put(machine, symbol.key, value, previous, reference, cause, note)
 
-    def _silence(self, clock: Clock, event: MarketDataEvent, partition: int, offset: int) -> None:
-        """The clock has come to a time at which a symbol may have become stale."""
-        now_ns = event.timestamp
-        for machine in clock.advance(now_ns, self._symbols):
+    def _silence(self, clock: Clock, cause: Cause) -> None:
+        """The clock has come to the time of this cause, at which a symbol may have become stale."""
+        for machine in clock.stale(cause.now_ns, self._symbols):
             symbol = self._symbols[machine.symbol]
-            silent_e4 = (now_ns - symbol.seen_ns) * ONE_E4 // _NS_PER_S
-            cause = Cause(MARKET_DATA, partition, offset, event.event_id, "", now_ns, now_ns)
+            silent_e4 = (cause.now_ns - symbol.seen_ns) * ONE_E4 // _NS_PER_S
             self.writer.put(machine, symbol.key, silent_e4, None, None, cause, "")
 
     def _find(self, name: str) -> AlertSymbol | None:
@@ -383,6 +397,7 @@ class AlertShard:
         for partition, clock in self._clocks.items():
             out.put(partition)
             out.put(clock.newest_ns)
+            out.put(clock.heard_ms)
         for symbol in self._symbols.values():
             symbol.write(out)
         for held in self._rules.values():
@@ -410,6 +425,8 @@ class AlertShard:
         for _ in range(clocks):
             clock = self._clocks[reader.take()] = Clock()
             clock.newest_ns = reader.take()
+            if reader.version >= _HEARD_VERSION:
+                clock.heard_ms = reader.take()
         for _ in range(symbols):
             symbol = AlertSymbol(reader.take_text())
             symbol.read(reader)

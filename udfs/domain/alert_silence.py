@@ -1,7 +1,8 @@
 """Which symbols have fallen silent, by a clock that goes on with the records of others.
 
 A symbol is stale when the clock of its Kafka partition, the newest time of the partition's records in this shard, is
-`window_seconds` past the symbol's newest time. The record that moves the clock there is the cause.
+`window_seconds` past the symbol's newest time. The record that moves the clock there is the cause. When the whole partition is
+silent, the clock is reckoned on by the time that other partitions have gone on without it, and what it tells is the same.
 Invariants: a machine that is LOW waits in the clock of its symbol's partition under its token; one that is NEW or HIGH is idle
 in its symbol until a record of it comes.
 Complexity: a record costs nothing but one comparison; a machine is looked at once in its `window_seconds`.
@@ -12,17 +13,19 @@ from typing import Final
 
 from udfs.domain.alert_index import HIGH, LOW, NEVER, Machine
 from udfs.domain.alert_symbol import AlertSymbol
+from udfs.domain.analytics_symbol import UNHEARD
 
 _NS_PER_S: Final = 1_000_000_000
 
 
 class Clock:
-    """The newest time of a partition, and the machines that wait for a silence."""
+    """The newest time of a partition, Kafka's timestamp of its last record, and the machines that wait for a silence."""
 
-    __slots__ = ("newest_ns", "token", "waiting")
+    __slots__ = ("heard_ms", "newest_ns", "token", "waiting")
 
     def __init__(self) -> None:
         self.newest_ns: int = NEVER
+        self.heard_ms: int = UNHEARD
         self.waiting: list[tuple[int, int, Machine]] = []
         self.token: int = 0
 
@@ -34,9 +37,8 @@ class Clock:
         machine.token = self.token
         heappush(self.waiting, (due_ns(machine, symbol), machine.token, machine))
 
-    def advance(self, time_ns: int, symbols: dict[str, AlertSymbol]) -> list[Machine]:
-        """Move on to a later time; the machines whose symbols are stale now, in the order of their numbers."""
-        self.newest_ns = time_ns
+    def stale(self, time_ns: int, symbols: dict[str, AlertSymbol]) -> list[Machine]:
+        """The machines whose symbols are stale at a time, in the order of their numbers; they wait no more."""
         stale: list[Machine] = []
         waiting = self.waiting
         while waiting and waiting[0][0] <= time_ns:

@@ -15,7 +15,7 @@ from udfs.domain.analytics_shard import ANALYTICS_STATE_KIND, AnalyticsShard
 from udfs.domain.bars import LENGTHS_NS, SECOND_NS
 from udfs.domain.dead_letters import DeadLetters
 from udfs.domain.outbox import Lane
-from udfs.domain.sources import MARKET_DATA
+from udfs.domain.sources import MARKET_DATA, PROGRESS
 from udfs.domain.state_codec import StateReader, StateWriter
 
 _VERSION: Final = 1
@@ -60,23 +60,26 @@ class AlertingAnalytics:
         self.analytics = AnalyticsShard(shard, shards, schema_ids, out_of_order_ns, lateness_ns, indicators, idle_ns)
         written = self.analytics.outbox
         self.outbox = AlertingOutbox(written.market_analytics, written.dead_letter)
-        settings = AnalyticsSettings(out_of_order_ns, lateness_ns, indicators)
+        settings = AnalyticsSettings(out_of_order_ns, lateness_ns, indicators, idle_ns)
         self.alerts = AlertShard(
             shard,
             shards,
             schema_ids,
             self.outbox.alerts,
             DeadLetters(self.outbox.dead_letter, schema_ids["dead-letter"], "alert", job="analytics"),
-            settings.computed(),
             [length // SECOND_NS for length in LENGTHS_NS],
             [length // SECOND_NS for length in INDICATOR_LENGTHS_NS],
+            settings,
         )
         self._market_data = schema_ids["market-data"]
         self._market_analytics = schema_ids["market-analytics"]
         self._refused = DeadLetters(self.outbox.dead_letter, schema_ids["dead-letter"], "analyse", job="analytics")
 
     def apply(self, source: int, payload: bytes, partition: int, offset: int, kafka_timestamp_ms: int) -> None:
-        """Apply one record of market-data, alert-rules, nbbo or market-status (a Confluent frame)."""
+        """Apply one record of market-data, alert-rules, nbbo or market-status (a Confluent frame), or the topic's progress."""
+        if source == PROGRESS:
+            self._progress(partition, offset, kafka_timestamp_ms)
+            return
         if source != MARKET_DATA:
             self.alerts.apply(source, payload, partition, offset, kafka_timestamp_ms)
             return
@@ -88,11 +91,24 @@ class AlertingAnalytics:
         lane = self.outbox.market_analytics
         place = len(lane.keys)
         self.analytics.apply_event(event, source, payload, partition, offset, kafka_timestamp_ms)
-        self.alerts.market(event, partition, offset)
+        self.alerts.market(event, partition, offset, kafka_timestamp_ms)
         while place < len(lane.keys):
             if self.alerts.wants(lane.keys[place]):
                 record = market_analytics.decode(lane.values[place], self._market_analytics)
-                self.alerts.analysed(record, event, partition, offset)
+                self.alerts.analysed(record, event.timestamp, partition, offset)
+            place += 1
+
+    def _progress(self, partition: int, offset: int, kafka_ms: int) -> None:
+        """The topic has come to this Kafka timestamp, that of its record at this place."""
+        lane = self.outbox.market_analytics
+        place = len(lane.keys)
+        self.analytics.progress(kafka_ms)
+        self.alerts.progress(partition, offset, kafka_ms)
+        while place < len(lane.keys):
+            if self.alerts.wants(lane.keys[place]):
+                record = market_analytics.decode(lane.values[place], self._market_analytics)
+                # No record of its own partition has this time: it is over at its end.
+                self.alerts.analysed(record, record.window_end, partition, offset)
             place += 1
 
     def flush(self) -> None:

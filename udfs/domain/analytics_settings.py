@@ -49,7 +49,7 @@ class AnalyticsSettings:
     """How long to wait for trades and for silent sources, and which indicators; checked.
 
     out_of_order_ns: a bar is given when the clock is so far past its end. lateness_ns: how long after that it is revised.
-    idle_ns: a partition is idle when another one of its shard has gone on for so long without it; 0: none ever is.
+    idle_ns: a partition is idle when others have gone on for so long without it; 0: none ever is.
     indicators: as indicator_specs.py has them, `sma:20,rsi:14`. Raises ValueError (IndicatorError) when one is out of range.
     """
 
@@ -77,6 +77,11 @@ class AnalyticsSettings:
                 if code != UNPUBLISHED and (code, period) in self.outputs:
                     raise IndicatorError(f"{spec.text()} has the name of one before it: one of a kind and period")
                 self.outputs.append((code, period))
+
+    def silent_ns(self, heard_ms: int, now_ms: int) -> int:
+        """How long a partition has been idle: the time from its last record to now, by Kafka's timestamps; 0: it is not."""
+        silent_ns = (now_ms - heard_ms) * 1_000_000
+        return silent_ns if 0 < self.idle_ns <= silent_ns else 0
 
     def computed(self) -> list[tuple[int, int]]:
         """Code and period of every indicator that is published."""

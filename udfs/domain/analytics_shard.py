@@ -12,7 +12,9 @@ another one makes nobody late. It stands still when all of them are silent.
 Idle partitions: when another partition of the shard has gone on for `idle_ns` without a record of this one, the bars and windows
 of quotes of this one that ended as long ago are told early (early_bars.py), as they are by then. Its clock stands where it stood:
 trades that come later are as late as they would have been, and it gives these bars again, with the next revision, when it
-passes their ends. What is told early depends on how partitions are mixed by the reader; the last revisions do not.
+passes their ends. The same is done when `progress` says, by Kafka's timestamps, that the topic has gone on for `idle_ns` without
+a record of the partition in this shard: its clock is then reckoned to have gone on for as long. What is told early depends on how
+partitions are mixed by the reader; the last revisions do not.
 Late trades: a bar that was given is given again with the next revision while the clock is less than `lateness_ns` past its
 end, and with it its indicators, revised. A trade that is later than that for its bar of a second is a dead letter (LATE),
 even where a longer bar could still take it and does.
@@ -44,16 +46,16 @@ from schemas.messages.enums import (
     MARKET_DATA_KIND_TRADE,
 )
 from udfs.domain.analytics_settings import INDICATOR_LENGTHS_NS, UNPUBLISHED, AnalyticsSettings
-from udfs.domain.analytics_symbol import LONG_AGO, AnalyticsPartition, AnalyticsSymbol
+from udfs.domain.analytics_symbol import LONG_AGO, UNHEARD, AnalyticsPartition, AnalyticsSymbol
 from udfs.domain.analytics_writer import AnalyticsOutbox, AnalyticsWriter
 from udfs.domain.bars import LATE, LENGTHS_NS, REVISED, SECOND_NS, TAKEN, UNKNOWN, Bar
 from udfs.domain.dead_letters import DeadLetters
-from udfs.domain.early_bars import EARLY_VERSION
+from udfs.domain.early_bars import EARLY_VERSION, HEARD_VERSION
 from udfs.domain.indicator_series import SESSIONS_VERSION
 from udfs.domain.normalise import LARGEST_LIMIT
 from udfs.domain.state_codec import StateError, StateReader, StateWriter
 
-_VERSION: Final = EARLY_VERSION
+_VERSION: Final = HEARD_VERSION
 ANALYTICS_STATE_KIND: Final = 4
 _NOTHING_DUE: Final = 2**62
 
@@ -154,6 +156,18 @@ class AnalyticsShard:
                         self._look_at_idle()
         clock.heard_ns = self._leading_ns
         clock.due_ns = LONG_AGO
+        if kafka_timestamp_ms > clock.heard_ms:
+            clock.heard_ms = kafka_timestamp_ms
+
+    def progress(self, kafka_ms: int) -> None:
+        """The topic has come to this Kafka timestamp: tell what is over in the partitions that have been silent."""
+        settings = self._settings
+        for clock in self._partitions.values():
+            if clock.heard_ms == UNHEARD:
+                clock.heard_ms = kafka_ms
+            silent_ns = settings.silent_ns(clock.heard_ms, kafka_ms)
+            if silent_ns and clock.due_ns <= clock.newest_ns + silent_ns:
+                clock.due_ns = self._tell(clock, clock.newest_ns + silent_ns - settings.idle_ns) + settings.idle_ns
 
     def flush(self) -> None:
         """Nothing is written once a batch."""
@@ -176,6 +190,7 @@ class AnalyticsShard:
             out.put(clock.quotes_ns)
             out.put(clock.heard_ns)
             out.put(clock.due_ns)
+            out.put(clock.heard_ms)
             out.put(len(clock.symbols))
             for symbol in clock.symbols.values():
                 out.put_text(symbol.name)
@@ -210,6 +225,8 @@ class AnalyticsShard:
             if reader.version >= EARLY_VERSION:
                 clock.heard_ns = reader.take()
                 clock.due_ns = reader.take()
+            if reader.version >= HEARD_VERSION:
+                clock.heard_ms = reader.take()
             for _ in range(reader.take()):
                 symbol = AnalyticsSymbol(reader.take_text(), settings)
                 symbol.read(reader)

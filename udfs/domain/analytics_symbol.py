@@ -14,6 +14,8 @@ from udfs.domain.quote_board import QuoteBoard
 from udfs.domain.state_codec import StateReader, StateWriter
 
 LONG_AGO: Final = -(2**62)
+UNHEARD: Final = -1
+"""No Kafka timestamp: that of the last record is not known, as in the state of a release that did not keep it."""
 
 
 class AnalyticsSymbol:
@@ -66,10 +68,10 @@ class AnalyticsPartition:
     """A clock and its symbols. `closed_ns`: the second up to which bars were looked at; `quotes_ns`: the time of quotes.
 
     heard_ns: the leading clock's time when the last record of this partition came. due_ns: the leading clock's time at which
-    there may be something to tell early, as long as this partition is silent.
+    there may be something to tell early, as long as this partition is silent. heard_ms: Kafka's timestamp of its last record.
     """
 
-    __slots__ = ("closed_ns", "due_ns", "heard_ns", "newest_ns", "quotes_ns", "symbols")
+    __slots__ = ("closed_ns", "due_ns", "heard_ms", "heard_ns", "newest_ns", "quotes_ns", "symbols")
 
     def __init__(self) -> None:
         self.newest_ns: int = LONG_AGO
@@ -77,4 +79,5 @@ class AnalyticsPartition:
         self.quotes_ns: int = LONG_AGO
         self.heard_ns: int = LONG_AGO
         self.due_ns: int = LONG_AGO
+        self.heard_ms: int = UNHEARD
         self.symbols: dict[str, AnalyticsSymbol] = {}

@@ -16,6 +16,8 @@ from udfs.domain.state_codec import StateReader, StateWriter
 
 EARLY_VERSION: Final = 4
 """Snapshots of earlier versions have no bars that were told early."""
+HEARD_VERSION: Final = 5
+"""Snapshots of earlier versions do not have Kafka's timestamp of a partition's last record."""
 
 
 class _Told:

@@ -15,6 +15,8 @@ ALERT_RULES: Final = 10
 MARKET_STATUS: Final = 11
 # 12 to 19 may be taken by jobs that are being built beside this one.
 AUDIT: Final = 20
+PROGRESS: Final = 21
+"""How far the records of a topic have come by Kafka's time, whatever their shard: no payload, the place of one of them."""
 
 TOPICS: Final[dict[int, str]] = {
     ORDERS: "orders",
@@ -29,6 +31,7 @@ TOPICS: Final[dict[int, str]] = {
     ALERT_RULES: "alert-rules",
     MARKET_STATUS: "market-status",
     AUDIT: "audit",
+    PROGRESS: "progress",
 }
-"""The logical topic of each stream; `forward` is not a topic but the edge from the risk stage to the match stage, and `audit`
-is the records of all topics in envelopes (audit_shard.py)."""
+"""The logical topic of each stream; `forward` is not a topic but the edge from the risk stage to the match stage, `audit` is
+the records of all topics in envelopes (audit_shard.py), and `progress` is made of others' timestamps."""
