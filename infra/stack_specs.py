@@ -216,8 +216,8 @@ def taskmanager(config: Config, name: str, processes: Processes) -> Spec:
                 f"-Xmx{heap}m",
                 "-XX:MaxDirectMemorySize=512m",
                 "-XX:MaxMetaspaceSize=320m",
-                "-XX:+UseG1GC",
-                "-XX:MaxGCPauseMillis=20",
+                # Rows die young. G1 costs an order 7 us of CPU more here: its collections, and what it adds to each write.
+                "-XX:+UseParallelGC",
             ),
             {"taskmanager.resource-id": resource_id, **metrics},
         ),

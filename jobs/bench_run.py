@@ -208,8 +208,10 @@ class BenchRun:
     def _bytes(self) -> int:
         """Bytes of the output topics on the broker's disk, compressed."""
         data = self.config.state_dir / "kafka" / "data"
-        folders = [folder for topic in self.outputs for folder in data.glob(f"{topic}-[0-9]*")]
-        return sum(_size(file) for folder in folders for file in folder.glob("*.log"))
+        # The broker renames the folders of a deleted topic at once and deletes them a minute later.
+        folders = (folder for topic in self.outputs for folder in data.glob(f"{topic}-[0-9]*"))
+        files = (file for folder in folders if not folder.name.endswith("-delete") for file in folder.glob("*.log"))
+        return sum(map(_size, files))
 
 
 def _cpu(taskmanagers: list[psutil.Process], own: list[psutil.Process]) -> Cpu:
