@@ -1,51 +1,19 @@
-"""`tradestream bench`: how fast the jobs are, as ratios to what the machine could do at best, measured in one run.
+"""`tradestream bench`: how fast the jobs, the engine and the archive are, as ratios that one run measures.
 
-bench orders
-1. Start a stack of its own, fill `orders` with N new orders, and the reference data and quotes that they need.
-2. Run the trading job on them, Kafka to Kafka, exactly once, and watch the ends of its output topics; once before for half a
-   minute, unmeasured, because the JVM's compilers take half the machine so long.
-3. Run the passthrough on the same orders: a JVM job without Python that writes as many and as large records.
-4. In the first repetition also the trading job with at-least-once sinks, and with one call of Python per record.
-5. Report the rates over the middle of each run (from 20% to 90% of the output), their ratios, and where the CPU time went.
-
-The broker, the jobs and nothing else share the machine; other load disturbs all runs, and a changed load some of them.
-
-bench latency: from client to client, in jobs/bench_latency.py. bench market-data: the market data job, in jobs/bench_market.py.
-bench engine: the matching engine alone, in jobs/bench_engine.py. bench archive: ClickHouse, in jobs/bench_archive.py.
+orders: the trading job; latency: from client to client; market-data: the market data job; scale: more TaskManagers, other
+shards, skew; engine: the matching engine alone; archive: ClickHouse. What they measure and found is in jobs/bench.md.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import statistics
-from collections.abc import Iterator
-from typing import Any, Final
-
 import click
-import confluent_kafka
 
-from infra.feeds.items import Item
-from infra.feeds.publisher import Publisher
-from infra.feeds.sessions import DEFAULT_DAY, trading_day
-from infra.feeds.workloads import MID_E4, BenchFlow
-from infra.stack import Stack, terminate_as_interrupt
 from jobs.bench_archive import archive
 from jobs.bench_engine import engine
 from jobs.bench_latency import latency
 from jobs.bench_market import market_data
-from jobs.bench_run import BenchError, BenchRun, Measured, load_now
-from jobs.cli_common import META_OVERRIDES, load_config, status
-from jobs.config import Config
-from jobs.demo_setup import demo_config
-from schemas.messages import nbbo
-
-VARIANTS: Final = 16
-"""Different records that the passthrough writes in turn, so that compression meets something like the real thing."""
-AT_LEAST_ONCE, PER_RECORD = "at least once", "per record"
-WARM_UP_S: Final = 30
-PER_RECORD_S: Final = 45
-"""How long the form with one call per record is measured: it would take many minutes to its end."""
+from jobs.bench_orders import orders
+from jobs.bench_scale import scale
 
 
 @click.group()
@@ -59,184 +27,5 @@ def bench() -> None:
     """
 
 
-bench.add_command(archive)
-bench.add_command(engine)
-bench.add_command(latency)
-bench.add_command(market_data)
-
-
-@bench.command()
-@click.option("--orders", "count", default=500_000, show_default=True, help="Orders to preload.")
-@click.option("--quick", is_flag=True, help="150,000 orders and one repetition: a first look, within ten minutes.")
-@click.option("--parallelism", default=2, show_default=True, help="Subtasks, one TaskManager each.")
-@click.option("--repeat", default=1, show_default=True, help="Repetitions; medians are reported.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on the last line.")
-@click.pass_context
-def orders(ctx: click.Context, count: int, quick: bool, parallelism: int, repeat: int, as_json: bool) -> None:
-    """Orders a second through the trading job, Kafka to Kafka, exactly once.
-
-    Beside it runs a passthrough in the JVM that writes as many and as large records: the ratio tells how much the
-    validation, risk, matching and Python cost, whatever the machine. The same rules with one call of Python per record, and
-    with sinks that write at least once, are measured too.
-
-    Example: tradestream bench orders --quick
-    """
-    if quick:
-        count, repeat = min(count, 150_000), 1
-    base = load_config(ctx)
-    own = dataclasses.replace(base, state_dir=base.state_dir / "bench")
-    config = demo_config(own, parallelism, ctx.meta.get(META_OVERRIDES, {}))
-    config = dataclasses.replace(config, flink=dataclasses.replace(config.flink, parallelism=parallelism))
-    stack = Stack(config, progress=status)
-    trading: list[Measured] = []
-    passthrough: list[Measured] = []
-    others: dict[str, Measured] = {}
-    load_before = load_now()
-    with terminate_as_interrupt():
-        try:
-            status("starting Kafka, registry and Flink")
-            stack.up(("kafka", "registry", "flink"))
-            run = OrderBench(config, count)
-            status(f"loading {count:,} orders")
-            run.load()
-            run.warm_up("trading", WARM_UP_S)
-            for number in range(repeat):
-                status(f"run {number + 1} of {repeat}: loading {count:,} orders")
-                run.load()
-                trading.append(run.measure("trading"))
-                run.record()
-                passthrough.append(run.measure("passthrough"))
-                if not number:
-                    for name, changed in variants(config).items():
-                        status(f"{name}: the trading job again, from empty topics")
-                        run.load()
-                        cut = (PER_RECORD_S, trading[0].records / count) if name == PER_RECORD else None
-                        others[name] = run.measure("trading", changed, cut)
-        finally:
-            stack.down(wipe=True)
-    result = summary(count, parallelism, trading, passthrough, others)
-    click.echo(render(result, load_before))
-    if as_json:
-        click.echo(json.dumps(result))
-
-
-class OrderBench(BenchRun):
-    """The steps of `bench orders` on a running stack."""
-
-    def __init__(self, config: Config, count: int) -> None:
-        # Here, because job modules import PyFlink, which takes seconds.
-        from jobs.trading import OUTPUTS
-
-        super().__init__(config, count, ("orders",), OUTPUTS)
-
-    def load(self) -> BenchFlow:
-        """Empty topics, then everything that the trading job reads; the flow that the orders came from."""
-        ids = self.fresh_topics()
-        flow = BenchFlow(trading_day(DEFAULT_DAY), ids)
-        publisher = Publisher(self.config.kafka, linger_ms=50)
-        publisher.play(item for item in flow.setup() if item[0] == "reference-data")
-        publisher.play(_quotes(flow, ids["nbbo"]))
-        publisher.play(
-            flow.orders(self.count), progress=lambda done: status(f"  {done.sent:,} orders loaded"), progress_s=5
-        )
-        return flow
-
-    def record(self) -> None:
-        """Take a sample of what the trading job wrote, in its proportions, for the passthrough."""
-        from jobs.passthrough import RECORDING
-
-        totals = {topic: self.written((topic,)) for topic in self.outputs}
-        wanted = {topic: round(VARIANTS * total / self.count) for topic, total in totals.items()}
-        pool: list[tuple[str, str, str]] = []
-        for topic, amount in wanted.items():
-            pool += [(topic, key.hex(), value.hex()) for key, value in self._sample(topic, amount)]
-        # Dealt out in turn, so that every variant has about as many records.
-        variants = [pool[number::VARIANTS] for number in range(VARIANTS)]
-        (self.config.state_dir / RECORDING).write_text(json.dumps(variants), encoding="utf-8")
-
-    def _sample(self, topic: str, amount: int) -> Iterator[tuple[bytes, bytes]]:
-        """Records from the middle of a topic's first partition."""
-        consumer = confluent_kafka.Consumer({**self.config.kafka.confluent(), "group.id": "bench-sample"})
-        try:
-            _, high = consumer.get_watermark_offsets(confluent_kafka.TopicPartition(topic, 0), timeout=30)
-            consumer.assign([confluent_kafka.TopicPartition(topic, 0, high // 2)])
-            while amount > 0:
-                message = consumer.poll(30)
-                if message is None or message.error() is not None:
-                    raise BenchError(f"cannot sample {topic}: {message.error() if message else 'no record in 30 s'}")
-                yield message.key() or b"", message.value()
-                amount -= 1
-        finally:
-            consumer.close()
-
-
-def _quotes(flow: BenchFlow, schema_id: int) -> Iterator[Item]:
-    """One NBBO for each symbol, far outside the orders' prices."""
-    for symbol in flow.symbols:
-        bid, ask, size = MID_E4 - 15_000, MID_E4 + 15_000, 500
-        quote = nbbo.VenueQuote("XNYS", bid, size, ask, size, flow.day.open_ns)
-        record = nbbo.Nbbo(
-            f"{symbol}-1", symbol, bid, size, "XNYS", ask, size, "XNYS", [quote], MID_E4, 1, flow.day.open_ns
-        )
-        yield "nbbo", symbol.encode(), nbbo.encode(record, schema_id), flow.day.open_ns
-
-
-def variants(config: Config) -> dict[str, Config]:
-    """The forms of the trading job that it is compared with, and their settings."""
-    once = dataclasses.replace(config, flink=dataclasses.replace(config.flink, delivery="at-least-once"))
-    single = dataclasses.replace(config, trading=dataclasses.replace(config.trading, window_ms=0))
-    return {AT_LEAST_ONCE: once, PER_RECORD: single}
-
-
-def summary(
-    count: int,
-    parallelism: int,
-    trading: list[Measured],
-    passthrough: list[Measured],
-    others: dict[str, Measured],
-) -> dict[str, Any]:
-    """The figures of all repetitions: medians, and each ratio; CPU time of the first."""
-    ratios = [ours.inputs_per_s / limit.inputs_per_s for ours, limit in zip(trading, passthrough, strict=True)]
-    return {
-        "orders": count,
-        "parallelism": parallelism,
-        "orders_per_s": round(statistics.median(run.inputs_per_s for run in trading)),
-        "records_per_order": round(statistics.median(run.records / count for run in trading), 2),
-        "records_per_s": round(statistics.median(run.records_per_s for run in trading)),
-        "bytes_per_record": round(statistics.median(run.bytes_per_record for run in trading)),
-        "passthrough_orders_per_s": round(statistics.median(run.inputs_per_s for run in passthrough)),
-        "passthrough_records_per_order": round(statistics.median(run.records / count for run in passthrough), 2),
-        "passthrough_bytes_per_record": round(statistics.median(run.bytes_per_record for run in passthrough)),
-        "passthrough_ratio": round(statistics.median(ratios), 3),
-        "passthrough_ratios": [round(ratio, 3) for ratio in ratios],
-        "per_record_orders_per_s": round(others[PER_RECORD].inputs_per_s),
-        "at_least_once_orders_per_s": round(others[AT_LEAST_ONCE].inputs_per_s),
-        "cpu_us_per_order": trading[0].cpu_us,
-        "passthrough_cpu_us_per_order": passthrough[0].cpu_us,
-    }
-
-
-def render(result: dict[str, Any], load_before: float) -> str:
-    """The figures for a person."""
-    lines = [
-        "",
-        f"{'':<14}{'orders/s':>12}{'records/order':>16}{'bytes/record':>15}",
-        f"{'trading':<14}{result['orders_per_s']:>12,}{result['records_per_order']:>16}{result['bytes_per_record']:>15}",
-        f"{'passthrough':<14}{result['passthrough_orders_per_s']:>12,}{result['passthrough_records_per_order']:>16}"
-        f"{result['passthrough_bytes_per_record']:>15}",
-        f"{AT_LEAST_ONCE:<14}{result['at_least_once_orders_per_s']:>12,}",
-        f"{PER_RECORD:<14}{result['per_record_orders_per_s']:>12,}",
-        "",
-        f"{'CPU, us/order':<24}{'trading':>10}{'passthrough':>14}",
-        *(
-            f"{stage:<24}{result['cpu_us_per_order'].get(stage, 0):>10}"
-            f"{result['passthrough_cpu_us_per_order'].get(stage, 0):>14}"
-            for stage in {**result["cpu_us_per_order"], **result["passthrough_cpu_us_per_order"]}
-        ),
-        "",
-        f"ratio {result['passthrough_ratio']} ({result['orders']:,} orders, parallelism {result['parallelism']}; bytes as "
-        "compressed on the broker)",
-    ]
-    if load_before > 1.0:
-        lines.append(f"disturbed: the load was {load_before:.1f} before the first run; repeat on a quiet machine")
-    return "\n".join(lines)
+for _command in (orders, latency, market_data, scale, engine, archive):
+    bench.add_command(_command)

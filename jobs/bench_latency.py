@@ -134,7 +134,7 @@ def latency(
 
 def run(config: Config, stack: Stack, rates: Sequence[int], seconds: int, burst: int) -> tuple[list[Point], float]:
     """All rates on a running stack, and the maximum rate in orders a second. Raises LatencyError."""
-    from jobs.bench import OrderBench
+    from jobs.bench_orders import OrderBench
 
     # The rate of 70% is not known yet; the numbers of its orders are those behind all others.
     known = burst + sum(rate * seconds for rate in rates)

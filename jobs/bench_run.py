@@ -135,10 +135,13 @@ class BenchRun:
         self.rest.cancel(job_id)
         return measured
 
-    def warm_up(self, job: str, seconds: float) -> None:
-        """Run a job for so long, unmeasured: the JVM's compilers need half a minute for code that stays the same."""
+    def warm_up(self, job: str, seconds: float, config: Config | None = None) -> None:
+        """Run a job for so long, unmeasured: the JVM's compilers need half a minute for code that stays the same.
+
+        config: other settings than the run's.
+        """
         status(f"warming up with {job} for {seconds:.0f} s")
-        before, job_id = self.written(), submit_job(self.config, job, timeout_s=300)
+        before, job_id = self.written(), submit_job(config or self.config, job, timeout_s=300)
         wait(lambda: self.written() > before, f"{job} has written nothing")
         began = time.monotonic()
         while time.monotonic() - began < seconds and self.probe.group_lag(job, self.inputs) != 0:

@@ -391,12 +391,17 @@ class BenchFlow(_QuietMarket):
         super().__init__(day, names, holders, schema_ids, run_id or f"BEN{seed}")
         self._seed = seed
 
-    def orders(self, count: int) -> Iterator[Item]:
-        """`count` new orders, one in eight of them IOC, over the session's first hour."""
+    def orders(self, count: int, *, symbol: float = 0.0, account: float = 0.0) -> Iterator[Item]:
+        """`count` new orders, one in eight of them IOC, over the session's first hour.
+
+        symbol, account: the share of the orders that meet in the first symbol, or come from the first account, beyond what
+        falls to it anyway.
+        """
         rng = random.Random(f"bench-{self._seed}")
         schema_id = self._schema_ids["orders"]
         account_ids = [holder.account_id for holder in self.accounts]
         keys = {account_id: account_id.encode() for account_id in account_ids}
+        account_weights, symbol_weights = _skewed(len(account_ids), account), _skewed(len(self.symbols), symbol)
         offsets = list(range(-_BENCH_REACH, _BENCH_REACH + 1))
         quantities = [100, 100, 200, 300, 500]
         tifs = [TIME_IN_FORCE_DAY] * 7 + [TIME_IN_FORCE_IOC]
@@ -407,8 +412,8 @@ class BenchFlow(_QuietMarket):
             size = min(_BENCH_CHUNK, count - first)
             # Drawing by the thousand costs a fifth of drawing one by one.
             drawn = zip(
-                rng.choices(account_ids, k=size),
-                rng.choices(self.symbols, k=size),
+                rng.choices(account_ids, cum_weights=account_weights, k=size),
+                rng.choices(self.symbols, cum_weights=symbol_weights, k=size),
                 rng.choices((SIDE_BUY, SIDE_SELL), k=size),
                 rng.choices(offsets, k=size),
                 rng.choices(quantities, k=size),
@@ -435,6 +440,11 @@ class BenchFlow(_QuietMarket):
                     time_ns,
                 )
                 yield "orders", keys[account_id], value, time_ns
+
+
+def _skewed(places: int, share: float) -> list[float] | None:
+    """Cumulative weights that give the first of `places` so large a share, beside its even part; None when all are even."""
+    return [share + (1 - share) * place / places for place in range(1, places + 1)] if share else None
 
 
 _BENCH_CHUNK: Final = 4_096

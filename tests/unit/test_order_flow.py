@@ -254,3 +254,13 @@ def test_bench_flow_makes_about_seven_trades_in_ten_orders_and_no_refusal() -> N
 def test_kafka_partition_is_the_java_clients(key: bytes, hashed: int) -> None:
     assert murmur2(key) == hashed & 0xFFFFFFFF
     assert kafka_partition(key, 7) == (hashed & 0x7FFFFFFF) % 7
+
+
+@pytest.mark.parametrize("skew", ["symbol", "account"])
+def test_bench_flow_skewed_has_half_of_its_orders_on_the_first(skew: str) -> None:
+    flow = BenchFlow(DAY, SCHEMA_IDS, symbols=8, accounts=32)
+    found = [orders.decode(value) for _, _, value, _ in flow.orders(4_000, **{skew: 0.5})]
+    first = {"symbol": flow.symbols[0], "account": flow.accounts[0].account_id}[skew]
+    places = {"symbol": 8, "account": 32}[skew]
+    share = sum((order.symbol if skew == "symbol" else order.account_id) == first for order in found) / len(found)
+    assert share == pytest.approx(0.5 + 0.5 / places, abs=0.03)
