@@ -1,7 +1,8 @@
 """`tradestream bench latency`: from the moment an order is due to be sent until a client has read its answer.
 
 1. Start a stack of its own and the trading job with short windows; one client reads order-events uncommitted, one committed.
-2. Warm up with a burst of orders as fast as Kafka takes them, which also tells the maximum rate.
+2. Warm up with a burst of orders as fast as Kafka takes them, which also tells the maximum rate, and then at a steady rate:
+   small batches go other ways through the JVMs than large ones, and their compilers need half a minute for these too.
 3. Send orders at each rate, and note when each reader got each order's answer.
 
 An order's answer is its first event that says what became of it: routed to a market, rejected, or cancelled at once. Its time
@@ -44,6 +45,7 @@ ON_THE_WAY: Final = frozenset((ORDER_STATUS_PENDING, ORDER_STATUS_VALIDATED, ORD
 QUANTILES: Final = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99, "p999_ms": 0.999}
 SETTLE_S: Final = 3.0
 """The first seconds of each rate are not counted: the step from the rate before is in them."""
+SETTLE_RATE: Final = 1_000
 STALLED_S: Final = 90.0
 _LINGER_MS: Final = 1.0
 _NAP_S: Final = 0.0005
@@ -74,7 +76,9 @@ class Point:
 @click.option("--rates", default="100,1000,5000,10000", show_default=True, help="Orders a second, comma-separated.")
 @click.option("--seconds", default=30, show_default=True, help="How long each rate is sent.")
 @click.option("--burst", default=150_000, show_default=True, help="Orders of the warm-up.")
-@click.option("--window-ms", default=1, show_default=True, help="The job's micro-batch window.")
+@click.option("--settle", default=30, show_default=True, help="Seconds of the warm-up at 1,000 orders/s after it.")
+@click.option("--window-ms", default=2, show_default=True, help="The job's micro-batch window.")
+@click.option("--shards", default=1, show_default=True, help="The job's shards of accounts and of symbols.")
 @click.option("--checkpoint-ms", default=1_000, show_default=True, help="The job's checkpoint interval.")
 @click.option("--quick", is_flag=True, help="Two rates, 10 s each: a first look.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on the last line.")
@@ -84,7 +88,9 @@ def latency(
     rates: str,
     seconds: int,
     burst: int,
+    settle: int,
     window_ms: int,
+    shards: int,
     checkpoint_ms: int,
     quick: bool,
     as_json: bool,
@@ -92,7 +98,8 @@ def latency(
     """Milliseconds from a due order to its answer, client to client.
 
     At each of the rates, and at 70% of the maximum that the warm-up found; for readers that see an answer at once
-    (uncommitted) and for those that see it at its checkpoint (committed).
+    (uncommitted) and for those that see it at its checkpoint (committed). The job has one TaskManager, so one
+    shard is enough: orders that come together are then one batch, and not one for each of their shards.
 
     Example: tradestream bench latency --rates 100,1000
     """
@@ -110,7 +117,7 @@ def latency(
     config = dataclasses.replace(
         config,
         flink=dataclasses.replace(config.flink, checkpoint_interval_ms=checkpoint_ms),
-        trading=dataclasses.replace(config.trading, window_ms=window_ms),
+        trading=dataclasses.replace(config.trading, window_ms=window_ms, account_shards=shards, symbol_shards=shards),
     )
     stack = Stack(config, progress=status)
     load_before = load_now()
@@ -118,7 +125,7 @@ def latency(
         try:
             status("starting Kafka, registry and Flink")
             stack.up(("kafka", "registry", "flink"))
-            points, most = run(config, stack, wanted, seconds, burst)
+            points, most = run(config, wanted, seconds, burst, settle)
         finally:
             stack.down(wipe=True)
     click.echo(render(points, most, load_before, window_ms, checkpoint_ms))
@@ -127,17 +134,18 @@ def latency(
             "points": [dataclasses.asdict(point) for point in points],
             "maximum_orders_per_s": round(most),
             "window_ms": window_ms,
+            "shards": shards,
             "checkpoint_ms": checkpoint_ms,
         }
         click.echo(json.dumps(result))
 
 
-def run(config: Config, stack: Stack, rates: Sequence[int], seconds: int, burst: int) -> tuple[list[Point], float]:
+def run(config: Config, rates: Sequence[int], seconds: int, burst: int, settle: int) -> tuple[list[Point], float]:
     """All rates on a running stack, and the maximum rate in orders a second. Raises LatencyError."""
     from jobs.bench_orders import OrderBench
 
     # The rate of 70% is not known yet; the numbers of its orders are those behind all others.
-    known = burst + sum(rate * seconds for rate in rates)
+    known = burst + settle * SETTLE_RATE + sum(rate * seconds for rate in rates)
     flow = OrderBench(config, 0).load()
     orders = flow.orders(known + 70_000 * seconds)
     with Clients(config, known + 70_000 * seconds) as clients:
@@ -145,6 +153,9 @@ def run(config: Config, stack: Stack, rates: Sequence[int], seconds: int, burst:
         status(f"warming up with {burst:,} orders")
         most = clients.burst(list(itertools.islice(orders, burst)))
         status(f"  {most:,.0f} orders/s")
+        if settle:
+            status(f"warming up with {SETTLE_RATE:,} orders/s for {settle} s")
+            clients.send(list(itertools.islice(orders, settle * SETTLE_RATE)), SETTLE_RATE)
         points = []
         for rate in [*rates, min(70_000, max(1, round(0.7 * most)))]:
             status(f"{rate:,} orders/s for {seconds} s")
@@ -211,18 +222,7 @@ class Clients:
 
     def at_rate(self, items: Sequence[Item], rate: int) -> Iterator[Point]:
         """Send orders evenly, wait for their answers, and say how long they took, for each reader."""
-        first = len(self.due)
-        start_ns, step_ns = time.time_ns() + 50_000_000, 1_000_000_000 / rate
-        poll = self._producer.poll
-        for number, (topic, key, value, _) in enumerate(items):
-            due_ns = start_ns + int(number * step_ns)
-            while (now_ns := time.time_ns()) < due_ns:
-                poll(0)
-                time.sleep(min(_NAP_S, (due_ns - now_ns) / 1e9))
-            self.due.append(due_ns)
-            self.sent.append(now_ns)
-            self._send(topic, key, value)
-        self._wait(first)
+        first = self.send(items, rate)
         counted = range(first + int(SETTLE_S * rate), len(self.due))
         late = sorted(self.sent[n] - self.due[n] for n in counted)
         for name, answered in self.answered.items():
@@ -236,6 +236,22 @@ class Clients:
                 orders=len(taken),
                 sent_late_ms=round(quantile(late, 0.99) / 1e6, 2),
             )
+
+    def send(self, items: Sequence[Item], rate: int) -> int:
+        """Send orders evenly and wait for their answers; the number of the first."""
+        first = len(self.due)
+        start_ns, step_ns = time.time_ns() + 50_000_000, 1_000_000_000 / rate
+        poll = self._producer.poll
+        for number, (topic, key, value, _) in enumerate(items):
+            due_ns = start_ns + int(number * step_ns)
+            while (now_ns := time.time_ns()) < due_ns:
+                poll(0)
+                time.sleep(min(_NAP_S, (due_ns - now_ns) / 1e9))
+            self.due.append(due_ns)
+            self.sent.append(now_ns)
+            self._send(topic, key, value)
+        self._wait(first)
+        return first
 
     def _send(self, topic: str, key: bytes, value: bytes) -> None:
         while True:

@@ -61,7 +61,7 @@ FIRST_RISK_INPUTS: Final = 38
 """Flink's last number for the risk stage's first five inputs."""
 LATER_RISK_INPUTS: Final = 8
 """How many numbers its later inputs take."""
-SHORT_WINDOW_MS: Final = 2
+SHORT_WINDOW_MS: Final = 5
 """A window that says that latency counts, and not throughput."""
 MAX_LINGER_MS: Final = 20
 """How long the sink waits at most for more records of a request, however long the window."""
@@ -187,7 +187,8 @@ def build(config: Config, env: Environments) -> StatementSet:
 def pace(window_ms: int) -> dict[str, str]:
     """How long Flink may hold back what one task sends to the next: no longer than the micro-batch's window.
 
-    With the shortest windows everything is sent at once: an order crosses six tasks, each of which would wait. Most records
+    With short windows everything is sent at once: an order crosses seven tasks, each of which would wait (4 ms each were
+    20 of the 34 ms that an order took, 100 a second). Most records
     are batches, and the threads that flush each task's buffers every few milliseconds are not needed then.
     """
     return {"execution.buffer-timeout.interval": f"{window_ms if window_ms > SHORT_WINDOW_MS else 0} ms"}
