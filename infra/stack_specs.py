@@ -176,7 +176,7 @@ def jobmanager(config: Config) -> Spec:
             config,
             "jobmanager",
             "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint",
-            (f"-Xms{heap // 2}m", f"-Xmx{heap}m", "-XX:MaxMetaspaceSize=320m", "-XX:+UseSerialGC"),
+            (f"-Xms{heap // 2}m", f"-Xmx{heap}m", "-XX:MaxMetaspaceSize=320m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
             metrics,
         ),
         environment=_flink_environment(config),
