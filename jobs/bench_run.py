@@ -218,20 +218,25 @@ class BenchRun:
 
 
 def _cpu(taskmanagers: list[psutil.Process], own: list[psutil.Process]) -> Cpu:
-    """CPU seconds used so far."""
-    managers = sum(map(_cpu_of, taskmanagers))
+    """CPU seconds used so far. The stack's processes are children of this one: each counts once."""
+    managers = _used(taskmanagers)
     machine = psutil.cpu_times()
     return Cpu(
-        managers, managers + sum(map(_cpu_of, own)), sum(machine) - machine.idle - getattr(machine, "iowait", 0.0)
+        sum(managers.values()),
+        sum((managers | _used(own)).values()),
+        sum(machine) - machine.idle - getattr(machine, "iowait", 0.0),
     )
 
 
-def _cpu_of(process: psutil.Process) -> float:
-    """User and system time of a process and its children that live; 0 when it has just ended."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        family = [process, *process.children(recursive=True)]
-        return sum(sum(member.cpu_times()[:2]) for member in family)
-    return 0.0
+def _used(processes: list[psutil.Process]) -> dict[int, float]:
+    """User and system time of processes and their children, by process id; those that have just ended are left out."""
+    used = {}
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for member in [process, *process.children(recursive=True)]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    used[member.pid] = sum(member.cpu_times()[:2])
+    return used
 
 
 def _size(file: Path) -> int:

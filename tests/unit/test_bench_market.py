@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections import Counter
 
+import psutil
 import pytest
 
 from infra.feeds.sessions import DEFAULT_DAY, trading_day
 from infra.feeds.tick_load import TickLoad
+from jobs import bench_run
 from jobs.bench_market import RATES_PER_S, Live, render, summary
 from jobs.bench_run import BenchError, Cpu, Measured, Point, middle
 from schemas.messages import market_data, raw_feed
@@ -49,6 +54,20 @@ def test_first_symbol_of_the_load_has_its_share(share: float | None, fewest: int
 def test_load_that_makes_no_sense_is_refused(symbols: int, share: float | None) -> None:
     with pytest.raises(ValueError, match="must be positive"):
         TickLoad(trading_day(DEFAULT_DAY), 11, symbols=symbols, first_share=share)
+
+
+def test_cpu_of_a_process_that_is_a_child_of_another_counts_once() -> None:
+    with subprocess.Popen([sys.executable, "-c", "sum(range(3_000_000)); input()"], stdin=subprocess.PIPE) as child:
+        manager = psutil.Process(child.pid)
+        while sum(manager.cpu_times()[:2]) < 0.02:
+            time.sleep(0.01)
+        before = bench_run._used([psutil.Process()])
+        used = bench_run._cpu([manager], [psutil.Process()])
+        child.communicate(b"\n")
+    assert child.pid in before
+    assert 0.02 <= used.taskmanagers <= used.ours
+    # Twice the child would be more than the whole family has used.
+    assert used.ours == pytest.approx(sum(before.values()), abs=0.2)
 
 
 def test_rates_are_those_of_the_middle_of_a_run() -> None:
