@@ -51,7 +51,7 @@ class OrderOutcome:
     side: Side of the order. (A code: SIDE_...)
     filled_quantity: Shares filled in this batch.
     filled_notional: Sum of price times shares of those fills, 1/10,000 of the currency.
-    commission: Commission of those fills, 1/10,000 of the currency.
+    commission: Commission and regulatory fees of those fills, 1/10,000 of the currency.
     leaves_quantity: Shares still open after the batch.
     terminal: The order is in a final state: release what is left of its reservation.
     quantity: Total shares of the order after the batch; null when the batch did not change it.

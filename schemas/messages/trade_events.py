@@ -49,7 +49,7 @@ class TradeExecutedEvent:
     side: Side of the order. (A code: SIDE_...)
     quantity: Shares.
     execution_price: Price, 1/10,000 of the currency per share.
-    commission: Commission charged to the account, 1/10,000 of the currency.
+    commission: Commission and regulatory fees charged to the account, 1/10,000 of the currency.
     execution_time: Time of the input that caused the execution, UTC nanoseconds since the epoch.
     venue: Where it was executed: our own book, or the exchange's code.
     liquidity: Whether the order added, removed or was routed. (A code: LIQUIDITY_...)
@@ -57,6 +57,8 @@ class TradeExecutedEvent:
     ask_price: National best ask known then, 1/10,000 of the currency; null when there was none.
     order_sequence: Sequence of the order event that reports this fill.
     cause_id: The input that caused it.
+    fees: Regulatory fees of a sale (Section 31, FINRA's Trading Activity Fee) within commission, 1/10,000 of the
+        currency; null when none were charged.
     """
 
     __slots__ = (
@@ -69,6 +71,7 @@ class TradeExecutedEvent:
         "event_id",
         "execution_price",
         "execution_time",
+        "fees",
         "liquidity",
         "order_id",
         "order_sequence",
@@ -98,6 +101,7 @@ class TradeExecutedEvent:
         ask_price: int | None,
         order_sequence: int,
         cause_id: str,
+        fees: int | None = None,
     ) -> None:
         self.event_id = event_id
         self.trade_id = trade_id
@@ -116,6 +120,7 @@ class TradeExecutedEvent:
         self.ask_price = ask_price
         self.order_sequence = order_sequence
         self.cause_id = cause_id
+        self.fees = fees
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TradeExecutedEvent):
@@ -157,6 +162,10 @@ def _read_trade_executed_event(data: bytes, pos: i64, end: i64) -> tuple[TradeEx
         ask_price, pos = read_long(data, pos, end, "TradeExecutedEvent.askPrice")
     order_sequence, pos = read_int(data, pos, end, "TradeExecutedEvent.orderSequence")
     cause_id, pos = read_string(data, pos, end, 256, "TradeExecutedEvent.causeId")
+    fees: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "TradeExecutedEvent.fees")
+    if branch == 1:
+        fees, pos = read_long(data, pos, end, "TradeExecutedEvent.fees")
     record = TradeExecutedEvent(
         event_id,
         trade_id,
@@ -175,6 +184,7 @@ def _read_trade_executed_event(data: bytes, pos: i64, end: i64) -> tuple[TradeEx
         ask_price,
         order_sequence,
         cause_id,
+        fees,
     )
     return record, pos
 
@@ -199,6 +209,7 @@ def to_dict_trade_executed_event(message: TradeExecutedEvent) -> dict[str, Any]:
         "askPrice": message.ask_price,
         "orderSequence": message.order_sequence,
         "causeId": message.cause_id,
+        "fees": message.fees,
     }
 
 
@@ -236,6 +247,7 @@ _TRADE_EXECUTED_EVENT_FIELDS: Final = (
     "askPrice",
     "orderSequence",
     "causeId",
+    "fees",
 )
 
 
@@ -245,6 +257,7 @@ def from_dict_trade_executed_event(mapping: object) -> TradeExecutedEvent:
     contra_order_id = fields.get("contraOrderId")
     bid_price = fields.get("bidPrice")
     ask_price = fields.get("askPrice")
+    fees = fields.get("fees")
     return TradeExecutedEvent(
         as_string(fields["eventId"], "TradeExecutedEvent.eventId", 256),
         as_string(fields["tradeId"], "TradeExecutedEvent.tradeId", 256),
@@ -263,6 +276,7 @@ def from_dict_trade_executed_event(mapping: object) -> TradeExecutedEvent:
         None if ask_price is None else as_long(ask_price, "TradeExecutedEvent.askPrice"),
         as_int(fields["orderSequence"], "TradeExecutedEvent.orderSequence"),
         as_string(fields["causeId"], "TradeExecutedEvent.causeId", 256),
+        None if fees is None else as_long(fees, "TradeExecutedEvent.fees"),
     )
 
 
@@ -298,6 +312,7 @@ def encode_fields(
     ask_price: int | None,
     order_sequence: int,
     cause_id: str,
+    fees: int | None = None,
 ) -> bytes:
     """Write a whole frame (registry_id is its schema id) from fields, without a TradeExecutedEvent."""
     writer = new_frame(registry_id)
@@ -330,6 +345,11 @@ def encode_fields(
         write_long(writer, ask_price, "TradeExecutedEvent.askPrice")
     write_int(writer, order_sequence, "TradeExecutedEvent.orderSequence")
     write_string(writer, cause_id, 256, "TradeExecutedEvent.causeId")
+    if fees is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_long(writer, fees, "TradeExecutedEvent.fees")
     return finish(writer, MAX_BYTES, "TradeExecutedEvent")
 
 
@@ -354,6 +374,7 @@ def encode(message: TradeExecutedEvent, schema_id: int) -> bytes:
         message.ask_price,
         message.order_sequence,
         message.cause_id,
+        message.fees,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from reference_bands import ReferenceBreaker
-from reference_rules import venue_fee
+from reference_rules import sale_fees, venue_fee
 
 FINAL = ("EXECUTED", "REJECTED", "CANCELLED", "EXPIRED")
 NEVER = 2**63 - 1
@@ -76,8 +76,10 @@ class ReferenceRecords:
                 f"{order['orderId']} trades beyond the price bands at {price}"
             )
         order["cum"] += quantity
-        self.fees += quantity * order["rate"]
-        self.tell(order, "fill", quantity, price)
+        fees = sale_fees(quantity, price, self.now) if order["pays"] else 0
+        charged = quantity * order["rate"] + fees
+        self.fees += charged
+        self.tell(order, "fill", quantity, price, charged)
         done = left(order) == 0
         self.event(order, "EXECUTED" if done else "PARTIALLY_FILLED")
         self.records[-1][1].update(lastQuantity=quantity, lastPrice=price, tradeId=trade, venue=venue)
@@ -95,7 +97,7 @@ class ReferenceRecords:
                     "side": order["side"],
                     "quantity": quantity,
                     "executionPrice": price,
-                    "commission": quantity * order["rate"],
+                    "commission": charged,
                     "executionTime": self.now,
                     "venue": venue,
                     "liquidity": liquidity,
@@ -103,6 +105,7 @@ class ReferenceRecords:
                     "askPrice": quote.get("askPrice"),
                     "orderSequence": order["sequence"],
                     "causeId": self.cause,
+                    "fees": fees or None,
                 },
             )
         )
@@ -110,9 +113,10 @@ class ReferenceRecords:
             order["place"] = None
             self.tell(order, "end")
 
-    def tell(self, order: dict[str, Any], what: str, quantity: int = 0, price: int = 0) -> None:
+    def tell(self, order: dict[str, Any], what: str, quantity: int = 0, price: int = 0, charged: int = 0) -> None:
         """What risk will have to know."""
-        self.batches[-1].append({"what": what, "order": order, "quantity": quantity, "price": price})
+        line = {"what": what, "order": order, "quantity": quantity, "price": price, "charged": charged}
+        self.batches[-1].append(line)
 
     def finish(self, order: dict[str, Any], status: str, reason: str, detail: str | None) -> None:
         """The end of an order that is not filled."""

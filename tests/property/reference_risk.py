@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from reference_records import NEVER, Record, order_event, refusal
-from reference_rules import HIGHEST_PRICE, collar, cutoff, quoted_step, text
+from reference_rules import HIGHEST_PRICE, collar, cutoff, fees_of_a_share, quoted_step, text
 
 MOST_SHARES = 999_999
 MOST_MONEY = 10**17
@@ -319,6 +319,7 @@ class ReferenceRisk:
                 **f,
                 "worst": ask["worst"],
                 "rate": terms["commissionPerShare"],
+                "pays": f["side"] != "BUY",
                 "close": close,
                 "reserved": reserved,
                 "group": terms.get("stpGroup") or f["accountId"],
@@ -437,7 +438,7 @@ class ReferenceRisk:
             worst = collar(f["side"], reference, self.instruments[symbol]["tickSize"])
         value = worst if buy or f["price"] is not None else reference
         rate = self.accounts[f["accountId"]]["record"]["commissionPerShare"]
-        unit = (worst or 0) + rate if buy else max(0, rate - (worst or 0))
+        unit = (worst or 0) + rate if buy else max(0, rate + fees_of_a_share(worst or 0) - (worst or 0))
         return {
             "f": f,
             "order": order,
@@ -763,7 +764,7 @@ class ReferenceRisk:
             self.answer(order, lines)
             for line in lines:
                 if line["what"] == "fill":
-                    self.fill(order, line["quantity"], line["price"], matched["rate"])
+                    self.fill(order, line["quantity"], line["price"], line["charged"])
             if any(line["what"] in ("applied", "restated") for line in lines):
                 order["total"] = line["total"]
             if any(line["what"] == "end" for line in lines):
@@ -780,11 +781,11 @@ class ReferenceRisk:
             if refused:
                 order["unit"] = max(terms["unit"] for terms in answered)
 
-    def fill(self, order: dict[str, Any], quantity: int, price: int, rate: int) -> None:
+    def fill(self, order: dict[str, Any], quantity: int, price: int, charged: int) -> None:
         """Shares and money move."""
         account = self.accounts[order["accountId"]]
         sign = 1 if order["side"] == "BUY" else -1
-        account["money"] -= sign * quantity * price + quantity * rate
+        account["money"] -= sign * quantity * price + charged
         account["shares"][order["symbol"]] = account["shares"].get(order["symbol"], 0) + sign * quantity
         order["filled"] += quantity
         self.filled_value += quantity * order["value"]

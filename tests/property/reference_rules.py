@@ -23,11 +23,33 @@ def midnight(day: str) -> int:
 
 ROUND_LOTS_FROM = midnight("2025-11-03T00:00:00-05:00")
 HALF_PENNY_FROM = midnight("2027-11-01T00:00:00-04:00")
+SECTION_31_FROM = midnight("2026-04-04T00:00:00-04:00")
+SECTION_31_RATE = Fraction(2_060, 100 * 10**6)
+ACTIVITY_FEES = (
+    (midnight("2028-01-01T00:00:00-05:00"), Fraction("0.000240"), Fraction("12.05")),
+    (midnight("2027-01-01T00:00:00-05:00"), Fraction("0.000232"), Fraction("11.61")),
+    (midnight("2026-10-01T00:00:00-04:00"), Fraction(0), Fraction(0)),
+    (midnight("2026-01-01T00:00:00-05:00"), Fraction("0.000195"), Fraction("9.79")),
+    (0, Fraction(0), Fraction(0)),
+)
+"""From when, dollars a share, and the most of one trade."""
 
 
 def dollars(e4: int) -> Fraction:
     """An amount in 1/10,000 as a fraction of dollars."""
     return Fraction(e4, 10_000)
+
+
+def sale_fees(quantity: int, price: int, now: int) -> int:
+    """Section 31 to the next cent, and the Trading Activity Fee to the ten-thousandth below."""
+    section_31 = dollars(quantity * price) * SECTION_31_RATE if now >= SECTION_31_FROM else Fraction(0)
+    _, rate, cap = next(row for row in ACTIVITY_FEES if now >= row[0])
+    return ceil(section_31 * 100) * 100 + floor(min(quantity * rate, cap) * 10_000)
+
+
+def fees_of_a_share(worst: int) -> int:
+    """What a share sold on its own can cost at most: a begun cent, its part of the amount, the highest activity fee."""
+    return 100 + ceil(worst * SECTION_31_RATE) + ceil(max(rate for _, rate, _ in ACTIVITY_FEES) * 10_000)
 
 
 def text(e4: int) -> str:

@@ -123,6 +123,7 @@ class Approved:
             "origin": f"orders-0-{self.count}",
             "worst": worst,
             "rate": 5,
+            "pays": side != "BUY",
             "group": fields["accountId"],
             "close": NEVER_NS if time_in_force == "GTC" else session_close,
             "reserved": 0,
@@ -137,11 +138,11 @@ class MatchDesk(h.Desk):
         if kind != "approved":
             super().step(kind, fields)
             return
-        names = ("origin", "worst", "rate", "group", "close", "reserved")
+        names = ("origin", "worst", "rate", "pays", "group", "close", "reserved")
         command = orders.from_dict({name: value for name, value in fields.items() if name not in names})
         assert (command.time_in_force == TIME_IN_FORCE_GTC) == (fields["close"] == NEVER_NS)
         offset = int(fields["origin"].rsplit("-", 1)[1])
-        frame = encode_frame(command, 0, 0, offset, fields["worst"], fields["rate"], fields["close"], 0, "")
+        frame = encode_frame(command, 0, 0, offset, fields["worst"], fields["rate"], fields["close"], 0, "", fields["pays"])
         self.match[0].apply(sources.FORWARD, frame, 0, 0, 0)
         self._collect(self.match[0].outbox)
         self.match[0].check_invariants()

@@ -11,17 +11,20 @@ from random import Random
 from typing import Any
 
 import trading_harness as h
+from reference_rules import midnight, sale_fees
 
 from schemas.messages import order_outcomes
 from schemas.messages.order_outcomes import OrderOutcome, OrderOutcomes
 from udfs.domain import sources
-from udfs.domain.frames import decode_frame
+from udfs.domain.frames import PAYS_FEES, decode_frame
 from udfs.domain.margin_check import worth_of
 from udfs.domain.risk_shard import RiskShard
 
 STRIKES = (90, 95, 100, 105, 110)
 EXPIRIES = (h.OPEN + 30 * 86_400 * h.SECOND, h.OPEN + 60 * 86_400 * h.SECOND, h.OPEN + 400 * 86_400 * h.SECOND)
 NINE_MONTHS = 274 * 86_400 * h.SECOND
+FEES_NS = midnight("2028-01-01T00:00:00-05:00")
+"""Fills are charged the fees of this day, the highest that the tables have: the orders of 2023 have to cover them."""
 
 
 def share(value: int, percent: int) -> int:
@@ -215,6 +218,7 @@ class Market:
         left = frame.quantity - done - quantity
         if frame.symbol == "FUT":
             self.basis += (quantity if frame.side == 0 else -quantity) * price
+        fees = sale_fees(quantity, price, FEES_NS) if frame.instructions & PAYS_FEES else 0
         line = OrderOutcome(
             "A",
             frame.order_id,
@@ -222,7 +226,7 @@ class Market:
             frame.side,
             quantity,
             quantity * price,
-            quantity * frame.commission_e4,
+            quantity * frame.commission_e4 + fees,
             0 if end else left,
             end or left == 0,
         )

@@ -6,14 +6,16 @@ tests/property/test_trading_golden.py --update`, and read the diff.
 Every scenario starts with an open session, 09:30 to 16:00, another one on the next day, the symbol IBM (tick 0.01) and
 no quotes. Outcomes reach the risk stage after each input, but between `> hold outcomes` and `> settle`.
 `NAME=value` words of accounts and instruments that the grammar does not know are fields of the schema: numbers as they are,
-`$` before money. `> preopen 08:00` lets orders in before the opening, which is then an auction.
+`$` before money. A time of another day is said with its date, as in 2026-11-30T10:00. `> preopen 08:00` lets orders in before the opening, which is then an auction.
 """
 
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import trading_harness as h
@@ -44,7 +46,9 @@ def money(value: int | None) -> str:
 
 
 def at(text: str) -> int:
-    """HH:MM[:SS] of the session's day, or next-HH:MM of the day after, as nanoseconds."""
+    """HH:MM[:SS] of the session's day, next-HH:MM of the day after, or DATETHH:MM in New York, as nanoseconds."""
+    if "T" in text:
+        return round(datetime.fromisoformat(text).replace(tzinfo=ZoneInfo("America/New_York")).timestamp()) * h.SECOND
     day = h.OPEN if not text.startswith("next-") else h.NEXT_OPEN
     hour, minute, *rest = (int(part) for part in text.removeprefix("next-").split(":"))
     second = rest[0] if rest else 0
@@ -263,9 +267,10 @@ def render(topic: str, r: dict[str, Any]) -> str:
             f"{line}{r['leavesQuantity']:>4}  {fill:<16}{r['venue'] or '':<5}{reason} {r['reasonText'] or ''}".rstrip()
         )
     if topic == "trade-events":
+        fees = f" (regulatory {money(r['fees'])})" if r["fees"] else ""
         return (
             f"  trade  {r['orderId']:<4} {r['side']:<4} {r['quantity']:>4} {r['symbol']} @ {money(r['executionPrice'])} "
-            f"{r['venue']:<4} {r['liquidity']:<8} fee {money(r['commission'])} {r['tradeId']}"
+            f"{r['venue']:<4} {r['liquidity']:<8} fee {money(r['commission'])}{fees} {r['tradeId']}"
         )
     if topic == "routing-decisions":
         return (

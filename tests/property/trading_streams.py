@@ -28,8 +28,9 @@ CLOSES = {"IBM": 24_5000, "PENNY": 1_1000, "DEAR": 640_0000}
 """Closes of the day before: PENNY falls to 90% of it at its usual price."""
 EXCHANGES = ("XNYS", "XNAS", "ARCX", "BATS", "IEXG")
 MINUTE = 60 * SECOND
-ERAS = (0, 800, 1_500)
-"""Days after OPEN: in 2023, after the round lots of 2025, after the half penny of 2027."""
+ERAS = (0, 800, 871, 1_500)
+"""Days after OPEN: in 2023, after the round lots of 2025, on the day before Section 31 fees begin in 2026, after the half
+penny of 2027."""
 LIMITS = (
     ("ORDER_QUANTITY", (50, 300, 100_000)),
     ("ORDER_NOTIONAL", (2_000_0000, 100_000_0000)),

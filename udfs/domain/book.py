@@ -38,7 +38,8 @@ class Order:
     risk has reserved for. origin: identity of the command that placed it (ids.order_origin). stp_key: orders of one key
     do not trade with each other when the incoming one asks for it. place: RESTING, WAITING, QUEUED or 0. rank: time
     priority, the highest is the youngest. placed_ns: its owner's time of its terms.
-    imbalance_only, do_not_reduce: the client's instructions, as OrderCommand has them. terms, kafka_key, sequence, status,
+    imbalance_only, do_not_reduce: the client's instructions, as OrderCommand has them. pays_fees: its fills are charged
+    the regulatory fees of a sale (fees.py). terms, kafka_key, sequence, status,
     decisions belong to the reporter, and outcome is its line in the running batch's report to the risk stage.
     """
 
@@ -61,6 +62,7 @@ class Order:
         "order_type",
         "origin",
         "outcome",
+        "pays_fees",
         "place",
         "placed_ns",
         "prev",
@@ -127,6 +129,7 @@ class Order:
         self.triggered: bool = False
         self.imbalance_only: bool = False
         self.do_not_reduce: bool = False
+        self.pays_fees: bool = False
         self.terms: bytes = b""
         self.kafka_key: bytes = b""
         self.sequence: int = 0

@@ -39,6 +39,7 @@ from schemas.messages.enums import (
     REASON_CODE_STOP_TRIGGERED,
 )
 from udfs.domain.book import Order
+from udfs.domain.fees import sale_fees_e4
 from udfs.domain.frames import Frame
 from udfs.domain.ids import decision_id, order_event_id, refused_command_id, trade_event_id, trade_id
 from udfs.domain.lifecycle import is_final, transition
@@ -224,6 +225,8 @@ class MatchReporter(Reporter):
         market: Market,
     ) -> None:
         """The order was filled for `quantity` shares: its event, its side of the trade, its line for risk."""
+        fees_e4 = sale_fees_e4(quantity, price, self.timestamp) if order.pays_fees else 0
+        charged_e4 = quantity * order.commission_e4 + fees_e4
         leaves = order.quantity - order.cum_quantity
         order.status = transition(order.status, ORDER_STATUS_EXECUTED if leaves == 0 else ORDER_STATUS_PARTIALLY_FILLED)
         sequence = order.sequence + 1
@@ -261,7 +264,7 @@ class MatchReporter(Reporter):
                 order.side,
                 quantity,
                 price,
-                quantity * order.commission_e4,
+                charged_e4,
                 self.timestamp,
                 venue,
                 liquidity,
@@ -269,9 +272,10 @@ class MatchReporter(Reporter):
                 market.street.ask_price,
                 sequence,
                 self.cause_id,
+                fees_e4 if fees_e4 else None,
             ),
         )
-        self.ledger.fill(order, quantity, price, self.timestamp)
+        self.ledger.fill(order, quantity, price, charged_e4, self.timestamp)
 
 
 def set_terms(order: Order) -> None:

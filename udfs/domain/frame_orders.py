@@ -2,7 +2,7 @@
 
 from schemas.messages.enums import SIDE_BUY
 from udfs.domain.book import Order
-from udfs.domain.frames import DO_NOT_REDUCE, IMBALANCE_ONLY, Frame
+from udfs.domain.frames import DO_NOT_REDUCE, IMBALANCE_ONLY, PAYS_FEES, Frame
 
 
 def order_of(frame: Frame, key: str, origin: str) -> Order:
@@ -31,4 +31,5 @@ def order_of(frame: Frame, key: str, origin: str) -> Order:
     if frame.instructions:
         order.imbalance_only = frame.instructions & IMBALANCE_ONLY != 0
         order.do_not_reduce = frame.instructions & DO_NOT_REDUCE != 0
+        order.pays_fees = frame.instructions & PAYS_FEES != 0
     return order

@@ -7,7 +7,7 @@ Layout, little endian: version u8; command, side, order type, time in force u8 e
 bytes of order id, account id and symbol u8 each; account shard i16; partition i32 and offset i64 of the command on
 `orders`; quantity, limit price (0: none), worst price, commission per share, session close, reserved money, timestamp
 i64 each; then, since version 2, stop price i64 (0: none), self-trade prevention u8 and the length of its group u8; then,
-since version 3, the sum of IMBALANCE_ONLY and DO_NOT_REDUCE u8; then the texts in UTF-8: order id, account id, symbol
+since version 3, the sum of IMBALANCE_ONLY, DO_NOT_REDUCE and PAYS_FEES u8; then the texts in UTF-8: order id, account id, symbol
 and group. A cancel has 0 in worst price, commission, close and
 reserved money. A partition of `OURS` marks a cancel that no client sent: a forced reduction, whose offset is the number
 of the account's risk event.
@@ -38,6 +38,8 @@ _HEAD_BYTES_1: Final = 78
 _HEAD_BYTES_2: Final = 88
 IMBALANCE_ONLY: Final = 1
 DO_NOT_REDUCE: Final = 2
+PAYS_FEES: Final = 4
+"""A sale that regulatory fees are charged for. No client says so: the risk stage knows the instrument."""
 
 
 class FrameError(ValueError):
@@ -128,6 +130,7 @@ def encode_frame(
     close_ns: int,
     reserved_e4: int,
     stp_group: str = "",
+    pays_fees: bool = False,
 ) -> bytes:
     """The frame of a command. Raises OverflowError when a number does not fit, which the checks of risk rule out."""
     order_id = command.order_id.encode("utf-8")
@@ -158,7 +161,8 @@ def encode_frame(
     write_i64_le(writer, 0 if stop_price is None else stop_price)
     writer.append(command.stp)
     writer.append(len(group))
-    writer.append((IMBALANCE_ONLY if command.imbalance_only else 0) + (DO_NOT_REDUCE if command.do_not_reduce else 0))
+    instructions = (IMBALANCE_ONLY if command.imbalance_only else 0) + (DO_NOT_REDUCE if command.do_not_reduce else 0)
+    writer.append(instructions + (PAYS_FEES if pays_fees else 0))
     writer.write(order_id)
     writer.write(account_id)
     writer.write(symbol)

@@ -227,7 +227,7 @@ class Awaited:
 class OpenOrder:
     """An approved order that has not ended.
 
-    `remaining` shares are open, each reserving `unit_e4` of money (of a margin account only the commission: the rest is
+    `remaining` shares are open, each reserving `unit_e4` of money (of a margin account only its costs: the rest is
     reserved by its group) and valued at `value_e4`; it never executes beyond `worst_e4`. `held_*` is what stands in the
     sums of its account and position for it. Prices of 0: none.
     """

@@ -102,6 +102,10 @@ class InstrumentState:
         self.fresh_close: bool = False
         self.was_reversed: bool = False
 
+    def pays_fees(self) -> bool:
+        """Whether a sale of it pays the regulatory fees of fees.py: a stock does."""
+        return not self.is_option and not self.is_future
+
     def take_terms(self, record: Instrument) -> None:
         """Take over a record that `terms_problem` has nothing against.
 

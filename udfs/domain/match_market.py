@@ -50,6 +50,7 @@ from schemas.messages.orders import OrderCommand
 from schemas.messages.reference_data import Account, Instrument, ReferenceData, Session
 from udfs.domain import ids, sources
 from udfs.domain.book import Order
+from udfs.domain.fees import sale_fees_e4
 from udfs.domain.market import Market
 from udfs.domain.match_csv import FIELDS, CsvReporter, csv_text, parse_integer, parse_price
 from udfs.domain.match_shard import MatchShard
@@ -119,8 +120,13 @@ class MarketReporter(CsvReporter):
         """A TRADE line, and both orders' fills for risk."""
         CsvReporter.executed(self, taker, maker, quantity, price, market)
         self.touched[taker.symbol] = True
-        self.ledger.fill(taker, quantity, price, self.timestamp)
-        self.ledger.fill(maker, quantity, price, self.timestamp)
+        self._fill(taker, quantity, price)
+        self._fill(maker, quantity, price)
+
+    def _fill(self, order: Order, quantity: int, price: int) -> None:
+        """A fill, with what it is charged as the trading job charges it."""
+        fees_e4 = sale_fees_e4(quantity, price, self.timestamp) if order.pays_fees else 0
+        self.ledger.fill(order, quantity, price, quantity * order.commission_e4 + fees_e4, self.timestamp)
 
     def ended(self, order: Order, status: int, reason: int, limit: int, observed: int) -> None:
         """A line, and the release of what the order reserves."""

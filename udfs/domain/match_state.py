@@ -1,8 +1,9 @@
-"""The match stage's state as values of a snapshot, version 3; versions 1 and 2 are read too.
+"""The match stage's state as values of a snapshot, version 4; versions 1 to 3 are read too.
 
 Ordering: live orders oldest first, which is also their order within each price; markets in the order in which they
 came. A snapshot of version 1 has no stops, auctions or bands; its orders all rest, in the order of their priority. One
-of version 2 has no orders with the instructions imbalance only or do not reduce.
+of version 2 has no orders with the instructions imbalance only or do not reduce. Orders of a snapshot before version 4
+pay no regulatory fees, as they were promised when they were approved.
 Invariant: read after write gives an engine that behaves the same; heaps and links are built again, not stored.
 Complexity: linear.
 """
@@ -18,7 +19,7 @@ from udfs.domain.state_codec import StateReader, StateWriter
 from udfs.domain.street import Street, Venue
 
 MATCH_KIND: Final = 2
-MATCH_VERSION: Final = 3
+MATCH_VERSION: Final = 4
 
 
 def write_matcher(writer: StateWriter, matcher: Matcher) -> None:
@@ -113,6 +114,7 @@ def _write_order(writer: StateWriter, order: Order) -> None:
     writer.put(order.placed_ns)
     writer.put_flag(order.imbalance_only)
     writer.put_flag(order.do_not_reduce)
+    writer.put_flag(order.pays_fees)
 
 
 def _read_order(reader: StateReader) -> Order:
@@ -164,6 +166,8 @@ def _read_order(reader: StateReader) -> Order:
     if reader.version > 2:
         order.imbalance_only = reader.take_flag()
         order.do_not_reduce = reader.take_flag()
+    if reader.version > 3:
+        order.pays_fees = reader.take_flag()
     order.kafka_key = order_id.encode("utf-8")
     set_terms(order)
     return order

@@ -251,6 +251,7 @@ class OrderDesk:
                 close_ns,
                 ask.reserved_e4(),
                 account.stp_group,
+                not ask.is_buy and ask.instrument.pays_fees(),
             )
         )
 
@@ -347,6 +348,7 @@ class OrderDesk:
                 close_ns,
                 order.held_e4 + ask.required_e4,
                 account.stp_group,
+                not ask.is_buy and ask.instrument.pays_fees(),
             )
         )
 

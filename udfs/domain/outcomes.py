@@ -41,12 +41,12 @@ class OutcomeLedger:
             self.touched.append(order)
         return line
 
-    def fill(self, order: Order, quantity: int, price: int, timestamp: int) -> None:
-        """Shares of the order were filled; its cumulative quantity holds them already."""
+    def fill(self, order: Order, quantity: int, price: int, charged_e4: int, timestamp: int) -> None:
+        """Shares of the order were filled and charged for; its cumulative quantity holds them already."""
         line = self._line(order, timestamp)
         line.filled_quantity += quantity
         line.filled_notional += quantity * price
-        line.commission += quantity * order.commission_e4
+        line.commission += charged_e4
         line.leaves_quantity = order.quantity - order.cum_quantity
         if line.leaves_quantity == 0:
             line.terminal = True

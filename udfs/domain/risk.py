@@ -4,7 +4,7 @@ Ordering of the checks: switches and restricted list; order quantity, reference 
 optional limits (limits.py); position; short sale; concentration and firm capital; shares and money. The first that
 fails counts.
 Invariants: nothing is reserved here; an approved purchase of a cash account can always be paid at its worst price with
-commission, and an approved sale can always be delivered; what a margin account's order can take of the excess is
+commission, and an approved sale can always be delivered and its costs paid; what a margin account's order can take of the excess is
 reserved (margin_check.py).
 A replacement is judged as the whole new order for the limits of one order, and by what it adds for all others.
 Source: the structure of checks follows Rule 15c3-5(c)(1) and (2): financial thresholds and erroneous-order limits, then
@@ -41,7 +41,7 @@ from udfs.domain.limits import (
 from udfs.domain.margin_check import equity_of
 from udfs.domain.money import money_text
 from udfs.domain.refusal import Refusal
-from udfs.domain.risk_money import check_cash, check_margin
+from udfs.domain.risk_money import check_cash, check_margin, cost_per_share
 from udfs.domain.rules import collar_price
 from udfs.domain.switches import Switches
 
@@ -182,7 +182,7 @@ def assess(
     need = check_margin(
         account, instruments, ask.instrument, command, ask.quantity, ask.worst_e4, ask.value_e4, order, clock_ns
     )
-    ask.unit_e4 = account.commission_e4
+    ask.unit_e4 = cost_per_share(account, ask.instrument, ask.is_buy, ask.worst_e4)
     ask.required_e4 = need.required_e4
     ask.group_e4 = need.group_e4
     ask.group_upkeep_e4 = need.group_upkeep_e4

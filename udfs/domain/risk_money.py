@@ -4,7 +4,8 @@ Ordering of the checks of a margin account: freeze, minimum equity, day trader, 
 Invariants: pure; amounts per unit are rounded up. An order that takes nothing of the excess, because it closes what is
 open, is never refused for margin.
 Cash accounts: a purchase reserves its worst price and the commission; a sale brings at least its worst price, so it
-reserves only what the commission may take beyond that, and with it no fill can make the free cash negative. A call is
+reserves only what commission and regulatory fees (fees.py) may take beyond that, and with it no fill can make the free
+cash negative. A call is
 written against shares that are held and not offered, a put against its strike in cash. Futures need a margin account.
 Margin accounts: the excess over the initial requirement, less what is reserved, has to cover what the order takes of it
 (margin_groups.py). Money that lies in the account can always buy: the minimum equity does not keep a customer from a
@@ -27,6 +28,7 @@ from schemas.messages.enums import (
     SIDE_BUY,
 )
 from schemas.messages.orders import OrderCommand
+from udfs.domain.fees import fee_allowance_e4
 from udfs.domain.holdings import AccountState, OpenOrder
 from udfs.domain.instruments import InstrumentState
 from udfs.domain.margin_check import Worth, worth_of
@@ -49,11 +51,18 @@ class Need:
         self.refusal: Refusal | None = None
 
 
-def reserve_per_share(is_buy: bool, worst_e4: int, commission_e4: int) -> int:
+def cost_per_share(account: AccountState, instrument: InstrumentState, is_buy: bool, worst_e4: int) -> int:
+    """The most that a unit of an order costs beside its price: the commission, and the regulatory fees of a sale."""
+    if is_buy or not instrument.pays_fees():
+        return account.commission_e4
+    return account.commission_e4 + fee_allowance_e4(worst_e4)
+
+
+def reserve_per_share(is_buy: bool, worst_e4: int, cost_e4: int) -> int:
     """Money that each unit of a cash account's order reserves; `worst_e4` with the multiplier."""
     if is_buy:
-        return worst_e4 + commission_e4
-    return commission_e4 - worst_e4 if commission_e4 > worst_e4 else 0
+        return worst_e4 + cost_e4
+    return cost_e4 - worst_e4 if cost_e4 > worst_e4 else 0
 
 
 def check_cash(
@@ -71,7 +80,8 @@ def check_cash(
     """
     if instrument.is_future:
         return 0, Refusal(REASON_CODE_RISK_INITIAL_MARGIN, "account_type=CASH asset_class=FUTURE")
-    unit = reserve_per_share(is_buy, worst_e4 * instrument.multiplier, account.commission_e4)
+    cost_e4 = cost_per_share(account, instrument, is_buy, worst_e4)
+    unit = reserve_per_share(is_buy, worst_e4 * instrument.multiplier, cost_e4)
     required = quantity * unit - held_e4
     if not is_buy and extra > 0:
         position = account.positions.get(instrument.symbol)
@@ -143,7 +153,7 @@ def check_margin(
     time_ns = max(clock_ns, command.timestamp)
     group = group_of(instrument)
     work = Work(instrument, is_buy, quantity, worst_e4)
-    fees = quantity * account.commission_e4
+    fees = quantity * cost_per_share(account, instrument, is_buy, worst_e4)
     if order is not None:
         now = work_of(order)
         work.quantity = max(quantity, now.quantity)
