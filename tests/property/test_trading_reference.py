@@ -117,7 +117,7 @@ def check_conservation(
     for line in reference.unsettled_fills():
         order = line["order"]
         sign = 1 if order["side"] == "BUY" else -1
-        cash -= sign * line["quantity"] * line["price"] + line["quantity"] * order["rate"]
+        cash -= sign * line["quantity"] * line["price"] + line["charged"]
         shares[order["symbol"]] = shares.get(order["symbol"], 0) + sign * line["quantity"]
     market = reference.market
     assert cash + market.fees + market.street_cash == opening_cash
