@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from jobs.chaos_fees import regulatory_fees_e4
+
 Record = Mapping[str, Any]
 Report = Callable[[str, str], None]
 """Takes a violation: its kind and a line that names it."""
@@ -89,7 +91,7 @@ class Money:
     shares: defaultdict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
 
     def book(self, fill: Fill, fee_e4: int) -> None:
-        """Add a fill and its commission."""
+        """Add a fill and what it was charged."""
         sign = 1 if fill.side == "BUY" else -1
         self.cash[fill.account_id] -= sign * fill.quantity * fill.price_e4 + fee_e4
         self.shares[fill.account_id, fill.symbol] += sign * fill.quantity
@@ -254,7 +256,11 @@ class Orders:
             self._unnamed.discard(key[0])
         elif key[0] not in self._named:
             self._unnamed.add(key[0])
-        self.by_events.book(fill, fill.quantity * self.commission_e4.get(fill.account_id, 0))
+        charged_e4 = fill.quantity * self.commission_e4.get(fill.account_id, 0)
+        if fill.side != "BUY":
+            # The load trades stocks only, whose sales pay regulatory fees.
+            charged_e4 += regulatory_fees_e4(fill.quantity, fill.price_e4, record["timestamp"])
+        self.by_events.book(fill, charged_e4)
         traded = self.open_trades.pop(key, None)
         if traded is None:
             self.open_fills[key] = fill

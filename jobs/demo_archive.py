@@ -40,13 +40,15 @@ Offsets = npt.NDArray[np.int64]
 
 _EVENTS: Final = """
 SELECT event_id, event_type, order_id, account_id, symbol, side, order_type, time_in_force, quantity, status, reason,
-    cum_quantity, leaves_quantity, last_quantity, toNullable(toInt64(last_price * 10000)), trade_id, sequence, cause_id
+    cum_quantity, leaves_quantity, last_quantity, toNullable(toInt64(last_price * 10000)), trade_id, sequence, cause_id,
+    toUnixTimestamp64Nano(timestamp)
 FROM order_events
 ORDER BY order_id, sequence, _partition, _offset
 """
 _TRADES: Final = """
 SELECT event_id, trade_id, order_id, contra_order_id, account_id, symbol, side, quantity,
-    toInt64(execution_price * 10000), toInt64(commission * 10000), venue, liquidity, order_sequence
+    toInt64(execution_price * 10000), toInt64(commission * 10000), venue, liquidity, order_sequence,
+    toInt64(ifNull(fees, 0) * 10000)
 FROM trade_events
 ORDER BY trade_id, side, _partition, _offset
 """

@@ -102,7 +102,8 @@ def _print_counts(console: Console, result: Result) -> None:
         table.add_row(name, "" if count is None else f"{count:,}", "  ", *other)
     console.print(Padding(table, (0, 0, 0, 2)))
     console.print(
-        f"  traded for {money(result.totals.notional_e4)}, commissions {money(result.totals.commission_e4)}",
+        f"  traded for {money(result.totals.notional_e4)}, commissions {money(result.totals.commission_e4)}, "
+        f"of it regulatory fees {money(result.totals.fees_e4)}",
         style="dim",
     )
 

@@ -29,7 +29,10 @@ class CommandRow(NamedTuple):
 
 
 class EventRow(NamedTuple):
-    """A row of table order_events. Prices in 1/10,000; `price_e4` is the price of the fill, None when it is none."""
+    """A row of table order_events. Prices in 1/10,000; `price_e4` is the price of the fill, None when it is none.
+
+    time_ns: the time of its input, of a fill also of the execution; UTC nanoseconds.
+    """
 
     event_id: str
     event_type: str
@@ -49,10 +52,11 @@ class EventRow(NamedTuple):
     trade_id: str | None
     sequence: int
     cause_id: str
+    time_ns: int
 
 
 class TradeRow(NamedTuple):
-    """A row of table trade_events: one side of one execution."""
+    """A row of table trade_events: one side of one execution. Of `commission_e4` are `fees_e4` regulatory."""
 
     event_id: str
     trade_id: str
@@ -67,6 +71,7 @@ class TradeRow(NamedTuple):
     venue: str
     liquidity: str
     order_sequence: int
+    fees_e4: int
 
 
 class DeadLetterRow(NamedTuple):

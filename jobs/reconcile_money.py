@@ -2,7 +2,8 @@
 
 The two tables are used against each other: closing balances come from order events (what orders were told), movements from
 trade events (what was executed), opening balances, commissions and limits from reference data. Prices are of one unit: a
-contract's money is its price times its multiplier.
+contract's money is its price times its multiplier. Regulatory fees of sales are computed anew from shares, price and time of
+each fill; a contract pays none.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from jobs.reconcile import OWN_VENUE, AuctionRow, CashMove, Check, EventRow, OpeningAccount, Problems, TradeRow
+from udfs.domain.fees import sale_fees_e4
 
 _IN_THE_BOOK: Final = ({"ADDED", "REMOVED"}, {"AUCTION"})
 """What the two sides of a trade inside say: one rested and one came, or both were in an auction."""
@@ -30,6 +32,9 @@ class TradeTotals:
     """Shares that changed hands: a trade inside counts once."""
     notional_e4: int = 0
     commission_e4: int = 0
+    """What accounts were charged, regulatory fees within."""
+    fees_e4: int = 0
+    """Regulatory fees of sales."""
     street_cash_e4: int = 0
     """What accounts paid to the street, net."""
     street_shares: dict[str, int] = field(default_factory=dict)
@@ -90,6 +95,7 @@ def check_pairs(trades: Iterable[TradeRow], multipliers: Mapping[str, int] | Non
     for trade in trades:
         totals.rows += 1
         totals.commission_e4 += trade.commission_e4
+        totals.fees_e4 += trade.fees_e4
         sign = 1 if trade.side == "BUY" else -1
         value_e4 = trade.quantity * trade.price_e4 * units.get(trade.symbol, 1)
         if trade.side not in ("BUY", "SELL"):
@@ -178,14 +184,18 @@ def check_conservation(
     shares, cash = Problems(), Problems()
     units = multipliers or {}
     balances = {key: Balance(account.cash_e4, dict(account.positions)) for key, account in openings.items()}
-    commission_e4 = 0
+    commission_e4 = regulatory_e4 = 0
     for fill in fills:
         account, balance = openings.get(fill.account_id), balances.get(fill.account_id)
         if account is None or balance is None or fill.price_e4 is None:
             cash.add(f"order event {fill.event_id}: fill of account {fill.account_id}, which has no opening balance")
             continue
         sign = 1 if fill.side == "BUY" else -1
-        fee_e4 = fill.last_quantity * account.commission_e4
+        fee_e4 = 0
+        if fill.side != "BUY" and fill.symbol not in units:
+            fee_e4 = sale_fees_e4(fill.last_quantity, fill.price_e4, fill.time_ns)
+            regulatory_e4 += fee_e4
+        fee_e4 += fill.last_quantity * account.commission_e4
         commission_e4 += fee_e4
         balance.cash_e4 -= sign * fill.last_quantity * fill.price_e4 * units.get(fill.symbol, 1) + fee_e4
         balance.positions[fill.symbol] = balance.positions.get(fill.symbol, 0) + sign * fill.last_quantity
@@ -204,7 +214,11 @@ def check_conservation(
     closing_e4 = sum(balance.cash_e4 for balance in balances.values())
     cash.expect(
         commission_e4 == totals.commission_e4,
-        f"commissions: {money(totals.commission_e4)} in trade events, {money(commission_e4)} by the accounts' rates",
+        f"commissions: {money(totals.commission_e4)} in trade events, {money(commission_e4)} by the accounts' rates and fees",
+    )
+    cash.expect(
+        regulatory_e4 == totals.fees_e4,
+        f"regulatory fees: {money(totals.fees_e4)} in trade events, {money(regulatory_e4)} by the tables",
     )
     gap_e4 = closing_e4 + totals.street_cash_e4 + totals.commission_e4 - opening_e4 - moved_e4
     cash.expect(

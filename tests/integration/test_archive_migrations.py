@@ -147,6 +147,7 @@ NEW_COLUMNS = {
     "nbbo": ["trade_high", "trade_low", "trade_count", "trade_price_sum"],
     "risk_events": ["control_id", "issued_by", "quantity", "cash_change"],
     "routing_decisions": ["venue_fee"],
+    "trade_events": ["fees"],
 }
 
 

@@ -21,6 +21,10 @@ from schemas.catalogue import TOPICS
 IDS = {topic: number for number, topic in enumerate(sorted(DECODED), 1)}
 PRICE = 1_000_000
 FEE = 35
+AT = 1_803_913_200_000_000_000
+"""2027-03-01, 10:00 in New York."""
+SALE_FEES = 1_439
+"""Of 60 shares at 100.00 on that day: 20.60 a million up to the cent, 0.13, and 60 times 0.000232 down to the unit."""
 
 
 @cache
@@ -89,7 +93,7 @@ def event(origin: int, sequence: int, order: tuple[str, str, str, int], status: 
         "venue": None,
         "sequence": sequence,
         "causeId": f"orders-0-{origin}",
-        "timestamp": 1,
+        "timestamp": AT,
     } | changes
     return Entry("order-events", name.encode(), record)
 
@@ -105,14 +109,15 @@ def trade(trade_id: str, order: str, contra: str, account: str, side: str, quant
         "side": side,
         "quantity": quantity,
         "executionPrice": PRICE,
-        "commission": quantity * FEE,
-        "executionTime": 1,
+        "commission": quantity * FEE + (0 if side == "BUY" else SALE_FEES),
+        "executionTime": AT,
         "venue": "TRDS",
         "liquidity": "ADDED" if side == "BUY" else "REMOVED",
         "bidPrice": None,
         "askPrice": None,
         "orderSequence": sequence,
         "causeId": "orders-0-1",
+        "fees": None if side == "BUY" else SALE_FEES,
     }
     return Entry("trade-events", b"AAA", record)
 
@@ -348,6 +353,11 @@ WRONG: dict[str, tuple[Callable[[list[Entry]], None], str]] = {
     "a fill and its trade differ": (alter("trade-events", 0, quantity=59), "fill and trade differ"),
     "two sides do not fit": (alter("trade-events", 0, contraOrderId="X"), "sides differ"),
     "a commission is wrong": (alter("trade-events", 0, commission=1), "not conserved"),
+    "the fees of a sale are forgotten": (alter("trade-events", 1, commission=60 * FEE, fees=None), "not conserved"),
+    "the fees of a sale are a unit too low": (
+        alter("trade-events", 1, commission=60 * FEE + SALE_FEES - 1, fees=SALE_FEES - 1),
+        "not conserved",
+    ),
     "a command is written twice": (repeat("orders", 0), "duplicate"),
     "a command is lost": (remove("orders", 0), "lost write"),
     "a command is altered": (alter("orders", 1, quantity=61), "changed"),

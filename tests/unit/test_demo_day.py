@@ -198,6 +198,7 @@ def _event(event: order_events.OrderEvent) -> EventRow:
         event.trade_id,
         event.sequence,
         event.cause_id,
+        event.timestamp,
     )
 
 
@@ -216,6 +217,7 @@ def _trade(trade: trade_events.TradeExecutedEvent) -> TradeRow:
         trade.venue,
         LIQUIDITY_NAMES[trade.liquidity],
         trade.order_sequence,
+        trade.fees or 0,
     )
 
 

@@ -24,6 +24,10 @@ from jobs.reconcile_orders import check_commands, check_lives, final_states, fol
 
 COMMISSION_E4 = 35
 PRICE_E4 = 1_000_000
+AT = 1_803_913_200_000_000_000
+"""2027-03-01, 10:00 in New York."""
+SALE_FEES_E4 = 4_664
+"""Of 200 shares at 100.00 on that day: 20.60 a million up to the cent, 0.42, and 200 times 0.000232."""
 
 COMMANDS = [
     CommandRow(0, 0, "NEW", "rest", "alice", 300),
@@ -76,6 +80,7 @@ def event(
         trade_id=trade,
         sequence=sequence,
         cause_id=f"orders-0-{origin if cause is None else cause}",
+        time_ns=AT,
     )
 
 
@@ -100,6 +105,7 @@ EVENTS = [
 def trade(row: EventRow, contra: str | None, venue: str, liquidity: str) -> TradeRow:
     """The trade event of a fill."""
     assert row.trade_id is not None and row.price_e4 is not None
+    fees_e4 = SALE_FEES_E4 if row.side == "SELL" else 0
     return TradeRow(
         event_id=f"{row.trade_id}-{row.side[0]}",
         trade_id=row.trade_id,
@@ -110,10 +116,11 @@ def trade(row: EventRow, contra: str | None, venue: str, liquidity: str) -> Trad
         side=row.side,
         quantity=row.last_quantity,
         price_e4=row.price_e4,
-        commission_e4=row.last_quantity * COMMISSION_E4,
+        commission_e4=row.last_quantity * COMMISSION_E4 + fees_e4,
         venue=venue,
         liquidity=liquidity,
         order_sequence=row.sequence,
+        fees_e4=fees_e4,
     )
 
 
@@ -280,7 +287,17 @@ TRADE_FAULTS: dict[str, tuple[Callable[[], list[TradeRow]], set[str], str]] = {
     "a wrong commission": (
         lambda: [*TRADES[:2], TRADES[2]._replace(commission_e4=1)],
         {"Money conserved"},
-        "commissions: 1.4001 in trade events, 1.5750 by the accounts' rates",
+        "commissions: 1.8665 in trade events, 2.0414 by the accounts' rates and fees",
+    ),
+    "the fees of a sale forgotten": (
+        lambda: [TRADES[0], TRADES[1]._replace(commission_e4=200 * COMMISSION_E4, fees_e4=0), TRADES[2]],
+        {"Money conserved"},
+        "regulatory fees: 0.00 in trade events, 0.4664 by the tables",
+    ),
+    "the fees of a sale rounded down": (
+        lambda: [TRADES[0], TRADES[1]._replace(fees_e4=SALE_FEES_E4 - 100), TRADES[2]],
+        {"Money conserved"},
+        "regulatory fees: 0.4564 in trade events, 0.4664 by the tables",
     ),
     "a trade with the street that names a contra order": (
         lambda: [*TRADES[:2], TRADES[2]._replace(contra_order_id="rest")],

@@ -12,6 +12,10 @@ from jobs.reconcile_orders import check_commands, check_lives, final_states, fol
 
 COMMISSION_E4 = 35
 PRICE_E4 = 1_000_000
+AT = 1_803_913_200_000_000_000
+"""2027-03-01, 10:00 in New York."""
+SALE_FEES_E4 = {"SELL": 2_332, "SELL_SHORT": 1_216}
+"""Of 100 and of 50 shares at 100.00 on that day: 0.21 and 0.11 of Section 31, and 0.000232 a share."""
 
 COMMANDS = [
     CommandRow(0, 0, "NEW", "sell", "alice", 300),
@@ -66,6 +70,7 @@ def event(
         trade_id=trade,
         sequence=sequence,
         cause_id=cause or f"orders-0-{origin}",
+        time_ns=AT,
     )
 
 
@@ -110,10 +115,11 @@ def trade(row: EventRow, contra: str | None, venue: str, liquidity: str) -> Trad
         row.side,
         row.last_quantity,
         PRICE_E4,
-        row.last_quantity * COMMISSION_E4,
+        row.last_quantity * COMMISSION_E4 + SALE_FEES_E4.get(row.side, 0),
         venue,
         liquidity,
         row.sequence,
+        SALE_FEES_E4.get(row.side, 0),
     )
 
 
@@ -123,6 +129,8 @@ TRADES = [
     trade(FILLS[0], "stop", "TRDS", "AUCTION"),
     trade(FILLS[2], None, "XNYS", "ROUTED"),
 ]
+FREE = [row._replace(commission_e4=row.commission_e4 - row.fees_e4, fees_e4=0) for row in TRADES]
+"""The same trades as those of a contract, which pay no regulatory fees."""
 AUCTIONS = [AuctionRow("ACME-2", "ACME", "OPEN", "SESSION", PRICE_E4, 100)]
 OPENINGS = {
     "alice": OpeningAccount("alice", 0, COMMISSION_E4, 1_000, {"ACME": 300}),
@@ -292,11 +300,17 @@ def test_short_position_beyond_the_limit_is_found() -> None:
 
 
 def test_money_of_a_contract_is_its_price_times_its_multiplier() -> None:
-    assert failed(run_checks(multipliers={"ACME": 2})) == set()
+    assert failed(run_checks(trades=FREE, multipliers={"ACME": 2})) == set()
     assert check_pairs(TRADES, {"ACME": 100})[1].notional_e4 == 100 * check_pairs(TRADES)[1].notional_e4
     poor = OPENINGS | {"bob": OpeningAccount("bob", 150 * PRICE_E4, COMMISSION_E4, 1_000, {})}
     assert failed(run_checks(openings=poor)) == set()
-    assert failed(run_checks(openings=poor, multipliers={"ACME": 2})) == {"Money conserved"}
+    assert failed(run_checks(trades=FREE, openings=poor, multipliers={"ACME": 2})) == {"Money conserved"}
+
+
+def test_regulatory_fees_of_a_contract_are_found() -> None:
+    checks = run_checks(multipliers={"ACME": 2})
+    assert failed(checks) == {"Money conserved"}
+    assert "regulatory fees: 0.3548 in trade events, 0.00 by the tables" in checks["Money conserved"].problems
 
 
 def test_controls_are_answered_once_and_applied() -> None:
