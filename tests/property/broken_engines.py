@@ -330,7 +330,34 @@ MONEY: tuple[Broken, ...] = (
         "            order.remaining = remaining\n",
     ),
     ("commission not charged", "accounts", "        account.cash_e4 -= commission_e4\n", ""),
-    ("commission not reserved", "risk_money", "return worst_e4 + commission_e4", "return worst_e4"),
+    ("commission not reserved", "risk_money", "return worst_e4 + cost_e4", "return worst_e4"),
+    ("fees of a sale forgotten", "order_desk", "not ask.is_buy and ask.instrument.pays_fees(),", "False,"),
+    ("fees charged to buyers too", "order_desk", "not ask.is_buy and ask.instrument.pays_fees(),", "True,"),
+    (
+        "fees told and not charged",
+        "events",
+        "quantity * order.commission_e4 + fees_e4",
+        "quantity * order.commission_e4",
+    ),
+    (
+        "Section 31 fee rounded down",
+        "fees",
+        "    return round_up(-(-notional_e4 * rate // 100_000_000), CENT_E4)\n",
+        "    return notional_e4 * rate // 100_000_000 // CENT_E4 * CENT_E4\n",
+    ),
+    ("activity fee rounded up", "fees", "    fee = quantity * rate // 100\n", "    fee = -(-quantity * rate // 100)\n"),
+    (
+        "Section 31 fee of the first row for ever",
+        "fees",
+        "            rate = row.cents_per_million\n",
+        "            rate = rate or 0\n",
+    ),
+    (
+        "fees not reserved",
+        "risk_money",
+        "    return account.commission_e4 + fee_allowance_e4(worst_e4)\n",
+        "    return account.commission_e4\n",
+    ),
     ("open purchases not counted", "risk", "after = held + open_buys + ask.extra\n", "after = held + ask.extra\n"),
     ("shares on offer not counted", "risk_money", "if held - offered - locked < extra:", "if held - locked < extra:"),
     (
@@ -384,6 +411,12 @@ STATE: tuple[Broken, ...] = (
         "match_state",
         "            market.last_price = reader.take()\n",
         "            reader.take()\n",
+    ),
+    (
+        "fees lost in the snapshot",
+        "match_state",
+        "        order.pays_fees = reader.take_flag()\n",
+        "        reader.take_flag()\n",
     ),
     (
         "kill switch lost in the snapshot",

@@ -142,7 +142,9 @@ class MatchDesk(h.Desk):
         command = orders.from_dict({name: value for name, value in fields.items() if name not in names})
         assert (command.time_in_force == TIME_IN_FORCE_GTC) == (fields["close"] == NEVER_NS)
         offset = int(fields["origin"].rsplit("-", 1)[1])
-        frame = encode_frame(command, 0, 0, offset, fields["worst"], fields["rate"], fields["close"], 0, "", fields["pays"])
+        frame = encode_frame(
+            command, 0, 0, offset, fields["worst"], fields["rate"], fields["close"], 0, "", fields["pays"]
+        )
         self.match[0].apply(sources.FORWARD, frame, 0, 0, 0)
         self._collect(self.match[0].outbox)
         self.match[0].check_invariants()

@@ -6,7 +6,8 @@ tests/property/test_trading_golden.py --update`, and read the diff.
 Every scenario starts with an open session, 09:30 to 16:00, another one on the next day, the symbol IBM (tick 0.01) and
 no quotes. Outcomes reach the risk stage after each input, but between `> hold outcomes` and `> settle`.
 `NAME=value` words of accounts and instruments that the grammar does not know are fields of the schema: numbers as they are,
-`$` before money. A time of another day is said with its date, as in 2026-11-30T10:00. `> preopen 08:00` lets orders in before the opening, which is then an auction.
+`$` before money. A time of another day is said with its date, as in 2026-11-30T10:00, in New York. `> preopen 08:00` lets
+orders in before the opening, which is then an auction.
 """
 
 from __future__ import annotations

@@ -164,7 +164,10 @@ def test_first_release_desk_goes_on_with_everything_that_is_new() -> None:
     assert totals(desk)[1] == 0
 
 
-@pytest.mark.parametrize(("name", "version"), [("match", 1), ("match", 2), ("risk", 1), ("risk", 2), ("risk", 3)])
+STATES = [("match", 1), ("match", 2), ("match", 3), ("risk", 1), ("risk", 2), ("risk", 3), ("risk", 4)]
+
+
+@pytest.mark.parametrize(("name", "version"), STATES)
 def test_committed_snapshots_are_of_their_version(name: str, version: int) -> None:
     assert b64decode((GOLDEN / f"{name}_state_v{version}.txt").read_text(encoding="ascii"))[0] == version
 
@@ -230,3 +233,46 @@ def test_orders_keep_their_instructions_over_a_restart() -> None:
     desk.restart()
     assert [o.order_id for o in resting(desk) if o.do_not_reduce] == ["n1"]
     assert [o.order_id for o in desk.risk[0].book.open.values() if o.do_not_reduce] == ["n1"]
+
+
+FEES_OPEN = 1_796_049_000 * h.SECOND
+"""2026-11-30, 9:30 in New York: a million sold pays 20.60, and no share pays an activity fee."""
+
+
+def release_without_fees() -> h.Desk:
+    """Both stages as the release before regulatory fees left them that day: s1 rests, w1 waits as a stop, c1 for the close."""
+    desk = h.Desk(check_every_step=True)
+    for name, version, engine in (("match", 3, desk.match[0]), ("risk", 4, desk.risk[0])):
+        engine.restore(b64decode((GOLDEN / f"{name}_state_v{version}.txt").read_text(encoding="ascii")))
+    desk.offsets = dict.fromkeys(range(10), 1000)
+    desk.check()
+    return desk
+
+
+def test_release_without_fees_its_orders_pay_none_and_new_ones_do() -> None:
+    desk = release_without_fees()
+    places = {o.order_id: o.place for o in resting(desk)}
+    assert places == {"s1": RESTING, "b1": RESTING, "c1": QUEUED, "w1": WAITING}
+    assert [o.order_id for o in resting(desk) if o.imbalance_only] == ["c1"]
+    assert [o.order_id for o in resting(desk) if o.do_not_reduce] == ["b1"]
+    now = FEES_OPEN + h.SECOND
+    records = desk.run(
+        [
+            h.order("n1", "A1", "IBM", "SELL", 40, 100_0000, "GTC", now),
+            h.order("n2", "A2", "IBM", "BUY", 120, 100_0000, "GTC", now + 1),
+            ("settle", None),
+        ]
+    )
+    assert [o.order_id for o in resting(desk) if o.pays_fees] == ["n1"]
+    desk.restart()
+    assert [o.order_id for o in resting(desk) if o.pays_fees] == ["n1"]
+    records += desk.run([h.order("n3", "A2", "IBM", "BUY", 20, 100_0000, "GTC", now + 2), ("settle", None)])
+    sold = [(t["orderId"], t["quantity"], t["commission"], t["fees"]) for t in topic(records, "trade-events")]
+    # 2,000.00 sold pay 0.0412, which is five cents.
+    assert sorted(row for row in sold if row[0] in ("s1", "n1")) == [
+        ("n1", 20, 500, 500),
+        ("n1", 20, 500, 500),
+        ("s1", 100, 0, None),
+    ]
+    assert totals(desk)[0] == 100_000_0000 - 2 * 500
+    check_orders(records)

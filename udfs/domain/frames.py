@@ -39,7 +39,7 @@ _HEAD_BYTES_2: Final = 88
 IMBALANCE_ONLY: Final = 1
 DO_NOT_REDUCE: Final = 2
 PAYS_FEES: Final = 4
-"""A sale that regulatory fees are charged for. No client says so: the risk stage knows the instrument."""
+"""A new sale that regulatory fees are charged for. No client says so: the risk stage knows the instrument."""
 
 
 class FrameError(ValueError):

@@ -348,7 +348,6 @@ class OrderDesk:
                 close_ns,
                 order.held_e4 + ask.required_e4,
                 account.stp_group,
-                not ask.is_buy and ask.instrument.pays_fees(),
             )
         )
 

@@ -4,8 +4,8 @@ Ordering of the checks: switches and restricted list; order quantity, reference 
 optional limits (limits.py); position; short sale; concentration and firm capital; shares and money. The first that
 fails counts.
 Invariants: nothing is reserved here; an approved purchase of a cash account can always be paid at its worst price with
-commission, and an approved sale can always be delivered and its costs paid; what a margin account's order can take of the excess is
-reserved (margin_check.py).
+commission, and an approved sale can always be delivered and its costs paid; what a margin account's order can take of the
+excess is reserved (margin_check.py).
 A replacement is judged as the whole new order for the limits of one order, and by what it adds for all others.
 Source: the structure of checks follows Rule 15c3-5(c)(1) and (2): financial thresholds and erroneous-order limits, then
 what has to be complied with before routing.

@@ -12,7 +12,8 @@ after, until an outcome of a session that has the action in it comes; its money 
 Fills of a session before the split that are heard of after it are split as they come.
 Known limits: an action that is heard of after its session has begun is refused by the first shard; each shard decides
 by its own clock. A sale below its costs, which a split of n for 1 makes of one below n times them, reserves too little
-for its regulatory fees: about a cent for each new share. Contracts on the symbol keep their terms until reference data gives new ones.
+for its regulatory fees: about a cent for each new share. Contracts on the symbol keep their terms until reference data
+gives new ones.
 Complexity: linear in accounts and open orders for each action that takes effect, constant else.
 """
 
