@@ -298,6 +298,7 @@ def frames(commands: Iterable[Command], first: int, close_ns: int) -> list[bytes
             client_id=None,
             timestamp=_START_NS + number * _STEP_NS,
         )
-        # What risk adds does not matter here: any commission, no reservation, the session's end.
-        result.append(encode_frame(order, 0, 0, number, command.worst_price, 35, close_ns, 0))
+        # What risk adds does not matter here: any commission, no reservation, the session's end; sales pay fees, as stocks do.
+        frame = encode_frame(order, 0, 0, number, command.worst_price, 35, close_ns, 0, pays_fees=not command.is_buy)
+        result.append(frame)
     return result

@@ -84,6 +84,8 @@ def trade(name: str, side: str, own: str, contra: str | None, **fields: Any) -> 
         "venue": "TRDS",
         "liquidity": "ADDED",
         "orderSequence": 4,
+        "commission": 5_000,
+        "fees": None if side == "BUY" else 300,
         **fields,
     }
 
@@ -133,6 +135,7 @@ BROKEN: dict[str, list[dict[str, Any]]] = {
         trade("dear", "BUY", "B1", "S1"),
         trade("dear", "SELL", "S1", "B1", executionPrice=10_0001),
         trade("night", "BUY", "B1", None, venue="XNAS", executionTime=TEN_NS - 8 * 3_600 * 10**9),
+        trade("buyer-pays", "BUY", "B1", None, venue="XNAS", fees=300),
     ],
     "routing-decisions": [
         {"eventId": "D-2", "orderId": "B1", "accountId": "A", "nbboEventId": "N-gone", "timestamp": TEN_NS}
@@ -198,6 +201,7 @@ FOUND = (
     ("pairs", "order_events", "no-trade"),
     ("money", "trade_events", "symbol=IBM"),
     ("money", "trade_events", "order_id=S1"),
+    ("money", "trade_events", "buyer-pays-BUY"),
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from schemas.messages.enums import (
@@ -13,7 +15,7 @@ from schemas.messages.enums import (
     TIME_IN_FORCE_OPG,
 )
 from udfs.domain import circuit_breaker, fees, luld_tables, rules, short_sale
-from udfs.domain.fees import section_31_fee_e4, taf_e4
+from udfs.domain.fees import fee_allowance_e4, sale_fees_e4, section_31_fee_e4, taf_e4
 from udfs.domain.rules import NEVER_NS, instant_ns
 from udfs.domain.short_sale import ShortSaleTest
 from udfs.domain.state_codec import StateReader, StateWriter
@@ -232,6 +234,41 @@ ACTIVITY_FEES = [
 @pytest.mark.parametrize(("shares", "time", "fee"), ACTIVITY_FEES)
 def test_trading_activity_fee_by_date_and_cap(shares: int, time: str, fee: int) -> None:
     assert taf_e4(shares, instant_ns(time)) == fee
+
+
+#  shares, price, time -> both fees
+SALES = [
+    (1_000, 50_0000, "2026-04-02T10:00:00-04:00", 1950),
+    (1_000, 50_0000, "2026-06-01T10:00:00-04:00", 1_0300 + 1950),
+    (1_000, 50_0000, "2026-11-30T10:00:00-05:00", 1_0300),
+    (1_000, 50_0000, "2027-03-01T10:00:00-05:00", 1_0300 + 2320),
+    (1, 1, "2027-03-01T10:00:00-05:00", 100 + 2),
+    (1_000, 50_0000, "2023-11-14T10:00:00-05:00", 0),
+]
+
+
+@pytest.mark.parametrize(("shares", "price", "time", "fees"), SALES)
+def test_fees_of_a_sale_are_those_of_both_tables(shares: int, price: int, time: str, fees: int) -> None:
+    assert sale_fees_e4(shares, price, instant_ns(time)) == fees
+
+
+def test_fee_allowance_covers_every_sale_at_the_worst_price_or_better() -> None:
+    rnd = Random(31)
+    days = [row.effective_from_ns for row in fees.SECTION_31_RATES] + [row.effective_from_ns for row in fees.TAF_RATES]
+    tightest = 10**9
+    for _ in range(3_000):
+        worst = rnd.choice((1, rnd.randint(1, 200), rnd.randint(1, 1_000_0000)))
+        shares = rnd.choice((1, 1, rnd.randint(1, 10), rnd.randint(1, 100_000)))
+        price = worst + rnd.choice((0, 0, 1, rnd.randint(0, 600_0000)))
+        # What a better price brings more is there to pay with.
+        spare = shares * (fee_allowance_e4(worst) + price - worst)
+        for day in days:
+            charged = sale_fees_e4(shares, price, day)
+            assert charged <= spare, (worst, shares, price)
+            if shares == 1:
+                tightest = min(tightest, spare - charged)
+    assert tightest <= 2
+    assert fee_allowance_e4(100_0000) == 100 + 21 + 3
 
 
 DAY = 24 * 60 * MINUTE

@@ -17,7 +17,15 @@ from schemas.messages.orders import OrderCommand
 from udfs.domain import ids
 from udfs.domain.book import Book, InvariantViolation, Order
 from udfs.domain.frame_orders import order_of
-from udfs.domain.frames import DO_NOT_REDUCE, FRAME_VERSION, HEAD_BYTES, IMBALANCE_ONLY, decode_frame, encode_frame
+from udfs.domain.frames import (
+    DO_NOT_REDUCE,
+    FRAME_VERSION,
+    HEAD_BYTES,
+    IMBALANCE_ONLY,
+    PAYS_FEES,
+    decode_frame,
+    encode_frame,
+)
 from udfs.domain.lifecycle import FIX_ORD_STATUS, TRANSITIONS, is_final, is_legal, transition
 from udfs.domain.money import money_text, round_down, round_up
 from udfs.domain.reasons import NOT_REACHABLE, REASONS
@@ -180,6 +188,15 @@ def test_frame_carries_the_instructions_to_the_order(
     assert (frame.instructions, frame.stp_group) == (instructions, "G")
     order = order_of(frame, "k", "orders-0-0")
     assert (order.imbalance_only, order.do_not_reduce) == (bool(imbalance_only), bool(do_not_reduce))
+
+
+def test_frame_tells_the_order_that_it_pays_fees() -> None:
+    command = OrderCommand(0, "o", "A", "IBM", 1, 1, 4, 1, 100, None, 0, None, 1, None, True, None)
+    for pays in (False, True):
+        frame = decode_frame(encode_frame(command, 0, 0, 0, 100, 0, 1, 0, "G", pays))
+        assert frame.instructions == IMBALANCE_ONLY + (PAYS_FEES if pays else 0)
+        order = order_of(frame, "k", "orders-0-0")
+        assert (order.pays_fees, order.imbalance_only, order.do_not_reduce) == (pays, True, False)
 
 
 FRAME_2 = (

@@ -44,3 +44,8 @@ FROM
 )
 GROUP BY order_id, account_id
 HAVING order_events_say != trade_events_say
+
+-- rule: money: only sales pay regulatory fees, which are within what was charged
+SELECT event_id, side, fees, commission
+FROM {batch}
+WHERE fees IS NOT NULL AND (fees <= 0 OR fees > commission OR side = 'BUY')
