@@ -98,6 +98,7 @@ class _Asked:
                 (SELECT sum(quantity) FROM trade_events WHERE event_date = {day:Date}) AS shares_both_sides,
                 (SELECT sum(notional) FROM executions WHERE event_date = {day:Date}) AS notional_both_sides,
                 (SELECT sum(commission) FROM trade_events WHERE event_date = {day:Date}) AS commissions,
+                (SELECT sum(fees) FROM trade_events WHERE event_date = {day:Date}) AS regulatory_fees_within,
                 (SELECT sum(rejects) FROM rejects_by_reason WHERE event_date = {day:Date}) AS refused,
                 (SELECT count() FROM dead_letters WHERE event_date = {day:Date}) AS dead_letters
             """

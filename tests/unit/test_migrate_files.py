@@ -43,7 +43,14 @@ def test_split_unclosed_quote_names_the_line(script: str) -> None:
         split(script, "here.sql")
 
 
-REPEATABLE = ("IF NOT EXISTS", "OR REPLACE", "MODIFY TTL", "MODIFY SETTING", "INSERT INTO latest_nbbo\n")
+REPEATABLE = (
+    "IF NOT EXISTS",
+    "OR REPLACE",
+    "MODIFY TTL",
+    "MODIFY SETTING",
+    "COMMENT COLUMN IF EXISTS",
+    "INSERT INTO latest_nbbo\n",
+)
 """What makes a statement of a migration safe to run twice; the last adds states of which one is as good as two."""
 
 
