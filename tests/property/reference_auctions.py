@@ -20,6 +20,7 @@ class ReferenceAuctions(ReferenceOrders):
                 "symbol": name,
                 "tick": 100,
                 "prior": 0,
+                "fresh": False,
                 "quote": None,
                 "sequence": None,
                 "last": 0,

@@ -37,6 +37,9 @@ class ReferenceEngine:
             if fields["account"] is None:
                 self.market.reference(fields, position)
             self.risk.reference(fields)
+        elif kind == "action":
+            self.risk.action(fields, self.position("corporate-actions"))
+            self.market.action(fields)
         elif kind == "clock":
             position = self.position("controls")
             self.risk.advance(fields)
@@ -72,10 +75,8 @@ class ReferenceEngine:
             self.market.command(command)
 
     def flush(self) -> None:
-        """A batch of matching ends; what it did says so with the totals of this moment."""
-        for line in self.market.batches[-1]:
-            line["total"] = line["order"]["quantity"]
-        self.market.batches.append([])
+        """A batch of matching ends."""
+        self.market.flush()
 
     def settle(self) -> None:
         """The risk stage learns what happened."""

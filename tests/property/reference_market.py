@@ -1,19 +1,19 @@
 """The match stage once more, slow and obvious: orders are a list that is searched and sorted anew each time.
 
-ReferenceRecords holds the state and writes records, ReferenceOrders moves orders, ReferenceAuctions symbols; here are the
-inputs, and time.
+ReferenceRecords holds the state and writes records, ReferenceOrders moves orders, ReferenceAuctions symbols,
+ReferenceAdjusting gives orders the terms of corporate actions; here are the inputs, and time.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from reference_auctions import ReferenceAuctions
+from reference_adjusting import ReferenceAdjusting
 from reference_records import NEVER, left
 from reference_rules import round_lot
 
 
-class ReferenceMarket(ReferenceAuctions):
+class ReferenceMarket(ReferenceAdjusting):
     """The whole of it."""
 
     # Inputs
@@ -42,6 +42,7 @@ class ReferenceMarket(ReferenceAuctions):
             s = self.symbol(terms["symbol"])
             s["tick"] = terms["tickSize"]
             s["prior"] = terms["priorClose"]
+            s["fresh"] = self.phase == "CLOSED"
             bands = s["bands"]
             bands.configure(terms.get("luldTier") or 0, terms.get("leverage") or 1, s["prior"])
             if self.phase == "OPEN" and not bands.reference:
@@ -104,7 +105,7 @@ class ReferenceMarket(ReferenceAuctions):
     def nbbo(self, f: dict[str, Any]) -> None:
         """Quotes of exchanges and the trades there."""
         s = self.symbol(f["symbol"])
-        if s["sequence"] is not None and f["sequence"] <= s["sequence"]:
+        if self.is_of_before(f) or (s["sequence"] is not None and f["sequence"] <= s["sequence"]):
             return
         self.advance(f["timestamp"], f["eventId"])
         self.begin(f["eventId"], f["timestamp"])
@@ -138,12 +139,13 @@ class ReferenceMarket(ReferenceAuctions):
                 return
         elif order is None:
             self.refuse(f, "REPLACE_REJECTED", "REPLACE_TOO_LATE")
-        elif order["place"] == "QUEUE":
-            self.seen.add("replacement of a queued order")
+        elif order["place"] == "QUEUE" or self.is_of_before(f):
+            self.seen.add("replacement of a queued order" if order["place"] == "QUEUE" else "replacement of before")
             self.tell(order, "refused")
             self.refuse(f, "REPLACE_REJECTED", "REPLACE_NOT_ALLOWED")
         else:
             self.replace(s, order, f)
+            order["placed"] = max(order["placed"], f["timestamp"])
         self.look(s)
 
     @staticmethod
@@ -186,11 +188,6 @@ class ReferenceMarket(ReferenceAuctions):
         later = [x for x in self.sessions.values() if x["openTime"] > after]
         return min(later, key=lambda x: x["openTime"], default=None)
 
-    @staticmethod
-    def entry(session: dict[str, Any]) -> int:
-        """From when on a session takes orders."""
-        return int(session["openTime"] if session["preOpenTime"] is None else session["preOpenTime"])
-
     def reach(self, now: int) -> None:
         """Phases begin, one after the other, each at its own time."""
         while self.due() <= now:
@@ -221,9 +218,16 @@ class ReferenceMarket(ReferenceAuctions):
 
     def begin_session(self) -> None:
         """A session takes orders: yesterday's quotes are no offers any more."""
-        self.session = self.next_session()
+        following = self.next_session()
+        assert following is not None
+        self.flush()
+        actions = self.due_actions(following)
+        self.session = following
         self.phase = "PRE_OPEN"
-        assert self.session is not None
+        for f in actions:
+            self.adjust(f)
+        for f in actions:
+            self.split_prices(f)
         times = self.session["openTime"], self.session["closeTime"]
         self.breaker.begin_session(*times)
         self.breaker_halted = False
@@ -233,7 +237,7 @@ class ReferenceMarket(ReferenceAuctions):
                 s["quote"] = None
                 self.taken = [t for t in self.taken if t["symbol"] != s["symbol"]]
             s["restricted"] = s["fallen"]
-            s["fallen"] = False
+            s["fallen"] = s["fresh"] = False
         if self.session["openTime"] <= self.day:
             self.open_market()
             return
@@ -260,6 +264,7 @@ class ReferenceMarket(ReferenceAuctions):
             s["trading"] = False
             result = None if halted else self.auction(s, "CLOSING")
             self.end_auction_orders(s, "CLOSING")
+            s["fresh"] = False
             if result is not None and result[1]:
                 s["prior"] = result[0]
             elif s["last"]:

@@ -22,6 +22,8 @@ class ReferenceOrders(ReferenceRecords):
             "rank": 0,
             "place": None,
             "routed": False,
+            "placed": f["timestamp"],
+            "triggered": False,
         }
         self.orders.append(order)
         told = [word for name, word in INSTRUCTIONS if order[name]]
@@ -30,6 +32,10 @@ class ReferenceOrders(ReferenceRecords):
         if order["side"] != "BUY":
             approval = f"reserved_shares={order['quantity']}"
         self.event(order, "RISK_APPROVED", "NONE", approval)
+        if self.is_of_before(f):
+            self.seen.add("order of before a corporate action")
+            self.finish(order, "CANCELLED", "CANCEL_CORPORATE_ACTION", "the order is of before a corporate action")
+            return True
         if order["timeInForce"] == "OPG" and self.phase == "OPEN":
             self.seen.add("order for the opening after it")
             self.finish(order, "CANCELLED", "MATCH_AUCTION_UNFILLED", None)
@@ -90,6 +96,7 @@ class ReferenceOrders(ReferenceRecords):
             self.seen.add("several stops at once")
         while self.triggered:
             order = self.triggered.pop(0)
+            order["triggered"] = True
             self.event(order, order["status"], "STOP_TRIGGERED", f"print={text(s['last'])}", "TRIGGERED")
             if order["orderType"] == "STOP":
                 worst = collar(order["side"], s["last"], s["tick"])

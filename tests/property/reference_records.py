@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from reference_actions import Announced
 from reference_bands import ReferenceBreaker
 from reference_rules import sale_fees, venue_fee
 
@@ -51,6 +52,9 @@ class ReferenceRecords:
         self.batches: list[list[dict[str, Any]]] = [[]]
         self.cause = ""
         self.now = 0
+        # From when on a share of a symbol is what it is, and what will change it.
+        self.since: dict[str, int] = {}
+        self.announced = Announced()
         self.fees = 0
         self.street_cash = 0
         self.street_shares: dict[str, int] = {}
@@ -113,10 +117,19 @@ class ReferenceRecords:
             order["place"] = None
             self.tell(order, "end")
 
-    def tell(self, order: dict[str, Any], what: str, quantity: int = 0, price: int = 0, charged: int = 0) -> None:
+    def tell(
+        self, order: dict[str, Any], what: str, quantity: int = 0, price: int = 0, charged: int = 0, **more: Any
+    ) -> None:
         """What risk will have to know."""
-        line = {"what": what, "order": order, "quantity": quantity, "price": price, "charged": charged}
-        self.batches[-1].append(line)
+        line = {"what": what, "order": order, "quantity": quantity, "price": price, "charged": charged, **more}
+        session = 0 if self.session is None else self.session["openTime"]
+        self.batches[-1].append({**line, "now": self.now, "session": session})
+
+    def flush(self) -> None:
+        """A batch ends; what it did says so with the totals of this moment."""
+        for line in self.batches[-1]:
+            line["total"] = line["order"]["quantity"]
+        self.batches.append([])
 
     def finish(self, order: dict[str, Any], status: str, reason: str, detail: str | None) -> None:
         """The end of an order that is not filled."""
@@ -186,6 +199,10 @@ class ReferenceRecords:
         self.records.append(("order-events", order_event(fields, origin, kind, reason, detail, self.cause, self.now)))
 
     # Questions
+
+    def is_of_before(self, f: dict[str, Any]) -> bool:
+        """Whether an input speaks of shares of before an action of its symbol that has taken effect."""
+        return bool(f["timestamp"] < self.since.get(f["symbol"], 0))
 
     def live(self) -> list[dict[str, Any]]:
         """Orders that rest, wait or are queued, oldest first."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from reference_records import NEVER, Record, order_event, refusal
 from reference_rules import HIGHEST_PRICE, collar, cutoff, fees_of_a_share, quoted_step, text
+from reference_splits import ReferenceSplits
 
 MOST_SHARES = 999_999
 MOST_MONEY = 10**17
@@ -30,10 +31,11 @@ def none_or(amount: int | None) -> str:
     return "none" if amount is None else text(amount)
 
 
-class ReferenceRisk:
+class ReferenceRisk(ReferenceSplits):
     """Accounts, what is open, what operators have switched; approved commands go to `send`."""
 
     def __init__(self, records: list[Record], send: Callable[[dict[str, Any]], None]) -> None:
+        super().__init__()
         self.records = records
         self.send = send
         self.accounts: dict[str, dict[str, Any]] = {}
@@ -63,12 +65,14 @@ class ReferenceRisk:
         if f["effectiveFrom"] > max(self.clock, f["timestamp"]):
             self.waiting.append(f)
         else:
-            self.take_over(f)
+            self.take_over(f, self.between_sessions(self.clock))
 
-    def take_over(self, f: dict[str, Any]) -> None:
+    def take_over(self, f: dict[str, Any], between: bool) -> None:
         """Reference data that is in force. Money and shares of an account that is known are its own."""
         if f["kind"] == "INSTRUMENT":
-            self.instruments[f["instrument"]["symbol"]] = f["instrument"]
+            symbol = f["instrument"]["symbol"]
+            self.instruments[symbol] = f["instrument"]
+            (self.fresh.add if between else self.fresh.discard)(symbol)
         elif f["kind"] == "SESSION":
             self.sessions[f["session"]["date"]] = f["session"]
         elif f["kind"] == "ACCOUNT":
@@ -82,6 +86,7 @@ class ReferenceRisk:
                     "published": {},
                     "times": [],
                     "terms": [],
+                    "notices": 0,
                     "today": 0,
                 }
                 self.accounts[terms["accountId"]] = account
@@ -103,23 +108,24 @@ class ReferenceRisk:
         if now <= self.clock:
             return
         self.clock = now
-        for f in sorted((f for f in self.waiting if f["effectiveFrom"] <= now), key=lambda f: f["effectiveFrom"]):
-            self.seen.add("reference data took effect later")
-            self.waiting.remove(f)
-            self.take_over(f)
         entered = [x for x in self.sessions.values() if self.entry(x) <= now]
-        newest = max((x["openTime"] for x in entered), default=0)
-        if newest > self.last_begun:
-            self.last_begun = newest
+        newest = max(entered, key=lambda x: x["openTime"], default=None)
+        if newest is not None and newest["openTime"] > self.last_begun:
+            self.take_over_until(self.entry(newest))
+            self.begin_actions(newest, self.entry(newest))
+            self.last_begun = newest["openTime"]
             self.begun += 1
             self.filled_value = 0
             for account in self.accounts.values():
                 account["today"] = 0
+        self.take_over_until(now)
 
-    @staticmethod
-    def entry(session: dict[str, Any]) -> int:
-        """From when on a session takes orders."""
-        return int(session["openTime"] if session["preOpenTime"] is None else session["preOpenTime"])
+    def take_over_until(self, now: int) -> None:
+        """Reference data that takes effect by now."""
+        for f in sorted((f for f in self.waiting if f["effectiveFrom"] <= now), key=lambda f: f["effectiveFrom"]):
+            self.seen.add("reference data took effect later")
+            self.waiting.remove(f)
+            self.take_over(f, self.between_sessions(f["effectiveFrom"] - 1))
 
     def nbbo(self, f: dict[str, Any]) -> None:
         """Best prices."""
@@ -127,6 +133,11 @@ class ReferenceRisk:
         if old is not None and f["sequence"] <= old["sequence"]:
             return
         self.advance(f["timestamp"])
+        if self.is_of_before(f["symbol"], f["timestamp"]):
+            self.seen.add("quote of before a split")
+            kept = {name: (old or {}).get(name) for name in ("bidPrice", "askPrice")}
+            self.quotes[f["symbol"]] = {**f, **kept}
+            return
         self.quotes[f["symbol"]] = f
         if f["lastPrice"]:
             self.lasts[f["symbol"]] = f["lastPrice"]
@@ -306,6 +317,7 @@ class ReferenceRisk:
                 "unit": ask["unit"],
                 "value": ask["value"],
                 "pending": [],
+                "awaited": [],
             }
             self.open.append(order)
             close = NEVER if f["timeInForce"] == "GTC" else session["closeTime"]
@@ -668,7 +680,7 @@ class ReferenceRisk:
             open_then = max(0, terms["total"] - order["filled"])
             all_terms.append((open_then, open_then * terms["unit"], open_then * terms["value"]))
         shares, money, value = (max(row[n] for row in all_terms) for n in range(3))
-        return shares, money, value
+        return self.shares_after(order, shares), money, value
 
     def held(self, account_id: str, symbol: str) -> int:
         """Shares that the account holds."""
@@ -745,6 +757,9 @@ class ReferenceRisk:
             return "REPLACE_NOT_ALLOWED", "differs=do_not_reduce"
         if order["orderType"] == "MARKET" or order["timeInForce"] in ("IOC", "FOK"):
             return "REPLACE_NOT_ALLOWED", "the order does not wait"
+        if order["awaited"]:
+            self.seen.add("replacement met a corporate action")
+            return "REPLACE_NOT_ALLOWED", "a corporate action changes the order"
         if not self.accounts[f["accountId"]]["record"]["active"]:
             return "VALIDATION_ACCOUNT_INACTIVE", f"account={f['accountId']}"
         return None
@@ -753,6 +768,10 @@ class ReferenceRisk:
 
     def settle(self, batch: list[dict[str, Any]]) -> None:
         """Learn what a batch of matching did: order by order, answers to replacements first, then fills, then the end."""
+        session = max((line["session"] for line in batch), default=0)
+        told = max((line["now"] for line in batch), default=0)
+        if session > self.last_begun:
+            self.begin_unnoticed(session)
         touched: list[dict[str, Any]] = []
         for line in batch:
             if not any(line["order"] is order for order in touched):
@@ -761,6 +780,8 @@ class ReferenceRisk:
             lines = [line for line in batch if line["order"] is matched]
             order = self.open_order(matched)
             assert order is not None, f"{matched['orderId']} is not open"
+            if order["awaited"]:
+                self.hear(order, lines, session)
             self.answer(order, lines)
             for line in lines:
                 if line["what"] == "fill":
@@ -769,6 +790,8 @@ class ReferenceRisk:
                 order["total"] = line["total"]
             if any(line["what"] == "end" for line in lines):
                 self.open.remove(order)
+            filled = sum(line["quantity"] for line in lines)
+            self.split_late(order, filled, session, max(self.clock, told))
 
     @staticmethod
     def answer(order: dict[str, Any], lines: list[dict[str, Any]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+from action_streams import ActionStream, date_of
 from trading_faults import DAY, LENGTH, order_faults
 from trading_harness import (
     OPEN,
@@ -73,6 +74,7 @@ class Stream:
         self.tiers = {"IBM": 1, "PENNY": 2, "DEAR": self.random.choice((0, 2))} if self.wild else {}
         self.open = OPEN + self.random.choice(ERAS) * DAY
         self.now = self.open
+        self.actions = ActionStream(seed, self.open, SYMBOLS, self.next_day)
 
     def steps(self, count: int) -> list[Step]:
         """Reference data, orders at the edges of limits, and then `count` random steps."""
@@ -85,7 +87,10 @@ class Stream:
         jumps = self._jumps(count) if self.next_day else {}
         for number in range(count):
             if number in jumps and jumps[number] > self.now:
-                self.now = jumps[number]
+                before, self.now = self.now, jumps[number]
+                for symbol, price in self.prices.items():
+                    moved = self.actions.price_of(symbol, price, before, self.now)
+                    self.prices[symbol] = max(TICKS[symbol], moved - moved % TICKS[symbol])
                 if self.random.random() < 0.8:
                     result.append(("clock", self.now))
                     result.append(self._new())
@@ -95,6 +100,7 @@ class Stream:
                 (0, 1_000, 1_000_000, self.random.choice((6, 14, 90)) * SECOND if self.wild else SECOND)
             )
             result.append(self._step())
+            result += self.actions.step(self.now)
         if self.in_flight:
             result.append(("release", None))
         result.append(("settle", None))
@@ -123,8 +129,8 @@ class Stream:
         for day in range(3):
             begin = self.open + day * DAY
             early = begin - 3_600 * SECOND if self.pre_open and self.next_day else None
-            steps.append(session(f"day-{day + 1}", begin, begin + LENGTH, early))
-        return [*steps, snapshot_end()]
+            steps.append(session(date_of(begin), begin, begin + LENGTH, early))
+        return [*steps, *self.actions.opening(), snapshot_end()]
 
     def _instrument(self, symbol: str, close: int = 0, active: bool = True) -> Step:
         return instrument(
