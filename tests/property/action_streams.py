@@ -33,6 +33,10 @@ class ActionStream:
         """What is known when the first session begins."""
         return [self.new() for _ in range(self.random.choice((1, 2, 4)))] if self.lively else []
 
+    def keeps_orders(self) -> bool:
+        """Whether an order is made to last, so that there are some to adjust."""
+        return self.lively and self.random.random() < 0.4
+
     def step(self, now: int) -> list[Step]:
         """Now and then an action, or a new version of one."""
         rnd = self.random

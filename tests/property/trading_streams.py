@@ -269,6 +269,8 @@ class Stream:
         )[1]
         if order_type == "LIMIT" and time_in_force in ("OPG", "CLS") and rnd.random() < 0.4:
             step["imbalanceOnly"] = True
+        if step["timeInForce"] == "DAY" and self.actions.keeps_orders():
+            step["timeInForce"] = "GTC"
         step["doNotReduce"] = rnd.choice((None, None, None, None, None, None, False, True))
         if rnd.random() < 0.08:
             step.update(rnd.choice(order_faults(self.open, self.now)))

@@ -98,7 +98,7 @@ def _need(order: OpenOrder) -> tuple[int, int, int]:
         money.append(left * terms.unit_e4)
         value.append(left * terms.value_e4)
     for waiting in order.awaited or []:
-        shares.append(waiting.total - order.filled)
+        shares.append(waiting.action.scaled(max(shares)))
     return max(shares), max(money), max(value)
 
 

@@ -107,7 +107,7 @@ class AccountBook:
                 money = max(money, left * terms.unit_e4)
                 value = max(value, left * terms.value_e4)
         for waiting in awaited or []:
-            shares = max(shares, waiting.total - order.filled)
+            shares = max(shares, waiting.action.scaled(shares))
         account = order.account
         account.reserved_e4 += money - order.held_e4
         self.open_value_e4 += value - order.held_value_e4

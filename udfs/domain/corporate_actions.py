@@ -94,6 +94,10 @@ class Action:
         """Whether it makes fewer shares out of more."""
         return self.numerator < self.denominator
 
+    def scaled(self, shares: int) -> int:
+        """What an open quantity becomes: whole shares."""
+        return shares * self.numerator // self.denominator
+
     def text(self) -> str:
         """The action, for people."""
         what = f"action={self.action_id} type={CORPORATE_ACTION_TYPE_NAMES[self.kind]} "
@@ -304,7 +308,7 @@ def adjusted_terms(
     elif action.is_reverse():
         return AdjustedTerms(ENDED, leaves, price, stop_price)
     elif action.is_split():
-        leaves = leaves * action.numerator // action.denominator
+        leaves = action.scaled(leaves)
         if price is not None:
             price = _divided(price, action, is_buy or waits, step)
         if stop_price is not None:

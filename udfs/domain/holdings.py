@@ -212,16 +212,15 @@ class Terms:
 
 
 class Awaited:
-    """A corporate action that matching will answer for an order, and the total that the order may have then."""
+    """A corporate action that matching will answer for an order, in the session that opens and is entered at these times."""
 
-    __slots__ = ("action", "entry_ns", "open_ns", "tick_e4", "total")
+    __slots__ = ("action", "entry_ns", "open_ns", "tick_e4")
 
-    def __init__(self, action: Action, open_ns: int, entry_ns: int, tick_e4: int, total: int) -> None:
+    def __init__(self, action: Action, open_ns: int, entry_ns: int, tick_e4: int) -> None:
         self.action = action
         self.open_ns = open_ns
         self.entry_ns = entry_ns
         self.tick_e4 = tick_e4
-        self.total = total
 
 
 class OpenOrder:

@@ -342,7 +342,8 @@ def _write_order(writer: StateWriter, order: OpenOrder) -> None:
         writer.put(waiting.open_ns)
         writer.put(waiting.entry_ns)
         writer.put(waiting.tick_e4)
-        writer.put(waiting.total)
+        # Releases before this one kept a total here.
+        writer.put(0)
 
 
 def _read_order(reader: StateReader, book: AccountBook) -> OpenOrder:
@@ -399,8 +400,8 @@ def _read_order(reader: StateReader, book: AccountBook) -> OpenOrder:
         action = read_action(reader)
         open_ns = reader.take()
         entry_ns = reader.take()
-        tick = reader.take()
-        awaited.append(Awaited(action, open_ns, entry_ns, tick, reader.take()))
+        awaited.append(Awaited(action, open_ns, entry_ns, reader.take()))
+        reader.take()
     order.awaited = awaited if awaited else None
     return order
 

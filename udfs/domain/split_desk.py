@@ -9,7 +9,8 @@ our favour: down for who gets it, up for who owes it. Where no price is known th
 says so. A cash dividend moves nothing here; it is paid where portfolios and settlement are kept.
 Invariants: units and cash that move are counted in `Flows`. An order holds the larger number of shares, of before or
 after, until an outcome of a session that has the action in it comes; its money is scaled only then, and never grows.
-Fills of a session before the split that are heard of after it are split as they come.
+Fills of a session before the split that are heard of after it are split as they come. An action counts for the
+first session on or after its ex-date, also when the clock passes over that one.
 Known limits: an action that is heard of after its session has begun is refused by the first shard; each shard decides
 by its own clock. A sale below its costs, which a split of n for 1 makes of one below n times them, reserves too little
 for its regulatory fees: about a cent for each new share. Contracts on the symbol keep their terms until reference data
@@ -45,8 +46,12 @@ from udfs.domain.state_codec import StateReader, StateWriter
 _NO_TIME: Final = 0
 
 
+MAX_SPLITS: Final = 16
+"""Splits of one symbol that are remembered, for fills of before them that are heard of late."""
+
+
 class Split:
-    """The last split of a symbol: its session, and what fractions were settled at (0: no price was known)."""
+    """A split that has taken effect: its session, and what fractions were settled at (0: no price was known)."""
 
     __slots__ = ("action", "entry_ns", "open_ns", "price_e4")
 
@@ -58,7 +63,7 @@ class Split:
 
 
 class SplitDesk:
-    """Applies corporate actions to the accounts of one shard. `splits`: the last one of each symbol."""
+    """Applies corporate actions to the accounts of one shard. `splits`: the last ones of each symbol, oldest first."""
 
     __slots__ = ("actions", "book", "notices", "reference", "splits", "watch")
 
@@ -68,7 +73,7 @@ class SplitDesk:
         self.notices = notices
         self.watch = watch
         self.actions = ActionBook()
-        self.splits: dict[str, Split] = {}
+        self.splits: dict[str, list[Split]] = {}
 
     def take(self, record: CorporateAction, begun_ns: int) -> str:
         """An action was announced; returns what is impossible about it. `begun_ns`: opening of the session that has begun."""
@@ -78,12 +83,22 @@ class SplitDesk:
     def begin(self, begun_ns: int, session: SessionTimes, time_ns: int) -> None:
         """A session begins, after the one that opened at `begun_ns`."""
         if self.actions.pending:
-            for action in self.actions.due(self._session(begun_ns), session, self.reference.sessions):
+            before = self._session(begun_ns)
+            for action in self.actions.due(before, session, self.reference.sessions):
                 instrument = self.reference.instrument(action.symbol)
                 if not instrument.is_option and not instrument.is_future:
-                    self._apply(action, instrument, session, time_ns)
+                    self._apply(action, instrument, self._home(action, before, session), time_ns)
         for instrument in self.reference.instruments.values():
             instrument.fresh_close = False
+
+    def _home(self, action: Action, before: SessionTimes | None, session: SessionTimes) -> SessionTimes:
+        """The session in which matching applies an action that takes effect now: no session passes unnoticed there."""
+        for known in self.reference.sessions.sessions:
+            if known.open_ns >= session.open_ns:
+                break
+            if known.date >= action.ex_date and (before is None or known.open_ns > before.open_ns):
+                return known
+        return session
 
     def begun_elsewhere(self, session_ns: int) -> int:
         """When the session began that matching is in, if it has actions in it that are still pending here; else -1."""
@@ -99,8 +114,8 @@ class SplitDesk:
         """Whether a price of this time is one of today's shares."""
         if not self.splits:
             return True
-        split = self.splits.get(symbol)
-        return split is None or time_ns >= split.entry_ns
+        splits = self.splits.get(symbol)
+        return splits is None or time_ns >= splits[-1].entry_ns
 
     def answered(self, order: OpenOrder, line: OrderOutcome, session_ns: int) -> None:
         """An outcome of a session comes, before it is settled: what it has in it does not have to be awaited any more."""
@@ -118,15 +133,13 @@ class SplitDesk:
     def filled(self, order: OpenOrder, quantity: int, session_ns: int, time_ns: int) -> None:
         """Shares were filled, after they were settled: those of before a split are split."""
         position = order.position
-        split = self.splits.get(position.symbol)
-        if split is None or session_ns >= split.open_ns:
+        splits = self.splits.get(position.symbol)
+        if splits is None or session_ns >= splits[-1].open_ns:
             return
-        self._split(order.account, position, quantity if order.is_buy else -quantity, split, time_ns)
-        awaited = order.awaited
-        if awaited is not None:
-            for waiting in awaited:
-                waiting.total = order.filled + _scaled(order.remaining, waiting.action)
-            self.book.hold(order)
+        shares = quantity if order.is_buy else -quantity
+        for split in splits:
+            if session_ns < split.open_ns and shares:
+                shares = self._split(order.account, position, shares, split, time_ns)
 
     def _session(self, open_ns: int) -> SessionTimes | None:
         """The session that opens at a time."""
@@ -137,7 +150,10 @@ class SplitDesk:
         """One action takes effect."""
         if action.is_split():
             split = Split(action, session.open_ns, session.pre_open_ns, _fraction_price(instrument, action))
-            self.splits[action.symbol] = split
+            splits = self.splits.setdefault(action.symbol, [])
+            splits.append(split)
+            if len(splits) > MAX_SPLITS:
+                del splits[0]
             _split_prices(instrument, action)
             for account in self.book.accounts.values():
                 position = account.positions.get(action.symbol)
@@ -145,8 +161,7 @@ class SplitDesk:
                     self._split(account, position, position.quantity, split, time_ns)
         for order in self.book.open.values():
             if order.position.instrument is instrument and self._is_adjusted(order, action, session.pre_open_ns):
-                total = order.filled + _scaled(order.held_shares, action)
-                waiting = Awaited(action, session.open_ns, session.pre_open_ns, instrument.tick_e4, total)
+                waiting = Awaited(action, session.open_ns, session.pre_open_ns, instrument.tick_e4)
                 if order.awaited is None:
                     order.awaited = [waiting]
                 else:
@@ -180,8 +195,8 @@ class SplitDesk:
         )
         return terms.outcome == CHANGED
 
-    def _split(self, account: AccountState, position: Position, quantity: int, split: Split, time_ns: int) -> None:
-        """Split a position, or a part of it that came late."""
+    def _split(self, account: AccountState, position: Position, quantity: int, split: Split, time_ns: int) -> int:
+        """Split a position, or a part of it that came late; returns the shares that it is now."""
         action = split.action
         shares = abs(quantity) * action.numerator
         whole = shares // action.denominator
@@ -211,16 +226,18 @@ class SplitDesk:
             change,
             cash,
         )
+        return whole
 
     def write(self, writer: StateWriter) -> None:
         """Put the state into a snapshot; what orders await is in them."""
         self.actions.write(writer)
-        writer.put(len(self.splits))
-        for split in self.splits.values():
-            write_action(writer, split.action)
-            writer.put(split.open_ns)
-            writer.put(split.entry_ns)
-            writer.put(split.price_e4)
+        writer.put(sum([len(splits) for splits in self.splits.values()]))
+        for splits in self.splits.values():
+            for split in splits:
+                write_action(writer, split.action)
+                writer.put(split.open_ns)
+                writer.put(split.entry_ns)
+                writer.put(split.price_e4)
 
     def read(self, reader: StateReader) -> None:
         """Take what `write` put."""
@@ -229,7 +246,8 @@ class SplitDesk:
             action = read_action(reader)
             open_ns = reader.take()
             entry_ns = reader.take()
-            self.splits[action.symbol] = Split(action, open_ns, entry_ns, reader.take())
+            splits = self.splits.setdefault(action.symbol, [])
+            splits.append(Split(action, open_ns, entry_ns, reader.take()))
 
 
 def rescale(order: OpenOrder, action: Action, tick_e4: int, entry_ns: int) -> None:
@@ -274,11 +292,6 @@ def _up_unit(unit_e4: int, action: Action) -> int:
 def _up(amount_e4: int, action: Action) -> int:
     """Money for so many parts of a share of before, rounded up."""
     return -(-amount_e4 // action.numerator)
-
-
-def _scaled(shares: int, action: Action) -> int:
-    """What an open quantity becomes."""
-    return shares * action.numerator // action.denominator
 
 
 def _fraction_price(instrument: InstrumentState, action: Action) -> int:
