@@ -10,6 +10,7 @@ import pytest
 from schemas.messages import order_events
 from schemas.messages.enums import (
     ORDER_EVENT_TYPE_STATUS,
+    ORDER_EVENT_TYPE_NAMES,
     ORDER_STATUS_NAMES,
     REASON_CODE_NAMES,
 )
@@ -26,7 +27,7 @@ from udfs.domain.frames import (
     decode_frame,
     encode_frame,
 )
-from udfs.domain.lifecycle import FIX_ORD_STATUS, TRANSITIONS, is_final, is_legal, transition
+from udfs.domain.lifecycle import FIX_ORD_STATUS, TRANSITIONS, fix_exec_type, is_final, is_legal, transition
 from udfs.domain.money import money_text, round_down, round_up
 from udfs.domain.reasons import NOT_REACHABLE, REASONS
 from udfs.domain.recent import RecentEnds
@@ -115,6 +116,24 @@ def test_lifecycle_table_matches_the_enum_and_fix() -> None:
     codes = {name: code for code, name in enumerate(ORDER_STATUS_NAMES)}
     assert sorted(TRANSITIONS[codes["REPLACED"]]) == sorted(TRANSITIONS[codes["PARTIALLY_FILLED"]])
     assert FIX_ORD_STATUS[codes["REPLACED"]] == "5"
+
+
+def test_exec_types_tell_what_happened_as_fix_does() -> None:
+    status = {name: fix_exec_type(0, code) for code, name in enumerate(ORDER_STATUS_NAMES) if name != "UNKNOWN"}
+    assert status == {
+        "PENDING": "A",
+        "VALIDATED": "A",
+        "RISK_APPROVED": "A",
+        "ROUTED": "0",
+        "PARTIALLY_FILLED": "F",
+        "EXECUTED": "F",
+        "REPLACED": "5",
+        "CANCELLED": "4",
+        "EXPIRED": "C",
+        "REJECTED": "8",
+    }
+    routed = ORDER_STATUS_NAMES.index("ROUTED")
+    assert [fix_exec_type(kind, routed) for kind in range(len(ORDER_EVENT_TYPE_NAMES))] == ["0", "", "", "", "L", "D"]
 
 
 def test_reasons_are_those_of_the_enum_in_its_order() -> None:

@@ -3,13 +3,17 @@
 Ordering: an order starts as PENDING (never published) and ends in exactly one final state.
 Invariant: `transition` is called for every order-event that changes an order, so an illegal one cannot be published.
 FIX: `FIX_ORD_STATUS` gives tag 39 of each state; VALIDATED and RISK_APPROVED are steps of FIX's pending-new, ROUTED is
-new.
+new. `fix_exec_type` gives tag 150 of an event. A client sees the answer to a cancel or a replacement, never a state in
+between, so that FIX's pending-cancel and pending-replace have no event here, and one order has one state at a time.
 Complexity: constant.
 """
 
 from typing import Final
 
 from schemas.messages.enums import (
+    ORDER_EVENT_TYPE_RESTATED,
+    ORDER_EVENT_TYPE_STATUS,
+    ORDER_EVENT_TYPE_TRIGGERED,
     ORDER_STATUS_CANCELLED,
     ORDER_STATUS_EXECUTED,
     ORDER_STATUS_EXPIRED,
@@ -69,6 +73,27 @@ FIX_ORD_STATUS: Final[dict[int, str]] = {
     ORDER_STATUS_EXPIRED: "C",
 }
 """FIX 4.4 tag 39 (OrdStatus)."""
+
+_FIX_TRADE: Final = "F"
+_FIX_RESTATED: Final = "D"
+_FIX_TRIGGERED: Final = "L"
+
+
+def fix_exec_type(event_type: int, status: int) -> str:
+    """FIX tag 150 (ExecType) of an order event: what happened, where tag 39 is how the order stands after it.
+
+    A fill is F, new terms by a corporate action or by self-trade prevention D, both as in FIX 4.4; a stop that was
+    triggered is L, from FIX 5.0. "" for a refused cancel or replacement: that is another message, 35=9.
+    """
+    if event_type == ORDER_EVENT_TYPE_RESTATED:
+        return _FIX_RESTATED
+    if event_type == ORDER_EVENT_TYPE_TRIGGERED:
+        return _FIX_TRIGGERED
+    if event_type != ORDER_EVENT_TYPE_STATUS:
+        return ""
+    if status in (ORDER_STATUS_PARTIALLY_FILLED, ORDER_STATUS_EXECUTED):
+        return _FIX_TRADE
+    return FIX_ORD_STATUS[status]
 
 
 def _masks() -> list[int]:
