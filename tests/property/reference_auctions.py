@@ -66,8 +66,7 @@ class ReferenceAuctions(ReferenceOrders):
         fell = self.test_short_sales(s, self.day)
         if bands.tier:
             quote = s["quote"] or {}
-            bids = [o["worst"] for o in self.best_first(s, "BUY")[:1]]
-            asks = [o["worst"] for o in self.best_first(s, "SELL")[:1]]
+            bids, asks = self.shown(s, "BUY"), self.shown(s, "SELL")
             bids += [quote["bidPrice"]] if quote.get("bidPrice") else []
             asks += [quote["askPrice"]] if quote.get("askPrice") else []
             bands.on_quote(max(bids, default=0), min(asks, default=0), self.day)
@@ -259,7 +258,7 @@ class ReferenceAuctions(ReferenceOrders):
     def move_shorts(self, s: dict[str, Any], kind: str) -> None:
         """Rule 201: short sales of an auction ask for more than the best bid, unless they were displayed until now."""
         s["short floor"] = 0
-        displayed = [o["worst"] for o in self.best_first(s, "BUY")] if kind == "CLOSING" else []
+        displayed = self.shown(s, "BUY") if kind == "CLOSING" else []
         lowest = self.lowest_short(s, displayed)
         if not s["restricted"] or lowest == s["tick"]:
             return

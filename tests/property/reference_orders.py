@@ -141,9 +141,7 @@ class ReferenceOrders(ReferenceRecords):
         elif order["side"] != "BUY":
             order["worst"] = max(order["worst"], s["low"])
             if s["restricted"] and order["side"] == "SELL_SHORT":
-                order["worst"] = max(
-                    order["worst"], self.lowest_short(s, [o["worst"] for o in self.best_first(s, "BUY")])
-                )
+                order["worst"] = max(order["worst"], self.lowest_short(s, self.shown(s, "BUY")))
 
     @staticmethod
     def lowest_short(s: dict[str, Any], displayed: list[int]) -> int:

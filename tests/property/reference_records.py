@@ -218,6 +218,19 @@ class ReferenceRecords:
         ]
         return sorted(orders, key=lambda o: (-o["worst"] if is_buy else o["worst"], o["rank"]))
 
+    def shown(self, s: dict[str, Any], side: str) -> list[int]:
+        """What our book adds to the national best: the best price at which, with better ones, a round lot rests."""
+        shares = 0
+        for order in self.best_first(s, side):
+            shares += left(order)
+            if shares >= s["lot"]:
+                if left(order) < s["lot"]:
+                    self.seen.add("odd lots put together")
+                return [order["worst"]]
+        if shares:
+            self.seen.add("odd lots that are not shown")
+        return []
+
     def venues(self, s: dict[str, Any], side: str) -> list[dict[str, Any]]:
         """Exchanges that an order of this side could go to, best first: price, size left, fee, name."""
         found = []

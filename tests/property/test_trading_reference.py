@@ -264,6 +264,8 @@ SITUATIONS = {
     "kill switch met an order on its way",
     "market order out of its auction",
     "odd lot",
+    "odd lots put together",
+    "odd lots that are not shown",
     "opening auction",
     "pause ended",
     "pause in a straddle state",

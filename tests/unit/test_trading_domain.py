@@ -9,8 +9,8 @@ import pytest
 
 from schemas.messages import order_events
 from schemas.messages.enums import (
-    ORDER_EVENT_TYPE_STATUS,
     ORDER_EVENT_TYPE_NAMES,
+    ORDER_EVENT_TYPE_STATUS,
     ORDER_STATUS_NAMES,
     REASON_CODE_NAMES,
 )

@@ -352,6 +352,31 @@ class BookSide:
                 order = order.next
         return found
 
+    def displayed(self, lot: int) -> int:
+        """The price that this side adds to the national best: the best one at which, with better ones, a round lot rests.
+
+        0 when all of it is less. Source: 17 CFR 242.600(b), under which a bid or offer is for a round lot at least;
+        exchanges put odd lots together and show them at the worst of their prices.
+        """
+        best = self.best()
+        if best is None or best.quantity >= lot:
+            return 0 if best is None else best.price
+        heap = self.heap
+        size = len(heap)
+        found = 0
+        candidates: list[tuple[int, int]] = [(heap[0].signed, 0)]
+        while candidates:
+            index = heapq.heappop(candidates)[1]
+            found += heap[index].quantity
+            if found >= lot:
+                return heap[index].price
+            child = 2 * index + 1
+            if child < size:
+                heapq.heappush(candidates, (heap[child].signed, child))
+            if child + 1 < size:
+                heapq.heappush(candidates, (heap[child + 1].signed, child + 1))
+        return 0
+
     def orders(self) -> list[Order]:
         """All orders in priority order (for auctions, snapshots and checks; linear)."""
         result: list[Order] = []

@@ -19,7 +19,8 @@ class Market:
     """A symbol; prices in 1/10,000 of the currency, 0 for none.
 
     low, high: price bands, no execution beyond them. last_price: last print that may trigger stops, and print_lot the
-    fewest shares that make one. print_count, print_sum, print_low: what was printed since the guard last looked.
+    fewest shares that make one: a round lot, which is also the least of our book that counts in the national best.
+    print_count, print_sum, print_low: what was printed since the guard last looked.
     short_restricted: Rule 201 is in force. queue: orders for the next auction, oldest first.
     """
 

@@ -327,7 +327,7 @@ class Matcher(Filler):
             order.worst_price = market.low
         if market.short_restricted and order.side == SIDE_SELL_SHORT:
             bid = market.street.bid_price
-            own = market.book.best_bid()
+            own = market.book.bids.displayed(market.print_lot)
             floor = (own if bid is None or own > bid else bid) + market.tick_e4
             if order.worst_price < floor:
                 order.worst_price = floor

@@ -190,8 +190,8 @@ class Protection:
         if guard.bands.tier:
             bid = market.street.bid_price
             ask = market.street.ask_price
-            own_bid = market.book.best_bid()
-            own_ask = market.book.best_ask()
+            own_bid = market.book.bids.displayed(market.print_lot)
+            own_ask = market.book.asks.displayed(market.print_lot)
             national_bid = own_bid if bid is None or own_bid > bid else bid
             national_ask = own_ask if ask is None or 0 < own_ask < ask else ask
             guard.bands.on_quote(national_bid, national_ask, time_ns)

@@ -77,7 +77,9 @@ def prepare_auction(filler: Filler, market: Market, kind: int, short_restricted:
             order.worst_price = ask
     if not short_restricted:
         return 0
-    floor = bid if kind == CLOSING else street.bid_price or 0
+    floor = street.bid_price or 0
+    if kind == CLOSING:
+        floor = max(floor, market.book.bids.displayed(market.print_lot))
     if floor == 0:
         return 0
     floor += market.tick_e4
