@@ -3,12 +3,12 @@
 import itertools
 import random
 from collections import Counter
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 
 from infra.feeds.items import tick_items
-from infra.feeds.sessions import DEFAULT_DAY, session_times, trading_day
+from infra.feeds.sessions import DEFAULT_DAY, session_of_day, session_times, trading_day
 from infra.feeds.simulator import MarketSimulator
 from schemas.messages import dead_letter, nbbo
 from schemas.messages.enums import DEAD_LETTER_REASON_NAMES
@@ -29,6 +29,33 @@ def test_trading_day_knows_daylight_saving_half_days_and_holidays() -> None:
     assert half.close_ns - half.open_ns == 7 * HALF_HOUR
     with pytest.raises(ValueError, match=r"2026-11-26 is no trading day.*2026-11-25 and 2026-11-27"):
         trading_day(date(2026, 11, 26))
+
+
+HOLIDAYS = """
+    2026-01-01 2026-01-19 2026-02-16 2026-04-03 2026-05-25 2026-06-19 2026-07-03 2026-09-07 2026-11-26 2026-12-25
+    2027-01-01 2027-01-18 2027-02-15 2027-03-26 2027-05-31 2027-06-18 2027-07-05 2027-09-06 2027-11-25 2027-12-24
+    2028-01-17 2028-02-21 2028-04-14 2028-05-29 2028-06-19 2028-07-04 2028-09-04 2028-11-23 2028-12-25
+"""
+"""NYSE's holidays; 2028 has no holiday for the new year, which is a Saturday."""
+HALF_DAYS = "2026-11-27 2026-12-24 2027-11-26 2028-07-03 2028-11-24"
+
+
+def test_calendar_is_that_of_the_exchanges_until_2028() -> None:
+    closed, early = [], []
+    day = date(2026, 1, 1)
+    while day < date(2029, 1, 1):
+        if day.weekday() < 5:
+            found = session_of_day((day - date(1970, 1, 1)).days * 48 * HALF_HOUR)
+            if found is None:
+                closed.append(str(day))
+            elif found.half_day:
+                early.append(str(day))
+                assert found.close_time - found.open_time == 7 * HALF_HOUR
+            else:
+                assert found.close_time - found.open_time == 13 * HALF_HOUR
+        day += timedelta(days=1)
+    assert closed == HOLIDAYS.split()
+    assert early == HALF_DAYS.split()
 
 
 def test_session_times_follow_a_u_with_bursts() -> None:
