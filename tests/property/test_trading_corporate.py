@@ -379,3 +379,54 @@ def test_one_shard_alone_tells_of_a_bad_or_late_action() -> None:
     ]
     assert "too late" in found[0][1]["detail"]
     assert sum(match.stats()["late_actions"] for match in desk.match) == 1
+
+
+def three_days() -> h.Desk:
+    """A desk on its first day, orders taken ten minutes before each opening; a split 2:1 on the second day."""
+    desk = h.Desk(check_every_step=True)
+    for day in range(3):
+        start = session_open(day)
+        desk.run([h.session(DATES[day], start, start + 23_400 * h.SECOND, start - 600 * h.SECOND)])
+    desk.run([h.instrument("IBM"), h.account("A1", positions={"IBM": 300}), h.account("B1"), h.snapshot_end()])
+    split = h.action("S1", "SPLIT", "IBM", DATES[1], ratioNumerator=2, ratioDenominator=1)
+    desk.run([("clock", EARLY), split])
+    return desk
+
+
+def test_a_fill_in_a_session_that_passed_unnoticed_is_one_of_after_its_split() -> None:
+    """The clock leaps over the second day; matching has opened it on the way, with orders that were meant for it."""
+    desk = three_days()
+    desk.run([("clock", h.CLOSE)])
+    for name, account, side in (("b", "B1", "BUY"), ("s", "A1", "SELL")):
+        desk.run([h.order(name, account, "IBM", side, 10, 50_0000, "GTC", timestamp=DAY_2 - 60 * h.SECOND)])
+    found = desk.run([("clock", session_open(2)), ("settle", None)])
+    assert [r["quantity"] for topic, r in found if topic == "trade-events"] == [10, 10]
+    holdings = {name: account.positions["IBM"].quantity for name, account in desk.risk[0].book.accounts.items()}
+    assert holdings == {"A1": 590, "B1": 10}
+
+
+def test_a_fill_that_is_heard_of_after_two_splits_is_split_twice() -> None:
+    desk = three_days()
+    desk.run([h.action("S2", "SPLIT", "IBM", DATES[2], ratioNumerator=3, ratioDenominator=1)])
+    asked = h.quote("IBM", 1, [("XNYS", 9_0000, 100, 20_0000, 100)], EARLY)
+    desk.run([asked, h.order("b", "B1", "IBM", "BUY", 10, 50_0000, timestamp=EARLY)])
+    desk.run([("clock", session_open(1)), ("clock", session_open(2))])
+    desk.restart()
+    found = desk.run([("settle", None)])
+    splits = [(r["accountId"], r["quantity"]) for topic, r in found if topic == "risk-events"]
+    assert splits == [("B1", 10), ("B1", 40)]
+    assert desk.risk[0].book.accounts["B1"].positions["IBM"].quantity == 60
+
+
+def test_a_replacement_under_a_split_that_is_not_heard_of_holds_all_shares() -> None:
+    """A fill and a replacement of before the split come in batches of their own, after it; then all is filled at once."""
+    desk = three_days()
+    sale = h.order("s", "A1", "IBM", "SELL", 100, 50_0000, "GTC", timestamp=EARLY)
+    desk.run([sale, ("settle", None), h.quote("IBM", 1, [("XNYS", 50_0000, 10, 60_0000, 100)], EARLY)])
+    desk.match[0].flush()
+    desk._collect(desk.match[0].outbox)
+    change = h.order("s", "A1", "IBM", "SELL", 200, 50_0000, "GTC", timestamp=EARLY, command="REPLACE")
+    desk.run([change, ("clock", DAY_2)])
+    desk.run([h.quote("IBM", 2, [("XNYS", 25_0000, 1_000, 60_0000, 100)], DAY_2), ("settle", None)])
+    account = desk.risk[0].book.accounts["A1"]
+    assert (account.positions["IBM"].quantity, len(desk.risk[0].book.open)) == (200, 0)
