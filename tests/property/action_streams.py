@@ -37,6 +37,10 @@ class ActionStream:
         """Whether an order is made to last, so that there are some to adjust."""
         return self.lively and self.random.random() < 0.4
 
+    def leaps(self) -> bool:
+        """Whether the next day begins at once, with things of this one on their way."""
+        return self.lively and self.random.random() < 0.004
+
     def step(self, now: int) -> list[Step]:
         """Now and then an action, or a new version of one."""
         rnd = self.random

@@ -87,10 +87,7 @@ class Stream:
         jumps = self._jumps(count) if self.next_day else {}
         for number in range(count):
             if number in jumps and jumps[number] > self.now:
-                before, self.now = self.now, jumps[number]
-                for symbol, price in self.prices.items():
-                    moved = self.actions.price_of(symbol, price, before, self.now)
-                    self.prices[symbol] = max(TICKS[symbol], moved - moved % TICKS[symbol])
+                self._go_to(jumps[number])
                 if self.random.random() < 0.8:
                     result.append(("clock", self.now))
                     result.append(self._new())
@@ -101,6 +98,8 @@ class Stream:
             )
             result.append(self._step())
             result += self.actions.step(self.now)
+            if self.actions.leaps():
+                result += self._leap()
         if self.in_flight:
             result.append(("release", None))
         result.append(("settle", None))
@@ -108,6 +107,26 @@ class Stream:
         result += [self._cancel_again(fields) for fields in self.sent if fields["timeInForce"] == "GTC"]
         result.append(("settle", None))
         return result
+
+    def _go_to(self, now: int) -> None:
+        """Time makes a leap; prices follow the splits on the way."""
+        for symbol, price in self.prices.items():
+            moved = self.actions.price_of(symbol, price, self.now, now)
+            self.prices[symbol] = max(20 * TICKS[symbol], moved - moved % TICKS[symbol])
+        self.now = now
+
+    def _leap(self) -> list[Step]:
+        """The next day begins while commands and a quote of this one are on their way."""
+        following = [begin for begin in (self.open + DAY, self.open + 2 * DAY) if begin > self.now]
+        if not following:
+            return []
+        late = [self._new(), self._replace(), self._new()]
+        quoted = self._quote()
+        self._go_to(following[0])
+        if not self.in_flight:
+            return [*late, ("clock", self.now), quoted]
+        self.holding = False
+        return [("hold", None), *late, ("clock", self.now), quoted, ("release", None)]
 
     def opening(self) -> list[Step]:
         """Reference data: accounts of several means, one inactive instrument, three sessions."""

@@ -14,8 +14,8 @@ first session on or after its ex-date, also when the clock passes over that one.
 Known limits: an action that is heard of after its session has begun is refused by the first shard; each shard decides
 by its own clock. A sale below its costs, which a split of n for 1 makes of one below n times them, reserves too little
 for its regulatory fees: about a cent for each new share. So does an order that was replaced before the session, by a
-command of the session's own time, when self-trade prevention takes shares off it in the session's first batch. Contracts on the symbol keep their terms until reference data
-gives new ones.
+command of the session's own time, when self-trade prevention takes shares off it in the session's first batch.
+Contracts on the symbol keep their terms until reference data gives new ones.
 Complexity: linear in accounts and open orders for each action that takes effect, constant else.
 """
 
