@@ -5,6 +5,7 @@ The text that is there must be there exactly once, so that a change of the engin
 
 from __future__ import annotations
 
+from broken_actions import ACTIONS
 from broken_cash import CASH
 from broken_protection import OPERATORS
 
@@ -426,4 +427,4 @@ STATE: tuple[Broken, ...] = (
     ),
 )
 
-BROKEN = PRIORITY + PRICE + EXCHANGES + STOPS + INSTRUCTIONS + MONEY + CASH + LIMITS + OPERATORS + STATE
+BROKEN = PRIORITY + PRICE + EXCHANGES + STOPS + INSTRUCTIONS + MONEY + CASH + ACTIONS + LIMITS + OPERATORS + STATE

@@ -120,18 +120,20 @@ def margin_calls(h: ModuleType) -> None:
 
 
 def dividends(h: ModuleType) -> None:
-    """A cash dividend lowers a purchase that is good till cancelled, unless its owner said do not reduce."""
+    """A cash dividend lowers a purchase that is good till cancelled, unless its owner said do not reduce, and no sale."""
     desk = h.Desk(check_every_step=True)
     desk.run(
         [
             h.instrument("IBM"),
             h.account("A"),
+            h.account("B", positions={"IBM": 100}),
             h.session("2023-11-14", h.OPEN, h.CLOSE),
             h.session("2023-11-15", h.NEXT_OPEN, h.NEXT_CLOSE),
             h.snapshot_end(),
             h.action("D1", "CASH_DIVIDEND", "IBM", "2023-11-15", cashPerShare=5_000),
             h.order("o1", "A", "IBM", "BUY", 100, 99_0000, "GTC", doNotReduce=True),
             h.order("o2", "A", "IBM", "BUY", 100, 99_0000, "GTC"),
+            h.order("o3", "B", "IBM", "SELL", 100, 101_0000, "GTC"),
             ("clock", h.CLOSE),
             ("clock", h.NEXT_OPEN),
             ("settle", None),
@@ -143,6 +145,23 @@ def dividends(h: ModuleType) -> None:
         if topic == "order-events" and r["eventType"] == "RESTATED"
     ]
     assert restated == [("o2", 98_5000)]
+
+
+def splits(h: ModuleType) -> None:
+    """A fill in a session that the clock leapt over is one of after the split of that session."""
+    day = h.NEXT_OPEN - h.OPEN
+    desk = h.Desk(check_every_step=True)
+    for number, date in enumerate(("2023-11-14", "2023-11-15", "2023-11-16")):
+        begin = h.OPEN + number * day
+        desk.run([h.session(date, begin, begin + 23_400 * h.SECOND, begin - 600 * h.SECOND)])
+    desk.run([h.instrument("IBM"), h.account("A", positions={"IBM": 300}), h.account("B"), h.snapshot_end()])
+    desk.run([("clock", h.OPEN), h.action("S", "SPLIT", "IBM", "2023-11-15", ratioNumerator=2, ratioDenominator=1)])
+    desk.run([("clock", h.CLOSE)])
+    for account, side in (("B", "BUY"), ("A", "SELL")):
+        desk.run([h.order(side, account, "IBM", side, 10, 50_0000, "GTC", timestamp=h.NEXT_OPEN - h.SECOND)])
+    desk.run([("clock", h.OPEN + 2 * day), ("settle", None)])
+    held = [account.positions["IBM"].quantity for account in desk.risk[0].book.accounts.values()]
+    assert held == [590, 10]
 
 
 class Changed(SourceFileLoader):
@@ -190,7 +209,7 @@ def notices(module: str, old: str, new: str, seeds: int = SEEDS) -> str | None:
     try:
         run_seed = importlib.import_module("test_trading_reference").run_seed
         try:
-            for scenario in (short_sales, switches, margin_calls, dividends):
+            for scenario in (short_sales, switches, margin_calls, dividends, splits):
                 scenario(importlib.import_module("trading_harness"))
         except Exception as error:
             return f"scenario: {error!r}"
