@@ -164,6 +164,16 @@ def splits(h: ModuleType) -> None:
     assert held == [590, 10]
 
 
+def pauses(h: ModuleType) -> None:
+    """A pause that the listing exchange declares in a straddle state ends by itself after five minutes."""
+    desk = h.Desk(check_every_step=True)
+    desk.run([h.instrument("IBM", luldTier=1), h.session("2023-11-14", h.OPEN, h.CLOSE), h.snapshot_end()])
+    desk.run([("clock", h.OPEN), h.quote("IBM", 1, [("XNYS", 94_9000, 100, 100_0200, 100)], h.OPEN + h.SECOND)])
+    desk.run([h.control("PAUSE", "IBM", h.OPEN + 2 * h.SECOND), ("clock", h.OPEN + 400 * h.SECOND)])
+    states = [r["state"] for topic, r in desk.records if topic == "market-status"]
+    assert states[-2:] == ["PAUSED", "OPEN"]
+
+
 class Changed(SourceFileLoader):
     """Loads a module's source with one text replaced."""
 
@@ -209,7 +219,7 @@ def notices(module: str, old: str, new: str, seeds: int = SEEDS) -> str | None:
     try:
         run_seed = importlib.import_module("test_trading_reference").run_seed
         try:
-            for scenario in (short_sales, switches, margin_calls, dividends, splits):
+            for scenario in (short_sales, switches, margin_calls, dividends, splits, pauses):
                 scenario(importlib.import_module("trading_harness"))
         except Exception as error:
             return f"scenario: {error!r}"
