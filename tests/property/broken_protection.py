@@ -104,8 +104,8 @@ OPERATORS: tuple[Broken, ...] = (
     (
         "short sale on close at our own bid",
         "uncrossing",
-        "floor = bid if kind == CLOSING else street.bid_price or 0",
-        "floor = street.bid_price or 0",
+        "        floor = max(floor, market.book.bids.displayed(market.print_lot))\n",
+        "        pass\n",
     ),
     (
         "bands not due after a halt",
