@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import random
 from collections import Counter
+from itertools import count
 from typing import Final
 
 import confluent_kafka
@@ -20,7 +21,7 @@ from tick_days import OPENING_NS, SECOND_NS, Tick, random_day
 
 from jobs.analytics import engine_settings
 from jobs.submit import submit_job
-from schemas.messages import alert_rules, alerts, dead_letter, market_status, nbbo
+from schemas.messages import alert_rules, alerts, dead_letter, market_analytics, market_status, nbbo
 from schemas.messages.enums import ALERT_CONDITION_NAMES, MARKET_CAUSE_CODES, MARKET_STATE_CODES
 from udfs.domain.alerting_analytics import AlertingAnalytics
 from udfs.domain.sharding import shard_of
@@ -175,3 +176,47 @@ def test_alerts_killed_in_the_middle_equal_an_undisturbed_engine(stack: RunningS
     assert {alert.rule_version for alert in found} == {1, 2}
     of_rules = [letter.detail for letter in letters if letter.source_topic == "alert-rules"]
     assert len(of_rules) == 1 and of_rules[0].startswith("rule e2e-bad of me is not in force"), of_rules
+
+
+@pytest.mark.timeout(600)
+def test_symbol_whose_source_dies_is_told_by_the_ticks_of_other_shards_and_its_last_bar_too(
+    stack: RunningStack,
+) -> None:
+    settings = stack.config.analytics
+    quiet = "QUIET"
+    # Of another shard, so that the symbol's own hears of nobody.
+    loud = next(
+        name
+        for name in (f"LOUD{number}" for number in range(100))
+        if shard_of(name, settings.symbol_shards) != shard_of(quiet, settings.symbol_shards)
+    )
+    with Run(stack) as run:
+        run.config = dataclasses.replace(
+            run.config,
+            flink=dataclasses.replace(run.config.flink, parallelism=1),
+            analytics=dataclasses.replace(settings, idle_s=3),
+        )
+        run.job_ids["analytics"] = submit_job(run.config, "analytics", timeout_s=PATIENCE_S)
+        run.probe.job_ids = dict(run.job_ids)
+        watch = rule("dead", "STALE", "*", windowSeconds=2)
+        produce(run, [("alert-rules", "dead", alert_rules.encode(watch, run.ids["alert-rules"]))])
+        taken(run, "alert-rules")
+        frame_id = run.ids["market-data"]
+        produce(run, [("market-data", quiet, Tick(0, quiet, 10_000, 100, OPENING_NS).frame(frame_id))])
+        numbers = count(1)
+        places: set[tuple[int, int]] = set()
+
+        def written(topic: str) -> list[bytes]:
+            """What there is after one more tick. Its own time stands still: only Kafka's goes on."""
+            tick = Tick(next(numbers), loud, 10_000, 100, OPENING_NS)
+            places.update(placed[3:] for placed in produce(run, [("market-data", loud, tick.frame(frame_id))]))
+            return [value for _, value in read_committed(run.config, topic)]
+
+        wait_until("the last bar is told", lambda: bool(written("market-analytics")), 120)
+        wait_until("the silence is told", lambda: bool(written("alerts")), 120)
+        (alert,) = map(alerts.decode, written("alerts"))
+        bars = [market_analytics.decode(value) for value in written("market-analytics")]
+    assert (alert.rule_id, alert.symbol) == ("dead", quiet)
+    assert alert.observed_e4 >= 30_000 and alert.timestamp >= OPENING_NS + 3 * SECOND_NS
+    assert (alert.cause_partition, alert.cause_offset) in places
+    assert (quiet, SECOND_NS, 0) in {(bar.symbol, bar.window_end - bar.window_start, bar.revision) for bar in bars}
