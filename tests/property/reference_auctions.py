@@ -176,9 +176,9 @@ class ReferenceAuctions(ReferenceOrders):
         result = self.auction(s, "REOPENING", must_uncross=False)
         if self.is_crossed(s):
             self.seen.add("pause extended")
+            s["bands"].extend(self.day)
             if result[1]:
                 self.publish(s, "AUCTION", result)
-            s["bands"].extend(self.day)
             return
         self.seen.add("pause ended")
         s["bands"].reopened(result[0] if result[1] else self.middle(s), self.day)
