@@ -97,10 +97,10 @@ def test_analytics_given_mutated_records_goes_on(source: int, count: int, rng: r
     topic = sources.TOPICS[source]
     module = module_of(topic)
     day = list(alert_streams.random_records(rng, 1_000, symbols=3, first_rules=10))
-    for kind, frame, partition, offset in day:
-        engine.apply(kind, frame, partition, offset, NOW_MS)
+    for kind, frame, partition, offset, kafka_ms in day:
+        engine.apply(kind, frame, partition, offset, kafka_ms)
     engine.outbox.clear()
-    good = [frame for kind, frame, _, _ in day if kind == source]
+    good = [frame for kind, frame, *_ in day if kind == source]
     good += [module.encode(module.from_dict(random_value(topic, rng)), alert_streams.IDS[topic]) for _ in range(50)]
     written = survive(engine, source, lambda: mutate(rng.choice(good), rng), count)
     # Quotes and states are looked into while a rule needs them.
@@ -116,7 +116,7 @@ def lines_of(feed: int, rng: random.Random) -> list[raw_feed.RawFeedRecord]:
     elif feed == FEED_FORMAT_MARKET_DATA:
         module = module_of("market-data")
         payloads = [module.encode(module.from_dict(random_value("market-data", rng)), 12) for _ in range(100)]
-        payloads += [frame for kind, frame, _, _ in alert_streams.random_records(rng, 100, 1, 1) if kind == 9]
+        payloads += [frame for kind, frame, *_ in alert_streams.random_records(rng, 100, 1, 1) if kind == 9]
     else:
         payloads = [LEAN_LINES[feed]]
     symbol = {FEED_FORMAT_VENDOR_JSON: "BRK.B", FEED_FORMAT_MARKET_DATA: "S0"}.get(feed, "IBM")
