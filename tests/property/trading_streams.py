@@ -79,7 +79,8 @@ class Stream:
     def steps(self, count: int) -> list[Step]:
         """Reference data, orders at the edges of limits, and then `count` random steps."""
         if not self.next_day:
-            self.wild, self.tiers = False, {}
+            # The simulator, whose check knows no splits, takes a stream's next day away after it was made.
+            self.wild, self.tiers, self.actions.lively = False, {}, False
         result = self.opening()
         if not self.next_day:
             result.append(("clock", self.open))
