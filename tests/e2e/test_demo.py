@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 
+from infra.feeds.sessions import midnight_ns
 from infra.stack import Stack
 from jobs.config import Config, project_root
 from jobs.demo_archive import Archive
+from jobs.demo_market import BAR_NS, LastBar
 from jobs.demo_run import JOBS
 from jobs.demo_setup import DOCS, FOLDER, demo_config
+from jobs.reconcile_market import SECOND_NS
+from udfs.domain.feed_lean import INELIGIBLE_SALE_CONDITIONS
 
+GUIDE = project_root() / "sql" / "clickhouse" / "guide.md"
 TICKS = project_root().parent / "shared" / "data" / "lean_tick" / "ibm"
 EVERY = 40
 """Of the real ticks, one line in so many is played: the whole day, in little time."""
@@ -71,6 +79,42 @@ def sliced_ticks(folder: Path, names: Sequence[str]) -> Path:
     return folder
 
 
+def bars_of_files(folder: Path, day_ns: int) -> list[LastBar]:
+    """Every five-minute bar of the files' day that is over, from their lines alone.
+
+    An odd lot or a print of an ineligible condition sets no price. day_ns: midnight in New York.
+    """
+    lines = {}
+    for name in ("quote", "trade"):
+        with ZipFile(folder / f"20131007_{name}.zip") as file:
+            lines[name] = [line.split(",") for line in file.read(file.namelist()[0]).decode().splitlines()]
+    newest_ns = day_ns + max(int(line[0]) for each in lines.values() for line in each) * 1_000_000
+    windows: dict[int, list[tuple[int, int]]] = {}
+    for ms, price, size, _, condition, _ in lines["trade"]:
+        if int(size) >= 100 and not int(condition, 16) & INELIGIBLE_SALE_CONDITIONS:
+            at_ns = day_ns + int(ms) * 1_000_000
+            windows.setdefault(at_ns - at_ns % BAR_NS, []).append((int(price), int(size)))
+    bars: list[LastBar] = []
+    closes: list[int] = []
+    day_turnover = day_volume = up = down = 0.0
+    for start_ns, prints in sorted(windows.items()):
+        volume, turnover = sum(size for _, size in prints), sum(price * size for price, size in prints)
+        day_turnover, day_volume = day_turnover + turnover, day_volume + volume
+        closes.append(prints[-1][0])
+        change = closes[-1] - closes[-2] if len(closes) > 1 else 0
+        # Wilder's average: the plain one of the first 14 changes, then a fourteenth of each new one.
+        kept = 1.0 if len(closes) <= 15 else 13 / 14
+        up, down = kept * up + max(change, 0) / 14, kept * down + max(-change, 0) / 14
+        if start_ns + BAR_NS + 2 * SECOND_NS <= newest_ns:
+            sma = sum(closes[-20:]) / 20 / 10_000 if len(closes) >= 20 else None
+            rsi = 100 * up / (up + down) if len(closes) > 14 else None
+            day_vwap = day_turnover / day_volume / 10_000
+            bars.append(
+                LastBar("IBM", start_ns + BAR_NS, closes[-1], volume, round(turnover / volume), day_vwap, sma, rsi)
+            )
+    return bars
+
+
 @pytest.mark.timeout(3 * TIMEOUT_S)
 def test_demo_adds_up_and_a_row_that_is_lost_afterwards_is_found(tmp_path: Path) -> None:
     try:
@@ -102,6 +146,11 @@ def test_demo_adds_up_and_a_row_that_is_lost_afterwards_is_found(tmp_path: Path)
 
         base = Config.load(overrides={"state_dir": tmp_path}, environment={})
         client = Archive(demo_config(base, len(JOBS), {}, running=True)).client
+        asked = re.findall(
+            r"^\d+\. (.+?)\n+```sql\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+        )
+        assert len(asked) == 20
+        assert [question for question, sql in asked if not client.query(sql).result_rows] == []
         lost, partition, offset = client.query(
             "SELECT event_id, _partition, _offset FROM trade_events WHERE venue != 'TRDS' ORDER BY event_id LIMIT 1"
         ).result_rows[0]
@@ -146,6 +195,10 @@ def test_demo_plays_real_ticks_and_leaves_nothing(tmp_path: Path) -> None:
     assert report["title"] == "2013-10-07, real ticks, 1 symbol"
     assert report["played"]["sent"]["raw-feed"] == -(-109_066 // EVERY) + -(-24_292 // EVERY)
     assert report["totals"]["trades"] > 100
+    # Its indicators follow from all bars of the day.
+    assert report["bars"] == [
+        pytest.approx(dataclasses.asdict(bars_of_files(ticks, midnight_ns(date(2013, 10, 7)))[-1]))
+    ]
     assert leftovers(tmp_path) == []
     assert not (tmp_path / FOLDER / "kafka").exists(), "a demo that adds up deletes its data"
 
