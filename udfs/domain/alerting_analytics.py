@@ -88,27 +88,27 @@ class AlertingAnalytics:
         except DecodeError as error:
             self._refused.put_undecodable(source, partition, offset, kafka_timestamp_ms, error, payload)
             return
-        lane = self.outbox.market_analytics
-        place = len(lane.keys)
+        place = len(self.outbox.market_analytics.keys)
         self.analytics.apply_event(event, source, payload, partition, offset, kafka_timestamp_ms)
         self.alerts.market(event, partition, offset, kafka_timestamp_ms)
-        while place < len(lane.keys):
-            if self.alerts.wants(lane.keys[place]):
-                record = market_analytics.decode(lane.values[place], self._market_analytics)
-                self.alerts.analysed(record, event.timestamp, partition, offset)
-            place += 1
+        self._analysed(place, event.timestamp, partition, offset)
 
     def _progress(self, partition: int, offset: int, kafka_ms: int) -> None:
         """The topic has come to this Kafka timestamp, that of its record at this place."""
-        lane = self.outbox.market_analytics
-        place = len(lane.keys)
+        place = len(self.outbox.market_analytics.keys)
         self.analytics.progress(kafka_ms)
         self.alerts.progress(partition, offset, kafka_ms)
+        # No record of their own partition has this time: windows are over at their ends.
+        self._analysed(place, None, partition, offset)
+
+    def _analysed(self, place: int, time_ns: int | None, partition: int, offset: int) -> None:
+        """Show rules what was written from this place on, at a time, or at the end of each one's window."""
+        lane = self.outbox.market_analytics
         while place < len(lane.keys):
             if self.alerts.wants(lane.keys[place]):
                 record = market_analytics.decode(lane.values[place], self._market_analytics)
-                # No record of its own partition has this time: it is over at its end.
-                self.alerts.analysed(record, record.window_end, partition, offset)
+                at_ns = record.window_end if time_ns is None else time_ns
+                self.alerts.analysed(record, at_ns, partition, offset)
             place += 1
 
     def flush(self) -> None:
