@@ -27,6 +27,7 @@ from jobs.runtime import (
     Environments,
     Isolation,
     Progress,
+    all_shards,
     create_environments,
     create_sink,
     create_source,
@@ -74,7 +75,7 @@ def build(config: Config, env: Environments) -> StatementSet:
         create_source(env, config, f"{view}_source", topic, group=NAME, isolation=isolation)
         if topic != "alert-rules":
             view_with_shard(env, f"{view}_by_symbol", f"{view}_source", shards)
-    every = f"ARRAY[{', '.join(map(str, range(shards)))}]"
+    every = all_shards(shards)
     run_statements(env, "analytics_inputs.sql", all_shards=every)
 
     # 2. Bars, indicators and alerts by symbol.

@@ -27,12 +27,10 @@ import confluent_kafka
 
 from infra.feeds.items import Item
 from infra.feeds.publisher import producer_settings
-from infra.stack import Stack, terminate_as_interrupt
 from jobs.bench_measure import quantile
-from jobs.bench_run import load_now
-from jobs.cli_common import META_OVERRIDES, load_config, status
+from jobs.bench_run import bench_config, load_now, numbers, own_stack
+from jobs.cli_common import status
 from jobs.config import Config
-from jobs.demo_setup import demo_config
 from jobs.submit import submit_job
 from schemas.catalogue import TOPICS
 from schemas.messages import order_events
@@ -103,31 +101,20 @@ def latency(
 
     Example: tradestream bench latency --rates 100,1000
     """
-    try:
-        wanted = [int(rate) for rate in rates.split(",")]
-    except ValueError:
-        raise click.BadParameter(f"{rates!r} is not a list of numbers", param_hint="--rates") from None
+    wanted = numbers(rates, "--rates")
     if min(wanted) < 1 or seconds <= SETTLE_S or burst < 1_000:
         raise click.UsageError(f"rates must be positive, --seconds above {SETTLE_S:.0f} and --burst at least 1000")
     if quick:
         wanted, seconds = wanted[:2], min(seconds, 10)
-    base = load_config(ctx)
-    own = dataclasses.replace(base, state_dir=base.state_dir / "bench")
-    config = demo_config(own, 1, ctx.meta.get(META_OVERRIDES, {}))
+    config = bench_config(ctx, 1)
     config = dataclasses.replace(
         config,
         flink=dataclasses.replace(config.flink, checkpoint_interval_ms=checkpoint_ms),
         trading=dataclasses.replace(config.trading, window_ms=window_ms, account_shards=shards, symbol_shards=shards),
     )
-    stack = Stack(config, progress=status)
     load_before = load_now()
-    with terminate_as_interrupt():
-        try:
-            status("starting Kafka, registry and Flink")
-            stack.up(("kafka", "registry", "flink"))
-            points, most = run(config, wanted, seconds, burst, settle)
-        finally:
-            stack.down(wipe=True)
+    with own_stack(config):
+        points, most = run(config, wanted, seconds, burst, settle)
     click.echo(render(points, most, load_before, window_ms, checkpoint_ms))
     if as_json:
         result = {

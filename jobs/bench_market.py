@@ -25,11 +25,9 @@ from infra.feeds.partitions import kafka_partition
 from infra.feeds.publisher import Progress, Publisher
 from infra.feeds.sessions import DEFAULT_DAY, trading_day
 from infra.feeds.tick_load import TickLoad
-from infra.stack import Stack, terminate_as_interrupt
-from jobs.bench_run import BenchError, BenchRun, Measured, load_now
-from jobs.cli_common import META_OVERRIDES, load_config, status
+from jobs.bench_run import BenchError, BenchRun, Measured, bench_config, load_now, own_stack
+from jobs.cli_common import status
 from jobs.config import Config
-from jobs.demo_setup import demo_config
 from schemas.catalogue import TOPICS
 from udfs.domain import market_shard
 
@@ -82,23 +80,14 @@ def market_data(ctx: click.Context, count: int, quick: bool, parallelism: int, r
     """
     if quick:
         count, repeat = min(count, 400_000), 1
-    base = load_config(ctx)
-    own = dataclasses.replace(base, state_dir=base.state_dir / "bench")
-    config = demo_config(own, parallelism, ctx.meta.get(META_OVERRIDES, {}))
-    config = dataclasses.replace(config, flink=dataclasses.replace(config.flink, parallelism=parallelism))
+    config = bench_config(ctx, parallelism)
     load_before = load_now()
     ensure_jar(config, AVRO_FORMAT, status)
-    stack = Stack(config, progress=status)
     runs: list[Result] = []
-    with terminate_as_interrupt():
-        try:
-            status("starting Kafka, registry and Flink")
-            stack.up(("kafka", "registry", "flink"))
-            for number in range(repeat):
-                status(f"run {number + 1} of {repeat}: {count:,} ticks")
-                runs.append(MarketBench(config, count).run(live_s=5.0 if quick else 15.0))
-        finally:
-            stack.down(wipe=True)
+    with own_stack(config):
+        for number in range(repeat):
+            status(f"run {number + 1} of {repeat}: {count:,} ticks")
+            runs.append(MarketBench(config, count).run(live_s=5.0 if quick else 15.0))
     result = summary(count, parallelism, runs, load_before)
     click.echo(render(result))
     if as_json:

@@ -25,11 +25,9 @@ from infra.feeds.items import Item
 from infra.feeds.publisher import Publisher
 from infra.feeds.sessions import DEFAULT_DAY, trading_day
 from infra.feeds.workloads import MID_E4, BenchFlow
-from infra.stack import Stack, terminate_as_interrupt
-from jobs.bench_run import BenchError, BenchRun, Measured, load_now
-from jobs.cli_common import META_OVERRIDES, load_config, status
+from jobs.bench_run import BenchError, BenchRun, Measured, bench_config, load_now, own_stack
+from jobs.cli_common import status
 from jobs.config import Config
-from jobs.demo_setup import demo_config
 from schemas.messages import nbbo
 
 VARIANTS: Final = 16
@@ -58,37 +56,28 @@ def orders(ctx: click.Context, count: int, quick: bool, parallelism: int, repeat
     """
     if quick:
         count, repeat = min(count, 150_000), 1
-    base = load_config(ctx)
-    own = dataclasses.replace(base, state_dir=base.state_dir / "bench")
-    config = demo_config(own, parallelism, ctx.meta.get(META_OVERRIDES, {}))
-    config = dataclasses.replace(config, flink=dataclasses.replace(config.flink, parallelism=parallelism))
-    stack = Stack(config, progress=status)
+    config = bench_config(ctx, parallelism)
     trading: list[Measured] = []
     passthrough: list[Measured] = []
     others: dict[str, Measured] = {}
     load_before = load_now()
-    with terminate_as_interrupt():
-        try:
-            status("starting Kafka, registry and Flink")
-            stack.up(("kafka", "registry", "flink"))
-            run = OrderBench(config, count)
-            status(f"loading {count:,} orders")
+    with own_stack(config):
+        run = OrderBench(config, count)
+        status(f"loading {count:,} orders")
+        run.load()
+        run.warm_up("trading", WARM_UP_S)
+        for number in range(repeat):
+            status(f"run {number + 1} of {repeat}: loading {count:,} orders")
             run.load()
-            run.warm_up("trading", WARM_UP_S)
-            for number in range(repeat):
-                status(f"run {number + 1} of {repeat}: loading {count:,} orders")
-                run.load()
-                trading.append(run.measure("trading"))
-                run.record()
-                passthrough.append(run.measure("passthrough"))
-                if not number:
-                    for name, changed in variants(config).items():
-                        status(f"{name}: the trading job again, from empty topics")
-                        run.load()
-                        cut = (PER_RECORD_S, trading[0].records / count) if name == PER_RECORD else None
-                        others[name] = run.measure("trading", changed, cut)
-        finally:
-            stack.down(wipe=True)
+            trading.append(run.measure("trading"))
+            run.record()
+            passthrough.append(run.measure("passthrough"))
+            if not number:
+                for name, changed in variants(config).items():
+                    status(f"{name}: the trading job again, from empty topics")
+                    run.load()
+                    cut = (PER_RECORD_S, trading[0].records / count) if name == PER_RECORD else None
+                    others[name] = run.measure("trading", changed, cut)
     result = summary(count, parallelism, trading, passthrough, others)
     click.echo(render(result, load_before))
     if as_json:

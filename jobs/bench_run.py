@@ -9,18 +9,21 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import click
 import psutil
 
 from infra.processes import Processes
+from infra.stack import Stack, terminate_as_interrupt
 from jobs import topics
 from jobs.bench_cpu import each_us, stage_times
-from jobs.cli_common import status
-from jobs.cli_schemas import open_registry
+from jobs.cli_common import META_OVERRIDES, load_config, status
+from jobs.cli_schemas import open_registry, register_all
 from jobs.config import Config
+from jobs.demo_setup import demo_config
 from jobs.demo_watch import Probe
 from jobs.flink_rest import FlinkRest
 from jobs.submit import submit_job
@@ -96,6 +99,35 @@ def middle(points: list[Point], count: int, bytes_per_record: float = 0.0) -> Me
     )
 
 
+def bench_config(ctx: click.Context, taskmanagers: int) -> Config:
+    """The settings of a benchmark's own stack, with so many TaskManagers and as many subtasks of each operator."""
+    base = load_config(ctx)
+    own = dataclasses.replace(base, state_dir=base.state_dir / "bench")
+    config = demo_config(own, taskmanagers, ctx.meta.get(META_OVERRIDES, {}))
+    return dataclasses.replace(config, flink=dataclasses.replace(config.flink, parallelism=taskmanagers))
+
+
+def numbers(text: str, option: str) -> list[int]:
+    """The numbers of a comma-separated list. Raises click.BadParameter."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a list of numbers", param_hint=option) from None
+
+
+@contextlib.contextmanager
+def own_stack(config: Config) -> Iterator[None]:
+    """Kafka, registry and Flink for a benchmark; ended and wiped whatever happens."""
+    stack = Stack(config, progress=status)
+    with terminate_as_interrupt():
+        try:
+            status("starting Kafka, registry and Flink")
+            stack.up(("kafka", "registry", "flink"))
+            yield
+        finally:
+            stack.down(wipe=True)
+
+
 class BenchRun:
     """Runs of jobs on a running stack; progress is what they write to `outputs`, the end is when they have read `inputs`."""
 
@@ -119,11 +151,7 @@ class BenchRun:
             topics.delete(admin, list(topics.existing(admin, every)))
             wait(lambda: not topics.existing(admin, every), "the old topics are not deleted")
             topics.create(admin, self.config, every)
-        known = open_registry(self.config)
-        return {
-            name: known.register(topic.subject, topic.schema_file.read_text(encoding="utf-8"))
-            for name, topic in TOPICS.items()
-        }
+        return register_all(open_registry(self.config))
 
     def measure(self, job: str, config: Config | None = None, cut: tuple[float, float] | None = None) -> Measured:
         """Run a job over all input records and cancel it at their end. config: other settings than the run's.

@@ -19,12 +19,10 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from infra.stack import Stack, terminate_as_interrupt
 from jobs.bench_orders import WARM_UP_S, OrderBench
-from jobs.bench_run import Measured, load_now
-from jobs.cli_common import META_OVERRIDES, load_config, status
+from jobs.bench_run import Measured, bench_config, load_now, numbers, own_stack
+from jobs.cli_common import status
 from jobs.config import Config
-from jobs.demo_setup import demo_config
 
 GOAL_ORDERS_PER_S: Final = 100_000
 SKEWED: Final = 0.5
@@ -57,30 +55,22 @@ def scale(ctx: click.Context, count: int, taskmanagers: str, shards: str, quick:
     Example: tradestream bench scale --quick
     """
     managers, parts = _numbers(taskmanagers, "--taskmanagers"), _numbers(shards, "--shards")
-    base = load_config(ctx)
     if quick:
         count, managers, parts = min(count, 60_000), managers[:2], ()
-    cases = plan(managers, parts, base.trading.account_shards)
-    own = dataclasses.replace(base, state_dir=base.state_dir / "bench")
-    config = demo_config(own, max(managers), ctx.meta.get(META_OVERRIDES, {}))
-    stack = Stack(config, progress=status)
+    config = bench_config(ctx, max(managers))
+    cases = plan(managers, parts, config.trading.account_shards)
     load_before = load_now()
     found: list[tuple[Case, Measured]] = []
-    with terminate_as_interrupt():
-        try:
-            status(f"starting Kafka, registry and Flink with {max(managers)} TaskManagers")
-            stack.up(("kafka", "registry", "flink"))
-            for number, case in enumerate(cases, 1):
-                status(f"case {number} of {len(cases)}: {name_of(case)}")
-                bench = OrderBench(configured(config, case), count)
-                bench.load(**{case.skew: SKEWED} if case.skew else {})
-                if number == 1:
-                    # On all TaskManagers: those of later cases must be as warm as the first's.
-                    bench.warm_up("trading", WARM_UP_S, configured(config, Case(max(managers), max(managers) * 2)))
-                    bench.load()
-                found.append((case, bench.measure("trading")))
-        finally:
-            stack.down(wipe=True)
+    with own_stack(config):
+        for number, case in enumerate(cases, 1):
+            status(f"case {number} of {len(cases)}: {name_of(case)}")
+            bench = OrderBench(configured(config, case), count)
+            bench.load(**{case.skew: SKEWED} if case.skew else {})
+            if number == 1:
+                # On all TaskManagers: those of later cases must be as warm as the first's.
+                bench.warm_up("trading", WARM_UP_S, configured(config, Case(max(managers), max(managers) * 2)))
+                bench.load()
+            found.append((case, bench.measure("trading")))
     click.echo(render(found, count, load_before))
     if as_json:
         click.echo(json.dumps(summary(found, count)))
@@ -88,13 +78,10 @@ def scale(ctx: click.Context, count: int, taskmanagers: str, shards: str, quick:
 
 def _numbers(text: str, option: str) -> tuple[int, ...]:
     """The distinct numbers of a list, in rising order. Raises click.BadParameter."""
-    try:
-        numbers = sorted({int(part) for part in text.split(",")})
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is not a list of numbers", param_hint=option) from None
-    if numbers[0] < 1:
+    found = sorted(set(numbers(text, option)))
+    if found[0] < 1:
         raise click.BadParameter("numbers must be positive", param_hint=option)
-    return tuple(numbers)
+    return tuple(found)
 
 
 def plan(managers: Sequence[int], parts: Sequence[int], shards: int) -> list[Case]:

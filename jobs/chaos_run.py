@@ -31,7 +31,7 @@ from jobs.chaos_keep import Keeper, KeptJob
 from jobs.chaos_ledger import DECODED, READ, Ledger
 from jobs.chaos_load import Ghosts, Load, Reader
 from jobs.cli_reconcile import compare_topic
-from jobs.cli_schemas import open_registry
+from jobs.cli_schemas import open_registry, register_all
 from jobs.config import Config
 from jobs.demo_setup import demo_config
 from jobs.demo_watch import Probe
@@ -120,10 +120,7 @@ class ChaosRun(Keeper):
             topics.create(client, config, list(TOPICS.values()))
         known = open_registry(config)
         known.set_compatibility(COMPATIBILITY)
-        ids = {
-            name: known.register(topic.subject, topic.schema_file.read_text(encoding="utf-8"))
-            for name, topic in TOPICS.items()
-        }
+        ids = register_all(known)
         migrate.apply(config, lambda _line: None)
         self.ledger = Ledger({topic: ids[topic] for topic in DECODED})
         self._reader = Reader(config, self.ledger)

@@ -10,7 +10,7 @@ import click
 from jobs.cli_common import EXIT_FAILED, CliError, json_option, load_config, print_json, print_table, status
 from jobs.config import Config
 from jobs.topics import chosen
-from schemas.catalogue import Topic
+from schemas.catalogue import TOPICS, Topic
 from schemas.compatibility import incompatibilities
 from schemas.registry import COMPATIBILITY, NOT_FOUND, Registry, RegistryError
 
@@ -20,6 +20,11 @@ def open_registry(config: Config) -> Registry:
     settings = config.registry
     credentials = (settings.username, settings.password.reveal()) if settings.username else None
     return Registry(settings.url, credentials=credentials)
+
+
+def register_all(registry: Registry) -> dict[str, int]:
+    """Register this release's schema of every topic of the catalogue; their ids. Raises RegistryError."""
+    return {name: registry.register(topic.subject, _text(topic)) for name, topic in TOPICS.items()}
 
 
 @click.group()

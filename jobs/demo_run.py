@@ -20,7 +20,7 @@ from infra.feeds.phases import Phase
 from infra.feeds.publisher import Publisher
 from infra.stack import Stack
 from jobs import migrate, topics
-from jobs.cli_schemas import open_registry
+from jobs.cli_schemas import open_registry, register_all
 from jobs.config import Config
 from jobs.demo_alerts import demo_rules, rule_items
 from jobs.demo_archive import Archive
@@ -116,10 +116,7 @@ class DemoRun:
         display.remark(f"{len(made)} topics")
         registry = open_registry(config)
         registry.set_compatibility(COMPATIBILITY)
-        ids = {
-            name: registry.register(topic.subject, topic.schema_file.read_text(encoding="utf-8"))
-            for name, topic in TOPICS.items()
-        }
+        ids = register_all(registry)
         display.remark(f"{len(ids)} schemas")
         display.remark(f"{len(migrate.apply(config, lambda _line: None))} migrations")
         plan = self._plan = Plan(self.options, ids)

@@ -174,6 +174,11 @@ def source_options(
     )
 
 
+def all_shards(shards: int) -> str:
+    """SQL's array of the numbers of all shards, for records that go to each of them."""
+    return f"ARRAY[{', '.join(map(str, range(shards)))}]"
+
+
 def view_with_shard(env: Environments, view: str, source: str, shards: int) -> None:
     """A view of a table made by `create_source` whose records carry the shard of their key, as `micro_batches` wants it."""
     shard = shard_sql("COALESCE(record_key, '')", shards)

@@ -27,6 +27,7 @@ from pyflink.table import Schema, StatementSet
 from jobs.config import Config, TradingConfig
 from jobs.runtime import (
     Environments,
+    all_shards,
     create_environments,
     create_sink,
     create_source,
@@ -188,17 +189,14 @@ def pace(window_ms: int) -> dict[str, str]:
     """How long Flink may hold back what one task sends to the next: no longer than the micro-batch's window.
 
     With short windows everything is sent at once: an order crosses seven tasks, each of which would wait (4 ms each were
-    20 of the 34 ms that an order took, 100 a second). Most records
-    are batches, and the threads that flush each task's buffers every few milliseconds are not needed then.
+    20 of the 34 ms that an order took, 100 a second). Most records are batches, and the threads that flush each task's
+    buffers every few milliseconds are not needed then.
     """
     return {"execution.buffer-timeout.interval": f"{window_ms if window_ms > SHORT_WINDOW_MS else 0} ms"}
 
 
 def _create_inputs(env: Environments, settings: TradingConfig) -> None:
     """The views of sql/flink/trading_inputs.sql."""
-
-    def every(shards: int) -> str:
-        return f"ARRAY[{', '.join(map(str, range(shards)))}]"
 
     key = "COALESCE(record_key, '')"
     run_statements(
@@ -208,8 +206,8 @@ def _create_inputs(env: Environments, settings: TradingConfig) -> None:
         account_shard_of_reference=shard_sql("SUBSTRING(record_key FROM 9)", settings.account_shards),
         symbol_shard_of_key=shard_sql(key, settings.symbol_shards),
         symbol_shard_of_reference=shard_sql("SUBSTRING(record_key FROM 12)", settings.symbol_shards),
-        all_account_shards=every(settings.account_shards),
-        all_symbol_shards=every(settings.symbol_shards),
+        all_account_shards=all_shards(settings.account_shards),
+        all_symbol_shards=all_shards(settings.symbol_shards),
         reference_price_window=f"{settings.reference_price_window_ms / 1000:.3f}",
     )
 
