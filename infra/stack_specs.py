@@ -181,6 +181,7 @@ def jobmanager(config: Config) -> Spec:
                 f"-Xmx{heap}m",
                 "-XX:MaxMetaspaceSize=320m",
                 "-XX:+UseSerialGC",
+                # What it runs, it runs a few times: plans of jobs and counts of checkpoints are not worth a second compiler.
                 "-XX:TieredStopAtLevel=1",
             ),
             metrics,
