@@ -20,9 +20,10 @@ from test_archive_faults import PRODUCED, committed, payloads, produce
 from test_exactly_once import PATIENCE_S, wait_until
 
 from jobs import migrate, topics
+from jobs.cli_schemas import open_registry, register_all
 from jobs.config import Config, project_root
 from jobs.flink_rest import FlinkRest
-from jobs.runtime import registry, schema_ids
+from jobs.runtime import schema_ids
 from jobs.submit import submit_job
 from schemas.catalogue import TOPICS
 from udfs.domain.audit_shard import AUDITED, RECORDS, ROOTS
@@ -50,9 +51,7 @@ def prepare(config: Config) -> None:
         topics.delete(admin, list(topics.existing(admin, trail)))
         wait_until("the trail is deleted", lambda: not topics.existing(admin, trail))
         topics.create(admin, config, list(TOPICS.values()))
-    known = registry(config)
-    for topic in TOPICS.values():
-        known.register(topic.subject, topic.schema_file.read_text(encoding="utf-8"))
+    register_all(open_registry(config))
     migrate.apply(config, print)
     client = migrate.endpoint(config).connect()
     for table in ("audit_records", "audit_roots"):

@@ -20,9 +20,9 @@ from conftest import RunningStack
 from test_exactly_once import PATIENCE_S, taskmanager_of, wait_until
 
 from jobs import topics
+from jobs.cli_schemas import open_registry, register_all
 from jobs.config import Config, project_root
 from jobs.flink_rest import FlinkRest
-from jobs.runtime import registry
 from jobs.submit import submit_job
 from schemas.catalogue import TOPICS
 from udfs.domain.audit_shard import AUDITED, RECORDS, ROOTS, AuditShard, envelope
@@ -44,11 +44,7 @@ def prepare(config: Config) -> dict[str, int]:
         topics.delete(admin, list(topics.existing(admin, [TOPICS[RECORDS], TOPICS[ROOTS]])))
         wait_until("the trail is deleted", lambda: not topics.existing(admin, [TOPICS[RECORDS], TOPICS[ROOTS]]))
         topics.create(admin, config, list(TOPICS.values()))
-    known = registry(config)
-    return {
-        name: known.register(topic.subject, topic.schema_file.read_text(encoding="utf-8"))
-        for name, topic in TOPICS.items()
-    }
+    return register_all(open_registry(config))
 
 
 def produce(config: Config, part: int) -> None:

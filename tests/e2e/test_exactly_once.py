@@ -25,11 +25,11 @@ from infra.feeds.publisher import Publisher
 from infra.feeds.sessions import DEFAULT_DAY, trading_day
 from infra.feeds.workloads import DeterministicFlow
 from jobs import topics
+from jobs.cli_schemas import open_registry, register_all
 from jobs.config import Config
 from jobs.demo_watch import Probe
 from jobs.flink_rest import FlinkRest
 from jobs.job_state import savepoint_directory
-from jobs.runtime import registry
 from jobs.submit import submit_job
 from schemas.catalogue import TOPICS
 from schemas.messages import dead_letter, market_status, order_events
@@ -109,11 +109,7 @@ class Run:
             topics.delete(admin, list(topics.existing(admin, list(TOPICS.values()))))
             wait_until("topics are deleted", lambda: not topics.existing(admin, list(TOPICS.values())))
             topics.create(admin, self.config, list(TOPICS.values()))
-        known = registry(self.config)
-        self.ids = {
-            name: known.register(topic.subject, topic.schema_file.read_text(encoding="utf-8"))
-            for name, topic in TOPICS.items()
-        }
+        self.ids = register_all(open_registry(self.config))
         return self
 
     def __exit__(self, *_: object) -> None:
