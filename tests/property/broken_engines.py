@@ -315,6 +315,12 @@ INSTRUCTIONS: tuple[Broken, ...] = (
         "if False:",
     ),
     (
+        "one cut-off before the close for all listings",
+        "rules",
+        "(not row.listing or row.listing == listing)",
+        "not row.listing",
+    ),
+    (
         "half pennies too early",
         "rules",
         "if row.effective_from_ns <= time_ns and price_e4 >= row.at_least_e4:",

@@ -418,7 +418,8 @@ class ReferenceRisk(ReferenceSplits):
                 f"clock_ns={self.clock}",
             )
         if f["timeInForce"] in ("OPG", "CLS"):
-            last = cutoff(f["timeInForce"], session, bool(f["imbalanceOnly"]))
+            terms = self.instruments[f["symbol"]]
+            last = cutoff(f["timeInForce"], f["orderType"], session, bool(f["imbalanceOnly"]), terms)
             if max(f["timestamp"], self.clock) >= last:
                 return (
                     "VALIDATION_AUCTION_CUTOFF",

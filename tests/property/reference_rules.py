@@ -23,6 +23,7 @@ def midnight(day: str) -> int:
 
 ROUND_LOTS_FROM = midnight("2025-11-03T00:00:00-05:00")
 HALF_PENNY_FROM = midnight("2027-11-01T00:00:00-04:00")
+NASDAQ_CLOSE_FROM = midnight("2018-10-19T00:00:00-04:00")
 SECTION_31_FROM = midnight("2026-04-04T00:00:00-04:00")
 SECTION_31_RATE = Fraction(2_060, 100 * 10**6)
 ACTIVITY_FEES = (
@@ -112,11 +113,17 @@ def auction_range(reference: int, tick: int) -> tuple[int, int]:
     return (up(low, tick) if low > 0 else 1), down(reference + width, tick)
 
 
-def cutoff(time_in_force: str, session: dict[str, Any], imbalance_only: bool) -> int:
-    """From when on orders for an auction are not taken."""
+def cutoff(
+    time_in_force: str, order_type: str, session: dict[str, Any], imbalance_only: bool, instrument: dict[str, Any]
+) -> int:
+    """From when on orders for an auction are not taken: at Nasdaq's close five minutes, or two with a limit, since 2018."""
     if imbalance_only:
         return int(session["openTime"] if time_in_force == "OPG" else session["closeTime"])
-    return session["openTime"] - 2 * MINUTE if time_in_force == "OPG" else session["closeTime"] - 10 * MINUTE
+    if time_in_force == "OPG":
+        return int(session["openTime"]) - 2 * MINUTE
+    if instrument["primaryExchange"] in ("XNAS", "Q") and session["closeTime"] > NASDAQ_CLOSE_FROM:
+        return int(session["closeTime"]) - (5 if order_type == "MARKET" else 2) * MINUTE
+    return int(session["closeTime"]) - 10 * MINUTE
 
 
 def uncross(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ def test_first_release_desk_goes_on_with_everything_that_is_new() -> None:
     assert totals(desk)[1] == 0
 
 
-STATES = [("match", 1), ("match", 2), ("match", 3), ("risk", 1), ("risk", 2), ("risk", 3), ("risk", 4)]
+STATES = [("match", 1), ("match", 2), ("match", 3), ("risk", 1), ("risk", 2), ("risk", 3), ("risk", 4), ("risk", 5)]
 
 
 @pytest.mark.parametrize(("name", "version"), STATES)
@@ -276,3 +277,35 @@ def test_release_without_fees_its_orders_pay_none_and_new_ones_do() -> None:
     ]
     assert totals(desk)[0] == 100_000_0000 - 2 * 500
     check_orders(records)
+
+
+def release_with_listings() -> h.Desk:
+    """The risk stage as the release that began to keep listing exchanges left it at 15:54 of the first day."""
+    desk = h.Desk(check_every_step=True)
+    desk.risk[0].restore(b64decode((GOLDEN / "risk_state_v5.txt").read_text(encoding="ascii")))
+    desk.offsets = dict.fromkeys(range(10), 1000)
+    return desk
+
+
+@pytest.mark.parametrize("restore", [release_with_listings, release_without_fees])
+def test_listing_exchange_is_kept_from_version_5_on_and_unknown_before(restore: Callable[[], h.Desk]) -> None:
+    desk = restore()
+    kept = {name: state.listing for name, state in desk.risk[0].reference.instruments.items()}
+    assert kept == ({"IBM": "XNYS", "AAPL": "XNAS"} if restore is release_with_listings else {"IBM": ""})
+    desk.restart()
+    assert {name: state.listing for name, state in desk.risk[0].reference.instruments.items()} == kept
+
+
+def test_release_with_listings_takes_orders_for_the_close_as_the_listing_exchange_does() -> None:
+    desk = release_with_listings()
+    late = h.CLOSE - 4 * 60 * h.SECOND
+    records = desk.run(
+        [
+            h.order("n1", "A1", "IBM", "SELL", 10, 100_0000, "CLS", late),
+            h.order("n2", "A1", "AAPL", "SELL", 10, 100_0000, "CLS", late),
+        ]
+    )
+    assert [(e["orderId"], e["reason"]) for e in topic(records, "order-events") if e["status"] == "REJECTED"] == [
+        ("n1", "VALIDATION_AUCTION_CUTOFF")
+    ]
+    assert [order.order_id for order in desk.risk[0].book.open.values()] == ["n2"]

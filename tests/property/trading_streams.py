@@ -24,6 +24,8 @@ ACCOUNTS = ("A1", "A2", "A3", "A4", "POOR", "TIGHT", "GUARD", "SHUT")
 WEIGHTS = (6, 6, 6, 6, 3, 3, 3, 1)
 SYMBOLS = ("IBM", "PENNY", "DEAR")
 PRICES = {"IBM": 24_0000, "PENNY": 9900, "DEAR": 612_0000}
+LISTED_AT = {"IBM": "XNYS", "PENNY": "XNAS", "DEAR": "Q"}
+"""Where closing orders have other cut-offs: Nasdaq, by its code and by its letter."""
 TICKS = {"IBM": 100, "PENNY": 50, "DEAR": 500}
 CLOSES = {"IBM": 24_5000, "PENNY": 1_1000, "DEAR": 640_0000}
 """Closes of the day before: PENNY falls to 90% of it at its usual price."""
@@ -162,6 +164,7 @@ class Stream:
             averageVolume=1_000 if symbol == "PENNY" else None,
             luldTier=self.tiers.get(symbol),
             leverage=-2 if symbol == "DEAR" else None,
+            primaryExchange=LISTED_AT[symbol],
         )
 
     def _guard(self) -> Step:

@@ -163,6 +163,42 @@ def test_auction_cutoff_by_kind_of_order(time_in_force: int, order_type: int, cu
     assert rules.auction_cutoff_ns(time_in_force, order_type, OPEN, CLOSE) == cutoff
 
 
+@pytest.mark.parametrize(
+    ("time_in_force", "order_type", "before"),
+    [
+        (TIME_IN_FORCE_OPG, ORDER_TYPE_MARKET, 2),
+        (TIME_IN_FORCE_OPG, ORDER_TYPE_LIMIT, 2),
+        (TIME_IN_FORCE_CLS, ORDER_TYPE_MARKET, 5),
+        (TIME_IN_FORCE_CLS, ORDER_TYPE_LIMIT, 2),
+    ],
+)
+def test_auction_cutoff_at_nasdaq_is_later_at_the_close(time_in_force: int, order_type: int, before: int) -> None:
+    auction = OPEN if time_in_force == TIME_IN_FORCE_OPG else CLOSE
+    found = rules.auction_cutoff_ns(time_in_force, order_type, OPEN, CLOSE, False, rules.NASDAQ)
+    assert found == auction - before * rules.MINUTE_NS
+
+
+@pytest.mark.parametrize("order_type", [ORDER_TYPE_MARKET, ORDER_TYPE_LIMIT])
+def test_auction_cutoff_at_nasdaq_is_that_of_all_before_october_2018(order_type: int) -> None:
+    day_open = instant_ns("2018-10-18T09:30:00-04:00")
+    day_close = instant_ns("2018-10-18T16:00:00-04:00")
+    found = rules.auction_cutoff_ns(TIME_IN_FORCE_CLS, order_type, day_open, day_close, False, rules.NASDAQ)
+    assert found == day_close - 10 * rules.MINUTE_NS
+
+
+@pytest.mark.parametrize(("time_in_force", "auction"), [(TIME_IN_FORCE_OPG, OPEN), (TIME_IN_FORCE_CLS, CLOSE)])
+def test_auction_cutoff_of_imbalance_only_orders_at_nasdaq_is_the_auction(time_in_force: int, auction: int) -> None:
+    assert rules.auction_cutoff_ns(time_in_force, ORDER_TYPE_LIMIT, OPEN, CLOSE, True, rules.NASDAQ) == auction
+
+
+@pytest.mark.parametrize(
+    ("name", "listing"),
+    [("XNAS", "XNAS"), ("XNGS", "XNAS"), ("XNCM", "XNAS"), ("Q", "XNAS"), ("XNYS", "XNYS"), ("N", "N"), ("", "")],
+)
+def test_listing_exchange_knows_nasdaq_by_all_its_names(name: str, listing: str) -> None:
+    assert rules.listing_exchange(name) == listing
+
+
 @pytest.mark.parametrize(("time_in_force", "cutoff"), [(TIME_IN_FORCE_OPG, OPEN), (TIME_IN_FORCE_CLS, CLOSE)])
 def test_auction_cutoff_of_imbalance_only_orders_is_the_auction(time_in_force: int, cutoff: int) -> None:
     assert rules.auction_cutoff_ns(time_in_force, ORDER_TYPE_LIMIT, OPEN, CLOSE, True) == cutoff

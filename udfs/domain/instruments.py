@@ -21,7 +21,7 @@ from schemas.messages.enums import (
     OPTION_RIGHT_NONE,
 )
 from schemas.messages.reference_data import Contract, Instrument
-from udfs.domain.rules import MAX_PRICE_E4, NEVER_NS
+from udfs.domain.rules import MAX_PRICE_E4, NEVER_NS, listing_exchange
 
 MAX_MULTIPLIER: Final = 100_000
 
@@ -46,6 +46,7 @@ class InstrumentState:
         "is_option",
         "last_e4",
         "listed",
+        "listing",
         "maintenance_e4",
         "moved",
         "multiplier",
@@ -69,6 +70,8 @@ class InstrumentState:
         self.shard = shard
         self.listed: bool = False
         self.active: bool = False
+        # The exchange that lists it, as rules.py names it; "" until a record of this release came.
+        self.listing: str = ""
         self.tick_e4: int = 1
         self.asset_class: int = ASSET_CLASS_STOCK
         self.prior_close_e4: int = 0
@@ -115,6 +118,7 @@ class InstrumentState:
         first = not self.listed
         self.listed = True
         self.active = record.active
+        self.listing = listing_exchange(record.primary_exchange)
         self.tick_e4 = record.tick_size
         self.asset_class = record.asset_class
         self.prior_close_e4 = usable(record.prior_close)

@@ -388,7 +388,7 @@ class OrderDesk:
             command.stop_price = newest
         refusal = validate_terms(command, instrument)
         if refusal is None:
-            refusal = validate_session(command, session, clock_ns)
+            refusal = validate_session(command, session, clock_ns, instrument.listing)
         if refusal is None and order.side == SIDE_SELL:
             refusal = validate_long_sale(
                 order.account, order.position, command.quantity - order.filled - order.held_shares

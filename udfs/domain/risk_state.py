@@ -1,6 +1,7 @@
-"""The risk stage's state as values of a snapshot, version 4; versions 2 and 3 are read too, and version 1 by
+"""The risk stage's state as values of a snapshot, version 5; versions 2 to 4 are read too, and version 1 by
 risk_state_v1.py. Version 2 had no orders with the instruction do not reduce; version 3 no deposits: nothing that has moved
-so, nothing paid against deficits, nothing that has to stay.
+so, nothing paid against deficits, nothing that has to stay; version 4 no listing exchange of an instrument, which is unknown
+until its reference data comes again.
 
 Ordering: accounts, open orders and instruments in the order in which they came.
 Invariant: read after write gives an engine that behaves the same; sums over open orders are not stored, but counted
@@ -34,7 +35,7 @@ from udfs.domain.state_codec import StateReader, StateWriter
 from udfs.domain.switches import Switches
 
 RISK_KIND: Final = 1
-RISK_VERSION: Final = 4
+RISK_VERSION: Final = 5
 
 
 class RiskState:

@@ -1,4 +1,4 @@
-"""Reference data of the risk stage's snapshot, version 2, and the small codecs that all of the snapshot uses.
+"""Reference data of the risk stage's snapshot, from version 2 on, and the small codecs that all of the snapshot uses.
 
 Ordering: instruments, sessions and waiting records in the order in which they are kept.
 Invariant: read after write gives the same.
@@ -63,6 +63,7 @@ def write_reference(writer: StateWriter, reference: ReferenceBook) -> None:
         writer.put_text(instrument.symbol)
         writer.put_text(instrument.sector)
         writer.put_text(instrument.underlying)
+        writer.put_text(instrument.listing)
         for value in _instrument_numbers(instrument):
             writer.put(value)
     sessions = reference.sessions.by_date
@@ -119,6 +120,8 @@ def read_reference(reader: StateReader, reference: ReferenceBook) -> None:
         instrument = reference.instrument(reader.take_text())
         instrument.sector = reader.take_text()
         instrument.underlying = reader.take_text()
+        if reader.version > 4:
+            instrument.listing = reader.take_text()
         instrument.listed = reader.take_flag()
         instrument.active = reader.take_flag()
         instrument.tick_e4 = reader.take()

@@ -240,10 +240,21 @@ def auction_clip(reference_e4: int, tick_e4: int, time_ns: int) -> tuple[int, in
     return low, round_down(high, price_increment(high, tick_e4))
 
 
-class AuctionCutoff:
-    """Orders of a kind for an auction are taken until `before_ns` before it."""
+NASDAQ: Final = "XNAS"
 
-    __slots__ = ("before_ns", "effective_from_ns", "imbalance_only", "order_type", "source", "time_in_force")
+NASDAQ_NAMES: Final[tuple[str, ...]] = ("XNAS", "XNGS", "XNMS", "XNCM", "Q")
+"""How reference data may name Nasdaq: its ISO 10383 code, those of its segments, its letter on the consolidated tape."""
+
+
+def listing_exchange(name: str) -> str:
+    """The exchange that lists an instrument, by one name for each that has rows of its own in a table."""
+    return NASDAQ if name in NASDAQ_NAMES else name
+
+
+class AuctionCutoff:
+    """Orders of a kind for an auction are taken until `before_ns` before it; `listing`: of its instruments only, or ""."""
+
+    __slots__ = ("before_ns", "effective_from_ns", "imbalance_only", "listing", "order_type", "source", "time_in_force")
 
     def __init__(
         self,
@@ -253,6 +264,7 @@ class AuctionCutoff:
         before_ns: int,
         source: str,
         imbalance_only: bool = False,
+        listing: str = "",
     ) -> None:
         self.effective_from_ns = effective_from_ns
         self.time_in_force = time_in_force
@@ -260,6 +272,11 @@ class AuctionCutoff:
         self.before_ns = before_ns
         self.source = source
         self.imbalance_only = imbalance_only
+        self.listing = listing
+
+
+_NASDAQ_CLOSE_FROM_NS: Final = instant_ns("2018-10-19T00:00:00-04:00")
+_NASDAQ_CLOSE: Final = "SR-NASDAQ-2018-068, Rel. 34-84454 (approved 2018-10-19); "
 
 
 AUCTION_CUTOFFS: Final[list[AuctionCutoff]] = [
@@ -269,13 +286,38 @@ AUCTION_CUTOFFS: Final[list[AuctionCutoff]] = [
     AuctionCutoff(0, TIME_IN_FORCE_CLS, ORDER_TYPE_LIMIT, 10 * MINUTE_NS, "NYSE Rule 7.35B: LOC until 15:50"),
     AuctionCutoff(0, TIME_IN_FORCE_OPG, ORDER_TYPE_LIMIT, 0, "Nasdaq Rule 4752(a): OIO until the opening cross", True),
     AuctionCutoff(0, TIME_IN_FORCE_CLS, ORDER_TYPE_LIMIT, 0, "Nasdaq Rule 4754(a): IO until the closing cross", True),
+    AuctionCutoff(
+        _NASDAQ_CLOSE_FROM_NS,
+        TIME_IN_FORCE_CLS,
+        ORDER_TYPE_MARKET,
+        5 * MINUTE_NS,
+        _NASDAQ_CLOSE + "Nasdaq Rule 4702(b)(11): MOC until 15:55",
+        listing=NASDAQ,
+    ),
+    AuctionCutoff(
+        _NASDAQ_CLOSE_FROM_NS,
+        TIME_IN_FORCE_CLS,
+        ORDER_TYPE_LIMIT,
+        2 * MINUTE_NS,
+        _NASDAQ_CLOSE + "Nasdaq Rule 4702(b)(12): LOC until 15:58",
+        listing=NASDAQ,
+    ),
 ]
+"""Rows of one listing exchange come after those of all, which they replace."""
 
 
 def auction_cutoff_ns(
-    time_in_force: int, order_type: int, open_ns: int, close_ns: int, imbalance_only: bool = False
+    time_in_force: int,
+    order_type: int,
+    open_ns: int,
+    close_ns: int,
+    imbalance_only: bool = False,
+    listing: str = "",
 ) -> int:
-    """From this time on orders for the auction are neither taken, changed nor cancelled; NEVER_NS for other orders."""
+    """From this time on orders for the auction are neither taken nor changed; NEVER_NS for other orders.
+
+    listing: what `listing_exchange` says about the instrument; "" where that is not known.
+    """
     auction_ns = open_ns if time_in_force == TIME_IN_FORCE_OPG else close_ns
     cutoff = NEVER_NS
     for row in AUCTION_CUTOFFS:
@@ -283,6 +325,7 @@ def auction_cutoff_ns(
             row.time_in_force == time_in_force
             and row.order_type == order_type
             and row.imbalance_only == imbalance_only
+            and (not row.listing or row.listing == listing)
             and (row.effective_from_ns <= auction_ns or cutoff == NEVER_NS)
         ):
             cutoff = auction_ns - row.before_ns

@@ -99,7 +99,7 @@ def validate(
     if refusal is None:
         refusal = validate_terms(command, instrument)
     if refusal is None and (session is None or clock_ns >= session.close_ns or not ordinary):
-        refusal = validate_session(command, session, clock_ns)
+        refusal = validate_session(command, session, clock_ns, instrument.listing)
     if refusal is not None:
         return refusal
     if account.margin is not None and not instrument.is_option and not instrument.is_future:
@@ -242,8 +242,13 @@ def increment_of(price_e4: int, instrument: InstrumentState, time_ns: int) -> in
     return minimum_increment(price_e4, tick, time_ns)
 
 
-def validate_session(command: OrderCommand, session: SessionTimes | None, clock_ns: int) -> Refusal | None:
-    """Orders are taken from a session's pre-open to its close, those for an auction until its cut-off."""
+def validate_session(
+    command: OrderCommand, session: SessionTimes | None, clock_ns: int, listing: str
+) -> Refusal | None:
+    """Orders are taken from a session's pre-open to its close, those for an auction until its cut-off.
+
+    listing: the exchange that lists the instrument, which sets the cut-off.
+    """
     if session is None:
         return Refusal(REASON_CODE_VALIDATION_SESSION_CLOSED, f"timestamp_ns={command.timestamp} session=none")
     if clock_ns >= session.close_ns:
@@ -255,7 +260,7 @@ def validate_session(command: OrderCommand, session: SessionTimes | None, clock_
     if time_in_force >= TIME_IN_FORCE_OPG:
         imbalance_only = command.imbalance_only is True
         cutoff_ns = auction_cutoff_ns(
-            time_in_force, command.order_type, session.open_ns, session.close_ns, imbalance_only
+            time_in_force, command.order_type, session.open_ns, session.close_ns, imbalance_only, listing
         )
         if command.timestamp >= cutoff_ns or clock_ns >= cutoff_ns:
             return Refusal(
