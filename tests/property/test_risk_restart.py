@@ -22,6 +22,7 @@ from schemas.messages.order_outcomes import OrderOutcome, OrderOutcomes
 from udfs.domain import sources
 from udfs.domain.frames import decode_frame
 from udfs.domain.risk_shard import RiskShard
+from udfs.domain.risk_state import RISK_VERSION
 from udfs.domain.state_codec import StateError
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
@@ -372,7 +373,7 @@ def test_snapshot_of_version_3_goes_on_as_the_run_that_it_was_taken_from() -> No
     assert again.snapshot() == restored.snapshot()
 
 
-@pytest.mark.parametrize("version", [0, 5])
+@pytest.mark.parametrize("version", [0, RISK_VERSION + 1])
 def test_snapshot_of_another_version_is_refused(version: int) -> None:
     data = RiskShard(0, 1, h.SCHEMA_IDS).snapshot()
     with pytest.raises(StateError, match=f"version {version}"):
