@@ -30,5 +30,17 @@ CASH: tuple[tuple[str, str, str, str], ...] = (
         "            pass\n",
     ),
     ("do not reduce ignored", "order_adjuster", "                order.do_not_reduce,\n", "                False,\n"),
+    (
+        "intraday margin rule before its date",
+        "margin_rules",
+        "if time_ns < INTRADAY_TERMS[0].effective_from_ns:",
+        "if False:",
+    ),
+    (
+        "day trader rule for ever",
+        "margin_rules",
+        "if row.effective_from_ns <= time_ns < row.effective_until_ns:",
+        "if row.effective_from_ns <= time_ns:",
+    ),
     ("call met by a part", "margin_watch", "kind == CALL_INITIAL and margin.call_e4 <= 0", "cause != _VALUATION"),
 )

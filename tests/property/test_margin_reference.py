@@ -290,6 +290,9 @@ def test_reservations_cover_every_way_in_which_approved_orders_can_be_filled() -
                     approved += 1
                     working[frame.order_id] = [frame, 0]
             market.shard.check_invariants()
+            if account.margin is not None:
+                # In 2023 four day trades make a day trader, who is not held to the initial requirement.
+                account.margin.day_trader = False
             market.compare(seed)
             equity, initial, _ = market.reference()
             assert equity - initial - account.reserved_e4 >= 0, f"seed {seed} step {number}"

@@ -21,6 +21,7 @@ from schemas.messages.enums import COMMAND_TYPE_CANCEL, COMMAND_TYPE_NEW
 from schemas.messages.order_outcomes import OrderOutcome, OrderOutcomes
 from udfs.domain import sources
 from udfs.domain.frames import decode_frame
+from udfs.domain.margin_state import Deficit
 from udfs.domain.risk_shard import RiskShard
 from udfs.domain.risk_state import RISK_VERSION
 from udfs.domain.state_codec import StateError
@@ -35,6 +36,8 @@ DAY = 86_400 * h.SECOND
 ACCOUNTS = ("CASH", "MARGIN", "BLOCK", "LEGACY")
 STOCKS = ("IBM", "LOW")
 EXPIRY = h.OPEN + 3 * DAY + 3_600 * h.SECOND
+NEW_RULE = 1_112
+"""Days after OPEN, in November 2026: flags of accounts choose the intraday rule, which they do not in 2023."""
 
 
 class Feed:
@@ -56,9 +59,12 @@ class Feed:
     )
     values: tuple[int | None, ...] = (None, 100, 5_000, 10**7, 10**8)
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, later_days: int = 0) -> None:
         self.rnd = Random(seed)
-        self.now = h.OPEN
+        self.open = h.OPEN + later_days * DAY
+        self.close = h.CLOSE + later_days * DAY
+        self.expiry = EXPIRY + later_days * DAY
+        self.now = self.open
         self.count = 0
         self.sequence = 0
         self.settlements = 1
@@ -69,7 +75,7 @@ class Feed:
         """Reference data."""
         steps = [h.instrument(s, priorClose=100_0000, easyToBorrow=s == "LOW", sector="tech") for s in STOCKS]
         for name, right, strike in (("C100", "CALL", 100_0000), ("C105", "CALL", 105_0000), ("P95", "PUT", 95_0000)):
-            terms = contract("IBM", 100, EXPIRY, right, strike, False)
+            terms = contract("IBM", 100, self.expiry, right, strike, False)
             steps.append(h.instrument(name, assetClass="OPTION", priorClose=3_0000, contract=terms))
         steps.append(self.future(500_0000))
         limits = {"maxOrdersPerSecond": 2, "duplicateWindowMs": 400, "maxOpenOrders": 12, "maxConcentration": 40_000}
@@ -88,13 +94,13 @@ class Feed:
                 )
             )
         for day in range(9):
-            steps.append(h.session(f"day-{day}", h.OPEN + day * DAY, h.CLOSE + day * DAY))
+            steps.append(h.session(f"day-{day}", self.open + day * DAY, self.close + day * DAY))
         return [h.encode_step(*step) for step in [*steps, h.snapshot_end()]]
 
     def future(self, price: int) -> h.Step:
         """The future with a settlement price."""
         self.settlements += 1
-        terms = {**contract("IBM", 50, EXPIRY, "NONE", 0, False, 900_0000)}
+        terms = {**contract("IBM", 50, self.expiry, "NONE", 0, False, 900_0000)}
         terms |= {"settlementPrice": price, "settlementTime": self.settlements}
         return h.instrument("FUT", assetClass="FUTURE", contract=terms)
 
@@ -104,9 +110,9 @@ class Feed:
         self.now += rnd.choice((0, 1_000, h.SECOND, 30 * h.SECOND))
         if rnd.random() < 0.02:
             self.now += rnd.choice((3_600 * h.SECOND, DAY // 4, DAY // 2))
-        day = (self.now - h.OPEN) // DAY
-        if self.now >= h.CLOSE + day * DAY and rnd.random() < 0.5:
-            self.now = h.OPEN + (day + 1) * DAY
+        day = (self.now - self.open) // DAY
+        if self.now >= self.close + day * DAY and rnd.random() < 0.5:
+            self.now = self.open + (day + 1) * DAY
         roll = rnd.random()
         if roll < 0.3:
             return h.encode_step(*self.order())
@@ -228,7 +234,7 @@ def test_risk_stage_restored_at_any_step_goes_on_the_same() -> None:
     kinds: set[str] = set()
     reasons: set[str] = set()
     for seed in range(30):
-        feed = Feed(seed)
+        feed = Feed(seed, seed % 2 * NEW_RULE)
         shard = RiskShard(0, 1, h.SCHEMA_IDS)
         copy = RiskShard(0, 1, h.SCHEMA_IDS)
         inputs = feed.opening()
@@ -253,6 +259,7 @@ def test_risk_stage_restored_at_any_step_goes_on_the_same() -> None:
         "MARGIN_CALL",
         "MARGIN_CALL_MET",
         "MARGIN_CALL_PART_MET",
+        "INTRADAY_DEFICIT",
         "DAILY_SETTLEMENT",
         "EXPIRATION",
         "CONTROL_APPLIED",
@@ -340,6 +347,19 @@ def release_fees(shard: RiskShard) -> None:
         shard.book.hold(order)
 
 
+def call_deficits(shard: RiskShard, older: RiskShard) -> None:
+    """Call the intraday deficits that the release of version 3 called: it did so in 2023 too, before the rule was there."""
+    called = 0
+    for account in older.book.margin_accounts:
+        own = shard.book.accounts[account.account_id]
+        if account.margin is None or own.margin is None:
+            continue
+        called += len(account.margin.deficits)
+        own.margin.deficits = [Deficit(d.amount_e4, d.due_ns) for d in account.margin.deficits]
+        own.notices = account.notices
+    assert called == 1
+
+
 def test_snapshot_of_version_3_goes_on_as_the_run_that_it_was_taken_from() -> None:
     feed = Feed(V3_SEED)
     feed.kinds, feed.values = Feed.kinds[:9], (None, 100, 5_000, 10**12)
@@ -352,6 +372,7 @@ def test_snapshot_of_version_3_goes_on_as_the_run_that_it_was_taken_from() -> No
     restored = RiskShard(0, 1, h.SCHEMA_IDS)
     restored.restore(base64.b64decode("".join(V3.read_text(encoding="ascii").split())))
     restored.check_invariants()
+    call_deficits(shard, restored)
     assert len(restored.book.open) == 12
     assert holdings(restored) == holdings(shard)
     # From here on cash moves too, which that release did not know.

@@ -20,7 +20,25 @@ from broken_engines import BROKEN
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 300
 SEEDS = 60
-RELOADED = ("udfs", "trading_harness", "trading_streams", "test_trading_reference", "test_auction_short_sales")
+RELOADED = (
+    "udfs",
+    "trading_harness",
+    "trading_streams",
+    "test_trading_reference",
+    "test_trading_golden",
+    "test_auction_short_sales",
+)
+BLOTTERS = ("risk: until 2026-06-04", "risk: from 2027-10-20 on")
+"""Golden scenarios of what the random streams do not reach: the file, and how the title begins."""
+
+
+def blotters(golden: ModuleType) -> None:
+    """The golden scenarios of `BLOTTERS` are replayed with the same text."""
+    for name in BLOTTERS:
+        file, title = name.split(": ")
+        text = (ROOT / "tests" / "golden" / f"trading_{file}.txt").read_text(encoding="utf-8")
+        scenario = text[text.index(f"Scenario: {title}") :].split("\nScenario:")[0]
+        assert golden.replay(scenario).rstrip() == scenario.rstrip(), name
 
 
 def short_sales(h: ModuleType) -> None:
@@ -221,6 +239,7 @@ def notices(module: str, old: str, new: str, seeds: int = SEEDS) -> str | None:
         try:
             for scenario in (short_sales, switches, margin_calls, dividends, splits, pauses):
                 scenario(importlib.import_module("trading_harness"))
+            blotters(importlib.import_module("test_trading_golden"))
         except Exception as error:
             return f"scenario: {error!r}"
         auctions = importlib.import_module("test_auction_short_sales").compare

@@ -6,13 +6,15 @@ tests/property/test_trading_golden.py --update`, and read the diff.
 Every scenario starts with an open session, 09:30 to 16:00, another one on the next day, the symbol IBM (tick 0.01) and
 no quotes. Outcomes reach the risk stage after each input, but between `> hold outcomes` and `> settle`.
 `NAME=value` words of accounts and instruments that the grammar does not know are fields of the schema: numbers as they are,
-`$` before money. A time of another day is said with its date, as in 2026-11-30T10:00, in New York. `> preopen 08:00` lets
-orders in before the opening, which is then an auction.
+`$` before money. `> days 2026-11-30 2026-12-01` puts a scenario on other days than those of 2023. A time of another day is
+said with its date, as in 2026-11-30T10:00, in New York. `> preopen 08:00` lets orders in before the opening, which is then
+an auction.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -46,17 +48,12 @@ def money(value: int | None) -> str:
     return sign + (text[:-2] if text.endswith("00") else text)
 
 
-def at(text: str) -> int:
-    """HH:MM[:SS] of the session's day, next-HH:MM of the day after, or DATETHH:MM in New York, as nanoseconds."""
-    if "T" in text:
-        return round(datetime.fromisoformat(text).replace(tzinfo=ZoneInfo("America/New_York")).timestamp()) * h.SECOND
-    day = h.OPEN if not text.startswith("next-") else h.NEXT_OPEN
-    hour, minute, *rest = (int(part) for part in text.removeprefix("next-").split(":"))
-    second = rest[0] if rest else 0
-    return day + ((hour - 9) * 3600 + (minute - 30) * 60 + second) * h.SECOND
+def new_york(text: str) -> int:
+    """DATETHH:MM in New York as nanoseconds."""
+    return round(datetime.fromisoformat(text).replace(tzinfo=ZoneInfo("America/New_York")).timestamp()) * h.SECOND
 
 
-def value_of(text: str) -> Any:
+def value_of(text: str, at: Callable[[str], int]) -> Any:
     """A field of the schema: true, false, null, $money, @time, a number or a word."""
     if text in ("true", "false", "null"):
         return {"true": True, "false": False, "null": None}[text]
@@ -71,28 +68,33 @@ class Scenario:
     """Runs the inputs of one scenario."""
 
     def __init__(self) -> None:
-        self.desk = h.Desk(check_every_step=True)
-        self.desk.run(
-            [
-                h.session(DAY_1, at("09:30"), at("16:00")),
-                h.session(DAY_2, at("next-09:30"), at("next-16:00")),
-                h.instrument("IBM"),
-            ]
-        )
-        self.now = at("09:30")
+        self.now = 0
         self.sequences: dict[str, int] = {}
         self.hold = False
         self.started = False
         self.controls = 0
         self.orders: dict[str, dict[str, Any]] = {}
         self.quotes: dict[str, list[tuple[Any, ...]]] = {}
+        self._begin((DAY_1, DAY_2), (h.OPEN, h.NEXT_OPEN))
+
+    def _begin(self, days: tuple[str, str], opens: tuple[int, int]) -> None:
+        self.days, self.opens = days, opens
+        self.desk = h.Desk(check_every_step=True)
+        self.desk.run(
+            [
+                h.session(self.days[0], self.at("09:30"), self.at("16:00")),
+                h.session(self.days[1], self.at("next-09:30"), self.at("next-16:00")),
+                h.instrument("IBM"),
+            ]
+        )
+        self.now = self.at("09:30")
 
     def run(self, line: str) -> list[str]:
         """Apply one input line; returns what to print below it."""
         kind, *words = line.split()
         options = dict(word.split("=", 1) for word in words if "=" in word)
         plain = [word for word in words if "=" not in word]
-        if kind not in ("account", "instrument", "preopen") and not self.started:
+        if kind not in ("account", "days", "instrument", "preopen") and not self.started:
             self.started = True
             self.desk.run([h.snapshot_end()])
         before = len(self.desk.records)
@@ -100,6 +102,20 @@ class Scenario:
         if not self.hold:
             self.desk.settle()
         return [render(topic, record) for topic, record in self.desk.records[before:]] + (shown or [])
+
+    def at(self, text: str) -> int:
+        """HH:MM[:SS] of the first day, next-HH:MM of the second, or DATETHH:MM, all in New York, as nanoseconds."""
+        if "T" in text:
+            return new_york(text)
+        day = self.opens[text.startswith("next-")]
+        hour, minute, *rest = (int(part) for part in text.removeprefix("next-").split(":"))
+        second = rest[0] if rest else 0
+        return day + ((hour - 9) * 3600 + (minute - 30) * 60 + second) * h.SECOND
+
+    def do_days(self, plain: list[str], options: dict[str, str]) -> None:
+        """FIRST SECOND: the first line of a scenario that is about other days."""
+        first, second = plain
+        self._begin((first, second), (new_york(first + "T09:30"), new_york(second + "T09:30")))
 
     def do_account(self, plain: list[str], options: dict[str, str]) -> None:
         terms: dict[str, Any] = {}
@@ -112,32 +128,38 @@ class Scenario:
         if "holds" in options:
             terms["positions"] = {s: int(q) for s, q in (p.split(":") for p in options["holds"].split(","))}
         known = (*terms, "holds")
-        terms |= {name: value_of(text) for name, text in options.items() if name not in known}
+        terms |= {name: value_of(text, self.at) for name, text in options.items() if name not in known}
         self.desk.run([h.account(plain[0], active="inactive" not in plain, **terms)])
 
     def do_instrument(self, plain: list[str], options: dict[str, str]) -> None:
-        fields = {name: value_of(text) for name, text in options.items() if name not in ("tick", "from", "contract")}
+        fields = {
+            name: value_of(text, self.at) for name, text in options.items() if name not in ("tick", "from", "contract")
+        }
         if "contract" in options:
             names = ("underlying", "multiplier", "expiryTime", "right", "strike", "broadIndex", "maintenanceMargin")
             names += ("settlementPrice", "settlementTime")
-            fields["contract"] = dict(zip(names, map(value_of, options["contract"].split(",")), strict=True))
+            fields["contract"] = dict(
+                zip(names, (value_of(text, self.at) for text in options["contract"].split(",")), strict=True)
+            )
         kind, record = h.instrument(plain[0], e4(options.get("tick", "0.01")), "inactive" not in plain, **fields)
         if "from" in options:
-            record["effectiveFrom"] = at(options["from"])
+            record["effectiveFrom"] = self.at(options["from"])
         self.desk.run([(kind, record)])
 
     def do_preopen(self, plain: list[str], options: dict[str, str]) -> None:
-        self.now = at(plain[0])
-        self.desk.run([h.session(DAY_1, at("09:30"), at("16:00"), self.now)])
-        self.desk.run([h.session(DAY_2, at("next-09:30"), at("next-16:00"), at("next-" + plain[0]))])
+        self.now = self.at(plain[0])
+        self.desk.run([h.session(self.days[0], self.at("09:30"), self.at("16:00"), self.now)])
+        self.desk.run(
+            [h.session(self.days[1], self.at("next-09:30"), self.at("next-16:00"), self.at("next-" + plain[0]))]
+        )
 
     def do_session(self, plain: list[str], options: dict[str, str]) -> None:
         """NAME OPEN CLOSE: one more session; hours above 24 are of later days."""
-        self.desk.run([h.session(plain[0], at(plain[1]), at(plain[2]))])
+        self.desk.run([h.session(plain[0], self.at(plain[1]), self.at(plain[2]))])
 
     def do_quote(self, plain: list[str], options: dict[str, str]) -> None:
         symbol, *quotes = plain
-        self.now = at(options["at"]) if "at" in options else self.now
+        self.now = self.at(options["at"]) if "at" in options else self.now
         venues = []
         for text in quotes:
             exchange, _, sides = text.partition(":")
@@ -147,14 +169,14 @@ class Scenario:
                 values += [None, 0] if price == "none" else [e4(price), int(size)]
             venues.append((exchange, *values))
         self.sequences[symbol] = self.sequences.get(symbol, 0) + 1
-        times = {v[0]: at(options["since"]) for v in venues} if "since" in options else None
+        times = {v[0]: self.at(options["since"]) for v in venues} if "since" in options else None
         self.quotes[symbol] = venues
         self.desk.run([h.quote(symbol, self.sequences[symbol], venues, self.now, times)])
 
     def do_print(self, plain: list[str], options: dict[str, str]) -> None:
         """Trades at exchanges, with the quotes as they were."""
         symbol, *prices = plain
-        self.now = at(options["at"]) if "at" in options else self.now
+        self.now = self.at(options["at"]) if "at" in options else self.now
         self.sequences[symbol] = self.sequences.get(symbol, 0) + 1
         venues = self.quotes.get(symbol, [])
         self.desk.run(
@@ -164,7 +186,7 @@ class Scenario:
     def do_order(self, plain: list[str], options: dict[str, str]) -> None:
         words = [word for word in plain if word not in INSTRUCTIONS]
         order_id, account_id, side, quantity, symbol, order_type, *rest = words
-        self.now = at(options["at"]) if "at" in options else self.now
+        self.now = self.at(options["at"]) if "at" in options else self.now
         price = e4(rest.pop(0)) if rest and rest[0].lstrip("-")[0].isdigit() else None
         fields: dict[str, Any] = {"orderType": order_type, "stp": options.get("stp", "NONE")}
         fields |= {name: True for word, name in INSTRUCTIONS.items() if word in plain}
@@ -173,7 +195,7 @@ class Scenario:
         if "stop" in options:
             fields["stopPrice"] = e4(options["stop"])
         if "timestamp" in options:
-            fields["timestamp"] = at(options["timestamp"])
+            fields["timestamp"] = self.at(options["timestamp"])
         else:
             fields["timestamp"] = self.now
         step = h.order(
@@ -195,7 +217,7 @@ class Scenario:
     def _command(
         self, command: str, plain: list[str], quantity: int, price: int | None, options: dict[str, str]
     ) -> None:
-        self.now = at(options["at"]) if "at" in options else self.now
+        self.now = self.at(options["at"]) if "at" in options else self.now
         symbol = options.get("symbol", "IBM")
         step = h.order(plain[0], plain[1], symbol, "BUY", quantity, price, timestamp=self.now, command=command)
         if command == "REPLACE":
@@ -206,7 +228,7 @@ class Scenario:
         self.desk.run([step])
 
     def do_clock(self, plain: list[str], options: dict[str, str]) -> None:
-        self.now = at(plain[0])
+        self.now = self.at(plain[0])
         self.desk.run([("clock", self.now)])
 
     def do_hold(self, plain: list[str], options: dict[str, str]) -> None:
@@ -218,10 +240,10 @@ class Scenario:
     def do_control(self, plain: list[str], options: dict[str, str]) -> None:
         """KIND [account=A] [symbol=S] [limit=L] [value=N or $N] [id=ID]."""
         self.controls += 1
-        self.now = at(options["at"]) if "at" in options else self.now
+        self.now = self.at(options["at"]) if "at" in options else self.now
         fields: dict[str, Any] = {"controlId": options.get("id", f"c{self.controls}"), "timestamp": self.now}
         if "value" in options:
-            fields["value"] = value_of(options["value"])
+            fields["value"] = value_of(options["value"], self.at)
         if "limit" in options:
             fields["limit"] = options["limit"]
         symbol = options.get("symbol")
@@ -240,7 +262,7 @@ class Scenario:
             fields["cashPerShare"] = e4(options["cash"])
         if "ratio" in options:
             fields["ratioNumerator"], fields["ratioDenominator"] = map(int, options["ratio"].split(":"))
-        self.desk.run([h.action(plain[0], plain[1], plain[2], options.get("ex", DAY_2), **fields)])
+        self.desk.run([h.action(plain[0], plain[1], plain[2], options.get("ex", self.days[1]), **fields)])
 
     def do_show(self, plain: list[str], options: dict[str, str]) -> list[str]:
         account = self.desk.risk[0].book.accounts[plain[0]]

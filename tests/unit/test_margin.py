@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from schemas.messages.enums import (
+    INTRADAY_RULE_BLOCK,
+    INTRADAY_RULE_INTRADAY_MARGIN,
+    INTRADAY_RULE_LEGACY_DAY_TRADER,
+)
 from udfs.domain.margin import (
     OptionLeg,
     futures_initial,
@@ -23,11 +28,13 @@ from udfs.domain.margin_rules import (
     StockMargin,
     day_trader_terms,
     futures_margin,
+    intraday_rule,
     option_margin,
     stock_margin,
 )
 from udfs.domain.rules import instant_ns
 
+NEW, BLOCK, LEGACY = INTRADAY_RULE_INTRADAY_MARGIN, INTRADAY_RULE_BLOCK, INTRADAY_RULE_LEGACY_DAY_TRADER
 NOW = instant_ns("2026-11-20T10:00:00-05:00")
 SOON, LATE = NOW + 30 * DAY_NS, NOW + 300 * DAY_NS
 DOLLAR = 10_000
@@ -130,6 +137,20 @@ def test_legacy_day_trader_rule_ends_when_its_phase_in_period_does() -> None:
     end = instant_ns("2027-10-20T00:00:00-04:00")
     assert day_trader_terms(end - 1) is DAY_TRADER_TERMS[0]
     assert day_trader_terms(end) is None
+
+
+@pytest.mark.parametrize(
+    ("moment", "expected"),
+    [
+        ("2026-06-03T23:59:59-04:00", (LEGACY, LEGACY, LEGACY)),
+        ("2026-06-04T00:00:00-04:00", (NEW, BLOCK, LEGACY)),
+        ("2027-10-19T23:59:59-04:00", (NEW, BLOCK, LEGACY)),
+        ("2027-10-20T00:00:00-04:00", (NEW, BLOCK, NEW)),
+    ],
+)
+def test_intraday_rule_is_the_flag_only_between_the_dates(moment: str, expected: tuple[int, int, int]) -> None:
+    time_ns = instant_ns(moment)
+    assert tuple(intraday_rule(flag, time_ns) for flag in (NEW, BLOCK, LEGACY)) == expected
 
 
 def test_every_row_names_its_source() -> None:

@@ -10,6 +10,7 @@ Complexity: linear in the rows of a table, which are few.
 
 from typing import Final
 
+from schemas.messages.enums import INTRADAY_RULE_INTRADAY_MARGIN, INTRADAY_RULE_LEGACY_DAY_TRADER
 from udfs.domain.rules import instant_ns
 
 DAY_NS: Final = 86_400_000_000_000
@@ -198,7 +199,7 @@ class IntradayTerms:
 
 INTRADAY_TERMS: Final[list[IntradayTerms]] = [
     IntradayTerms(
-        0,
+        instant_ns("2026-06-04T00:00:00-04:00"),
         500,
         10_000_000,
         5,
@@ -209,7 +210,7 @@ INTRADAY_TERMS: Final[list[IntradayTerms]] = [
         "year as the pattern are the firm's reading of it",
     ),
 ]
-"""An account that is flagged for the rule follows it at any time; the flag says which rule the firm applies."""
+"""No account is under the rule before the first row, see `intraday_rule`."""
 
 
 class DayTraderTerms:
@@ -301,6 +302,20 @@ def call_terms(time_ns: int) -> CallTerms:
         if row.effective_from_ns <= time_ns:
             found = row
     return found
+
+
+def intraday_rule(flag: int, time_ns: int) -> int:
+    """The rule that an account is under: what the firm has flagged it for, as far as the time lets it choose.
+
+    flag: INTRADAY_RULE_* of its reference data. Before the intraday margin rule is in force only the day trader rule is
+    there, whatever the flag says; once the period in which firms change over has ended, only the new one.
+    Source: SR-FINRA-2025-017, Rel. 34-105226.
+    """
+    if time_ns < INTRADAY_TERMS[0].effective_from_ns:
+        return INTRADAY_RULE_LEGACY_DAY_TRADER
+    if flag == INTRADAY_RULE_LEGACY_DAY_TRADER and day_trader_terms(time_ns) is None:
+        return INTRADAY_RULE_INTRADAY_MARGIN
+    return flag
 
 
 def intraday_terms(time_ns: int) -> IntradayTerms:

@@ -39,7 +39,7 @@ from udfs.domain.day_trading import begin_day, is_pattern, record_fill, window_c
 from udfs.domain.holdings import AccountState, Position
 from udfs.domain.margin_check import Worth, margin_power, worth_of
 from udfs.domain.margin_groups import Work, change_cost, group_of, group_reservation
-from udfs.domain.margin_rules import call_terms, day_trader_terms, intraday_terms
+from udfs.domain.margin_rules import call_terms, day_trader_terms, intraday_rule, intraday_terms
 from udfs.domain.margin_state import (
     CALL_INITIAL,
     CALL_MAINTENANCE,
@@ -122,7 +122,7 @@ class MarginWatch:
         if worth.maintenance_excess() < before.maintenance_excess() and deficit > margin.intraday_deficit_e4:
             margin.intraday_deficit_e4 = deficit
         terms = day_trader_terms(now_ns)
-        legacy = terms is not None and margin.intraday_rule == INTRADAY_RULE_LEGACY_DAY_TRADER
+        legacy = intraday_rule(margin.intraday_rule, now_ns) == INTRADAY_RULE_LEGACY_DAY_TRADER
         if terms is not None and legacy and not margin.day_trader and is_pattern(margin, terms):
             margin.day_trader = True
             day_trades, trades = window_counts(margin, terms)
@@ -150,7 +150,7 @@ class MarginWatch:
         if amount_e4 < 0:
             # What may be taken out leaves the account without a call.
             return
-        legacy = terms is not None and margin.intraday_rule == INTRADAY_RULE_LEGACY_DAY_TRADER
+        legacy = intraday_rule(margin.intraday_rule, now_ns) == INTRADAY_RULE_LEGACY_DAY_TRADER
         if terms is not None and legacy and margin.day_trader:
             until_ns = self.reference.sessions.close_of_session(now_ns, terms.kept_sessions)
             margin.kept = [deposit for deposit in margin.kept if deposit.until_ns > now_ns]
@@ -292,8 +292,7 @@ class MarginWatch:
         """Call the day's intraday deficit when it is not small."""
         amount = margin.intraday_deficit_e4
         margin.intraday_deficit_e4 = 0
-        legacy = margin.intraday_rule == INTRADAY_RULE_LEGACY_DAY_TRADER and day_trader_terms(close_ns) is not None
-        if amount == 0 or legacy:
+        if amount == 0 or intraday_rule(margin.intraday_rule, close_ns) == INTRADAY_RULE_LEGACY_DAY_TRADER:
             return
         terms = intraday_terms(close_ns)
         small = min(max(worth.equity_e4, 0) * terms.small_share // 10_000, terms.small_e4)

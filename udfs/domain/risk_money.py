@@ -33,7 +33,7 @@ from udfs.domain.holdings import AccountState, OpenOrder
 from udfs.domain.instruments import InstrumentState
 from udfs.domain.margin_check import Worth, worth_of
 from udfs.domain.margin_groups import MAX_AXES, Work, group_of, group_reservation, work_of
-from udfs.domain.margin_rules import DayTraderTerms, day_trader_terms, stock_margin
+from udfs.domain.margin_rules import DayTraderTerms, day_trader_terms, intraday_rule, stock_margin
 from udfs.domain.margin_state import UNKNOWN_E4, MarginState
 from udfs.domain.money import money_text
 from udfs.domain.refusal import Refusal
@@ -193,15 +193,16 @@ def check_margin(
             worth.equity_e4,
         )
         return need
+    rule = intraday_rule(margin.intraday_rule, time_ns)
     terms = day_trader_terms(time_ns)
-    if terms is not None and margin.day_trader and margin.intraday_rule == INTRADAY_RULE_LEGACY_DAY_TRADER:
+    if terms is not None and margin.day_trader and rule == INTRADAY_RULE_LEGACY_DAY_TRADER:
         value = quantity * unit_value_e4
         in_use = worth.maintenance_e4 + account.reserved_upkeep_e4
         if order is not None:
             value = max(value - order.held_value_e4, 0)
         need.refusal = _check_day_trader(margin, terms, worth, value, in_use)
         return need
-    if margin.intraday_rule == INTRADAY_RULE_BLOCK:
+    if rule == INTRADAY_RULE_BLOCK:
         free = worth.maintenance_excess() - account.reserved_upkeep_e4
         upkeep = found.maintenance_e4 - held_upkeep_e4 + fees
         if upkeep > free:
