@@ -18,6 +18,7 @@ from jobs.control import (
     current_user,
     effects,
     parse_amount,
+    parse_date,
     parse_e4,
     parse_identity,
     parse_limit,
@@ -306,6 +307,80 @@ def locate(ctx: click.Context, /, **options: Any) -> None:
     """
     draft = Draft("LOCATE", "ACCOUNT", options["account"], options["symbol"], None, options["quantity"])
     _issue(ctx, dataclasses.replace(draft, time_ns=options["time_ns"]), options)
+
+
+_shares = click.option("--quantity", type=click.IntRange(1, 10**12), required=True, help="Shares.")
+
+
+def _shares_of(kind: str, options: dict[str, Any]) -> Draft:
+    """Shares of a symbol, of one account or else of the firm."""
+    symbol, account = options["symbol"], options["account"]
+    scope, target, symbol = ("SYMBOL", symbol, None) if account is None else ("ACCOUNT", account, symbol)
+    return Draft(kind, scope, target, symbol, value=options["quantity"], time_ns=options["time_ns"])
+
+
+@control.command()
+@_options(_the_account, _the_symbol, _shares, _at)
+@click.pass_context
+def borrow(ctx: click.Context, /, **options: Any) -> None:
+    """Tell that shares were borrowed for short sales of an account.
+
+    They serve as located ones do, until the end of the session, and also where a missed close-out (Rule 204) lets nothing
+    else be sold short.
+
+    \b
+    Example:
+      tradestream control borrow --account ACC-1 --symbol GME --quantity 5000 --reason "loan 4711"
+    """
+    _issue(ctx, _shares_of("BORROW", options), options)
+
+
+@control.command("delivery-failed")
+@_options(
+    _the_symbol,
+    _only_account,
+    _shares,
+    click.option(
+        "--settlement-date", type=Parsed("date", parse_date), required=True, help="When it was due, YYYY-MM-DD."
+    ),
+    click.option(
+        "--sale", type=click.Choice(["short", "long", "market-maker"]), required=True, help="What sale it results from."
+    ),
+    _at,
+)
+@click.pass_context
+def delivery_failed(ctx: click.Context, /, **options: Any) -> None:
+    """Tell that shares were not delivered at settlement, as clearing says.
+
+    They have to be closed out by the opening of the next session, of the third one for a long sale or a market maker (Rule
+    204 of Regulation SHO); else only borrowed shares of the symbol are sold short, by the account or by the firm.
+
+    \b
+    Example:
+      tradestream control delivery-failed --account ACC-1 --symbol GME --quantity 300 --settlement-date 2026-11-30 \\
+        --sale short --reason "CNS fail"
+    """
+    sale = options["sale"].upper().replace("-", "_")
+    draft = _shares_of("DELIVERY_FAILED", options)
+    _issue(ctx, dataclasses.replace(draft, settlement_date=options["settlement_date"], failed_sale=sale), options)
+
+
+@control.command("delivery-made")
+@_options(
+    _the_symbol,
+    _only_account,
+    click.option("--quantity", type=click.IntRange(1, 10**12), help="Shares [all that are open]."),
+    _at,
+)
+@click.pass_context
+def delivery_made(ctx: click.Context, /, **options: Any) -> None:
+    """Tell that shares of a failed delivery were delivered since: by a loan, a purchase that settled, or late.
+
+    \b
+    Example:
+      tradestream control delivery-made --account ACC-1 --symbol GME --quantity 300 --reason "CNS delivery"
+    """
+    _issue(ctx, _shares_of("DELIVERY_MADE", options), options)
 
 
 @control.command()

@@ -14,7 +14,7 @@ import re
 import shlex
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from jobs.config import Config
@@ -111,6 +111,14 @@ def parse_time_ns(text: str) -> int:
     return time_ns
 
 
+def parse_date(text: str) -> str:
+    """A day as YYYY-MM-DD. Raises ValueError."""
+    try:
+        return f"{date.fromisoformat(text)}"
+    except ValueError:
+        raise ValueError(f"{text!r} is not a date such as 2026-11-30") from None
+
+
 def parse_name(text: str) -> str:
     """An account or a symbol. Raises ValueError."""
     if not text or not text.isprintable() or any(char.isspace() for char in text) or text == EVERYTHING:
@@ -153,6 +161,8 @@ class Draft:
     limit: str | None = None
     value: int | None = None
     time_ns: int | None = None
+    settlement_date: str | None = None
+    failed_sale: str | None = None
 
     @property
     def key(self) -> str:
@@ -166,7 +176,8 @@ def compose(draft: Draft, reason: str, issued_by: str, control_id: str | None) -
     about = draft.target or draft.symbol or "all"
     if not (about.isascii() and len(about) <= _MAX_NAME_BYTES):
         about = "-"
-    rest = (draft.scope, draft.target, draft.symbol, draft.limit, draft.value, issued_by, reason)
+    fail = (draft.settlement_date, draft.failed_sale) if draft.failed_sale else ()
+    rest = (draft.scope, draft.target, draft.symbol, draft.limit, draft.value, *fail, issued_by, reason)
     digest = hashlib.sha256("\n".join(map(str, rest)).encode()).hexdigest()[:8]
     seconds, fraction = divmod(time_ns, 1_000_000_000)
     moment = f"{_EPOCH + timedelta(seconds=seconds):%Y%m%dT%H%M%S}.{fraction:09d}Z"
@@ -181,6 +192,8 @@ def compose(draft: Draft, reason: str, issued_by: str, control_id: str | None) -
         "timestamp": time_ns,
         "symbol": draft.symbol,
         "limit": draft.limit,
+        "settlementDate": draft.settlement_date,
+        "failedSale": draft.failed_sale,
     }
 
 
@@ -207,12 +220,15 @@ def effects(message: dict[str, Any]) -> list[str]:
         states = tail.format("market-status", "symbol", shlex.quote(message["target"]))
     # The account's events: calls that a deposit has met, or a part of them.
     calls = tail.format("risk-events", "accountId", shlex.quote(message["target"] or "*"))
+    fails = tail.format("risk-events", "reason", "RISK_CLOSE_OUT")
     shown = {
         "KILL": [answer, tail.format("order-events", "reason", "CANCEL_KILL_SWITCH")],
         "HALT": [answer, states],
         "UNHALT": [answer, states],
         "PAUSE": [answer, states],
         "INDEX_LEVEL": [states],
+        "DELIVERY_FAILED": [answer, fails],
+        "DELIVERY_MADE": [answer, fails],
         "DEPOSIT": [answer, calls],
         "WITHDRAWAL": [answer, calls],
         "CLOCK": [states, tail.format("order-events", "reason", "EXPIRY_SESSION_CLOSE")],

@@ -17,6 +17,8 @@ from schemas.messages.enums import (
     CONTROL_KIND_NAMES,
     CONTROL_SCOPE_CODES,
     CONTROL_SCOPE_NAMES,
+    FAILED_SALE_CODES,
+    FAILED_SALE_NAMES,
     LIMIT_KIND_CODES,
     LIMIT_KIND_NAMES,
 )
@@ -47,22 +49,28 @@ class Control:
     kind: What to do. (A code: CONTROL_KIND_...)
     scope: Everything, one account or one symbol. (A code: CONTROL_SCOPE_...)
     target: The account or the symbol; null for ALL.
-    value: A number that kind and limit explain: the new limit of a LIMIT_CHANGE, shares of a LOCATE, the level of an
-        INDEX_LEVEL in 1/10,000 of a point, the money of a DEPOSIT or WITHDRAWAL in 1/10,000 of the currency; else null.
+    value: A number that kind and limit explain: the new limit of a LIMIT_CHANGE, shares of a LOCATE, a BORROW, a
+        DELIVERY_FAILED or a DELIVERY_MADE (null: all that are open), the level of an INDEX_LEVEL in 1/10,000 of a
+        point, the money of a DEPOSIT or WITHDRAWAL in 1/10,000 of the currency; else null.
     issued_by: Person or system that issued it.
     reason: Why, for the audit.
     timestamp: When it was issued; for CLOCK the time that has been reached. UTC nanoseconds since the epoch.
-    symbol: The symbol of a RESTRICT or LOCATE whose target is an account, and of an INDEX_LEVEL; else null.
+    symbol: The symbol of a RESTRICT, LOCATE, BORROW, DELIVERY_FAILED or DELIVERY_MADE whose target is an account, and
+        of an INDEX_LEVEL; else null.
     limit: Set for LIMIT_CHANGE. (A code: LIMIT_KIND_...)
+    settlement_date: Set for DELIVERY_FAILED: the day on which delivery was due, YYYY-MM-DD in New York.
+    failed_sale: Set for DELIVERY_FAILED. (A code: FAILED_SALE_...)
     """
 
     __slots__ = (
         "control_id",
+        "failed_sale",
         "issued_by",
         "kind",
         "limit",
         "reason",
         "scope",
+        "settlement_date",
         "symbol",
         "target",
         "timestamp",
@@ -81,6 +89,8 @@ class Control:
         timestamp: int,
         symbol: str | None = None,
         limit: int | None = None,
+        settlement_date: str | None = None,
+        failed_sale: int | None = None,
     ) -> None:
         self.control_id = control_id
         self.kind = kind
@@ -92,6 +102,8 @@ class Control:
         self.timestamp = timestamp
         self.symbol = symbol
         self.limit = limit
+        self.settlement_date = settlement_date
+        self.failed_sale = failed_sale
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Control):
@@ -108,7 +120,7 @@ class Control:
 def _read_control(data: bytes, pos: i64, end: i64) -> tuple[Control, i64]:
     branch: i64
     control_id, pos = read_string(data, pos, end, 128, "Control.controlId")
-    kind, pos = read_index(data, pos, end, 16, "Control.kind")
+    kind, pos = read_index(data, pos, end, 19, "Control.kind")
     scope, pos = read_index(data, pos, end, 4, "Control.scope")
     target: str | None = None
     branch, pos = read_index(data, pos, end, 2, "Control.target")
@@ -129,13 +141,35 @@ def _read_control(data: bytes, pos: i64, end: i64) -> tuple[Control, i64]:
     branch, pos = read_index(data, pos, end, 2, "Control.limit")
     if branch == 1:
         limit, pos = read_index(data, pos, end, 10, "Control.limit")
-    record = Control(control_id, kind, scope, target, value, issued_by, reason, timestamp, symbol, limit)
+    settlement_date: str | None = None
+    branch, pos = read_index(data, pos, end, 2, "Control.settlementDate")
+    if branch == 1:
+        settlement_date, pos = read_string(data, pos, end, 10, "Control.settlementDate")
+    failed_sale: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "Control.failedSale")
+    if branch == 1:
+        failed_sale, pos = read_index(data, pos, end, 4, "Control.failedSale")
+    record = Control(
+        control_id,
+        kind,
+        scope,
+        target,
+        value,
+        issued_by,
+        reason,
+        timestamp,
+        symbol,
+        limit,
+        settlement_date,
+        failed_sale,
+    )
     return record, pos
 
 
 def to_dict_control(message: Control) -> dict[str, Any]:
     """Return a Control as fastavro has it: names of the schema, symbols of enums."""
     limit = message.limit
+    failed_sale = message.failed_sale
     return {
         "controlId": message.control_id,
         "kind": CONTROL_KIND_NAMES[message.kind],
@@ -147,6 +181,8 @@ def to_dict_control(message: Control) -> dict[str, Any]:
         "timestamp": message.timestamp,
         "symbol": message.symbol,
         "limit": None if limit is None else LIMIT_KIND_NAMES[limit],
+        "settlementDate": message.settlement_date,
+        "failedSale": None if failed_sale is None else FAILED_SALE_NAMES[failed_sale],
     }
 
 
@@ -162,6 +198,8 @@ _CONTROL_FIELDS: Final = (
     "timestamp",
     "symbol",
     "limit",
+    "settlementDate",
+    "failedSale",
 )
 
 
@@ -172,6 +210,8 @@ def from_dict_control(mapping: object) -> Control:
     value = fields.get("value")
     symbol = fields.get("symbol")
     limit = fields.get("limit")
+    settlement_date = fields.get("settlementDate")
+    failed_sale = fields.get("failedSale")
     return Control(
         as_string(fields["controlId"], "Control.controlId", 128),
         as_code(fields["kind"], "Control.kind", CONTROL_KIND_CODES),
@@ -183,6 +223,8 @@ def from_dict_control(mapping: object) -> Control:
         as_long(fields["timestamp"], "Control.timestamp"),
         None if symbol is None else as_string(symbol, "Control.symbol", 64),
         None if limit is None else as_code(limit, "Control.limit", LIMIT_KIND_CODES),
+        None if settlement_date is None else as_string(settlement_date, "Control.settlementDate", 10),
+        None if failed_sale is None else as_code(failed_sale, "Control.failedSale", FAILED_SALE_CODES),
     )
 
 
@@ -211,11 +253,13 @@ def encode_fields(
     timestamp: int,
     symbol: str | None = None,
     limit: int | None = None,
+    settlement_date: str | None = None,
+    failed_sale: int | None = None,
 ) -> bytes:
     """Write a whole frame (registry_id is its schema id) from fields, without a Control."""
     writer = new_frame(registry_id)
     write_string(writer, control_id, 128, "Control.controlId")
-    write_index(writer, kind, 16, "Control.kind")
+    write_index(writer, kind, 19, "Control.kind")
     write_index(writer, scope, 4, "Control.scope")
     if target is None:
         writer.append(u8(0))
@@ -240,6 +284,16 @@ def encode_fields(
     else:
         writer.append(u8(2))
         write_index(writer, limit, 10, "Control.limit")
+    if settlement_date is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_string(writer, settlement_date, 10, "Control.settlementDate")
+    if failed_sale is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_index(writer, failed_sale, 4, "Control.failedSale")
     return finish(writer, MAX_BYTES, "Control")
 
 
@@ -257,6 +311,8 @@ def encode(message: Control, schema_id: int) -> bytes:
         message.timestamp,
         message.symbol,
         message.limit,
+        message.settlement_date,
+        message.failed_sale,
     )
 
 

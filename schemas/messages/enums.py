@@ -176,7 +176,9 @@ COMMAND_TYPE_CODES: Final[dict[str, int]] = {
 # by itself. LIMIT_CHANGE: a new limit of an account. RESTRICT, UNRESTRICT: the restricted list, of the firm or of an
 # account. LOCATE: shares located for short sales of an account. INDEX_LEVEL: a level of the index that market-wide
 # circuit breakers watch. UNFREEZE: end an account's freeze early. DEPOSIT, WITHDRAWAL: cash that a customer brings to
-# an account or takes out of it.
+# an account or takes out of it. DELIVERY_FAILED, DELIVERY_MADE: clearing tells that shares were not delivered at
+# settlement, and that they have been since, for an account or (scope SYMBOL) for the firm. BORROW: shares borrowed for
+# short sales of an account, also where a missed close-out forbids others.
 CONTROL_KIND_UNKNOWN: Final = 0
 CONTROL_KIND_CLOCK: Final = 1
 CONTROL_KIND_KILL: Final = 2
@@ -193,6 +195,9 @@ CONTROL_KIND_UNFREEZE: Final = 12
 CONTROL_KIND_DEPOSIT: Final = 13
 CONTROL_KIND_WITHDRAWAL: Final = 14
 CONTROL_KIND_PAUSE: Final = 15
+CONTROL_KIND_DELIVERY_FAILED: Final = 16
+CONTROL_KIND_DELIVERY_MADE: Final = 17
+CONTROL_KIND_BORROW: Final = 18
 CONTROL_KIND_NAMES: Final = (
     "UNKNOWN",
     "CLOCK",
@@ -210,6 +215,9 @@ CONTROL_KIND_NAMES: Final = (
     "DEPOSIT",
     "WITHDRAWAL",
     "PAUSE",
+    "DELIVERY_FAILED",
+    "DELIVERY_MADE",
+    "BORROW",
 )
 CONTROL_KIND_CODES: Final[dict[str, int]] = {
     "UNKNOWN": 0,
@@ -228,6 +236,9 @@ CONTROL_KIND_CODES: Final[dict[str, int]] = {
     "DEPOSIT": 13,
     "WITHDRAWAL": 14,
     "PAUSE": 15,
+    "DELIVERY_FAILED": 16,
+    "DELIVERY_MADE": 17,
+    "BORROW": 18,
 }
 
 # ControlScope: What a control applies to. UNKNOWN is ignored and reported, never widened to all.
@@ -327,6 +338,25 @@ DEAD_LETTER_REASON_CODES: Final[dict[str, int]] = {
     "UNKNOWN_SYMBOL": 11,
     "UNKNOWN_ACCOUNT": 12,
     "UNSUPPORTED": 13,
+}
+
+# FailedSale: What sale a fail to deliver results from, which decides how soon it is to be closed out (Rule 204 of
+# Regulation SHO).
+FAILED_SALE_UNKNOWN: Final = 0
+FAILED_SALE_SHORT: Final = 1
+FAILED_SALE_LONG: Final = 2
+FAILED_SALE_MARKET_MAKER: Final = 3
+FAILED_SALE_NAMES: Final = (
+    "UNKNOWN",
+    "SHORT",
+    "LONG",
+    "MARKET_MAKER",
+)
+FAILED_SALE_CODES: Final[dict[str, int]] = {
+    "UNKNOWN": 0,
+    "SHORT": 1,
+    "LONG": 2,
+    "MARKET_MAKER": 3,
 }
 
 # FeedFormat: How the payload of a raw feed record is encoded. The default is what an older reader sees for a format
@@ -832,6 +862,8 @@ REASON_CODE_EXPIRY_INSTRUMENT: Final = 70
 REASON_CODE_EXPIRY_AUCTION: Final = 71
 REASON_CODE_CORPORATE_ACTION: Final = 72
 REASON_CODE_CANCEL_CORPORATE_ACTION: Final = 73
+REASON_CODE_RISK_CLOSE_OUT: Final = 74
+REASON_CODE_CANCEL_CLOSE_OUT: Final = 75
 REASON_CODE_NAMES: Final = (
     "NONE",
     "VALIDATION_UNKNOWN_ACCOUNT",
@@ -907,6 +939,8 @@ REASON_CODE_NAMES: Final = (
     "EXPIRY_AUCTION",
     "CORPORATE_ACTION",
     "CANCEL_CORPORATE_ACTION",
+    "RISK_CLOSE_OUT",
+    "CANCEL_CLOSE_OUT",
 )
 REASON_CODE_CODES: Final[dict[str, int]] = {
     "NONE": 0,
@@ -983,6 +1017,8 @@ REASON_CODE_CODES: Final[dict[str, int]] = {
     "EXPIRY_AUCTION": 71,
     "CORPORATE_ACTION": 72,
     "CANCEL_CORPORATE_ACTION": 73,
+    "RISK_CLOSE_OUT": 74,
+    "CANCEL_CLOSE_OUT": 75,
 }
 
 # ReferenceKind: Which of the bodies a reference record carries. SNAPSHOT_END closes a full load.
@@ -1065,7 +1101,9 @@ REPORT_STATUS_CODES: Final[dict[str, int]] = {
 # INTRADAY_DEFICIT: margin fell short within the day. DAY_TRADER: the account was flagged under the legacy rule.
 # ACCOUNT_FROZEN: no new debit or short until it ends. EXERCISE, ASSIGNMENT, EXPIRATION: what became of an option or
 # future at its expiry. DAILY_SETTLEMENT: variation margin of a future. SPLIT: a split or stock dividend changed a
-# position. MARGIN_CALL_PART_MET: a deposit has met a part of a call or of an intraday deficit.
+# position. MARGIN_CALL_PART_MET: a deposit has met a part of a call or of an intraday deficit. FAIL_TO_DELIVER: shares
+# were not delivered, and when they have to be closed out. CLOSE_OUT_MISSED: they were not, so that short sales need
+# borrowed shares. CLOSE_OUT_MET: the fail is closed.
 RISK_EVENT_TYPE_ORDER_REJECTED: Final = 0
 RISK_EVENT_TYPE_LIMIT_BREACHED: Final = 1
 RISK_EVENT_TYPE_MARGIN_CALL: Final = 2
@@ -1083,6 +1121,9 @@ RISK_EVENT_TYPE_EXPIRATION: Final = 13
 RISK_EVENT_TYPE_DAILY_SETTLEMENT: Final = 14
 RISK_EVENT_TYPE_SPLIT: Final = 15
 RISK_EVENT_TYPE_MARGIN_CALL_PART_MET: Final = 16
+RISK_EVENT_TYPE_FAIL_TO_DELIVER: Final = 17
+RISK_EVENT_TYPE_CLOSE_OUT_MISSED: Final = 18
+RISK_EVENT_TYPE_CLOSE_OUT_MET: Final = 19
 RISK_EVENT_TYPE_NAMES: Final = (
     "ORDER_REJECTED",
     "LIMIT_BREACHED",
@@ -1101,6 +1142,9 @@ RISK_EVENT_TYPE_NAMES: Final = (
     "DAILY_SETTLEMENT",
     "SPLIT",
     "MARGIN_CALL_PART_MET",
+    "FAIL_TO_DELIVER",
+    "CLOSE_OUT_MISSED",
+    "CLOSE_OUT_MET",
 )
 RISK_EVENT_TYPE_CODES: Final[dict[str, int]] = {
     "ORDER_REJECTED": 0,
@@ -1120,6 +1164,9 @@ RISK_EVENT_TYPE_CODES: Final[dict[str, int]] = {
     "DAILY_SETTLEMENT": 14,
     "SPLIT": 15,
     "MARGIN_CALL_PART_MET": 16,
+    "FAIL_TO_DELIVER": 17,
+    "CLOSE_OUT_MISSED": 18,
+    "CLOSE_OUT_MET": 19,
 }
 
 # RoutingAction: EXECUTE_INTERNAL: filled in our own book. ROUTE_AWAY: sent to another venue. POST: left to rest in our

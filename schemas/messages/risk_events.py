@@ -120,7 +120,7 @@ class RiskEvent:
 def _read_risk_event(data: bytes, pos: i64, end: i64) -> tuple[RiskEvent, i64]:
     branch: i64
     event_id, pos = read_string(data, pos, end, 256, "RiskEvent.eventId")
-    type, pos = read_index(data, pos, end, 17, "RiskEvent.type")
+    type, pos = read_index(data, pos, end, 20, "RiskEvent.type")
     account_id, pos = read_string(data, pos, end, 64, "RiskEvent.accountId")
     order_id: str | None = None
     branch, pos = read_index(data, pos, end, 2, "RiskEvent.orderId")
@@ -130,7 +130,7 @@ def _read_risk_event(data: bytes, pos: i64, end: i64) -> tuple[RiskEvent, i64]:
     branch, pos = read_index(data, pos, end, 2, "RiskEvent.symbol")
     if branch == 1:
         symbol, pos = read_string(data, pos, end, 64, "RiskEvent.symbol")
-    reason, pos = read_index(data, pos, end, 74, "RiskEvent.reason")
+    reason, pos = read_index(data, pos, end, 76, "RiskEvent.reason")
     detail: str | None = None
     branch, pos = read_index(data, pos, end, 2, "RiskEvent.detail")
     if branch == 1:
@@ -287,7 +287,7 @@ def encode_fields(
     """Write a whole frame (registry_id is its schema id) from fields, without a RiskEvent."""
     writer = new_frame(registry_id)
     write_string(writer, event_id, 256, "RiskEvent.eventId")
-    write_index(writer, type, 17, "RiskEvent.type")
+    write_index(writer, type, 20, "RiskEvent.type")
     write_string(writer, account_id, 64, "RiskEvent.accountId")
     if order_id is None:
         writer.append(u8(0))
@@ -299,7 +299,7 @@ def encode_fields(
     else:
         writer.append(u8(2))
         write_string(writer, symbol, 64, "RiskEvent.symbol")
-    write_index(writer, reason, 74, "RiskEvent.reason")
+    write_index(writer, reason, 76, "RiskEvent.reason")
     if detail is None:
         writer.append(u8(0))
     else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from broken_actions import ACTIONS
 from broken_cash import CASH
+from broken_close_outs import CLOSE_OUTS
 from broken_protection import OPERATORS
 
 Broken = tuple[str, str, str, str]
@@ -433,4 +434,17 @@ STATE: tuple[Broken, ...] = (
     ),
 )
 
-BROKEN = PRIORITY + PRICE + EXCHANGES + STOPS + INSTRUCTIONS + MONEY + CASH + ACTIONS + LIMITS + OPERATORS + STATE
+BROKEN = (
+    PRIORITY
+    + PRICE
+    + EXCHANGES
+    + STOPS
+    + INSTRUCTIONS
+    + MONEY
+    + CASH
+    + CLOSE_OUTS
+    + ACTIONS
+    + LIMITS
+    + OPERATORS
+    + STATE
+)

@@ -28,7 +28,13 @@ RELOADED = (
     "test_trading_golden",
     "test_auction_short_sales",
 )
-BLOTTERS = ("risk: until 2026-06-04", "risk: from 2027-10-20 on")
+BLOTTERS = (
+    "risk: until 2026-06-04",
+    "risk: from 2027-10-20 on",
+    "risk: Rule 204",
+    "risk: what a long sale or a market maker",
+    "risk: a fail of the firm",
+)
 """Golden scenarios of what the random streams do not reach: the file, and how the title begins."""
 
 

@@ -238,14 +238,15 @@ class Scenario:
         self.hold = False
 
     def do_control(self, plain: list[str], options: dict[str, str]) -> None:
-        """KIND [account=A] [symbol=S] [limit=L] [value=N or $N] [id=ID]."""
+        """KIND [account=A] [symbol=S] [limit=L] [value=N or $N] [id=ID] [settlement=DATE sale=KIND]."""
         self.controls += 1
         self.now = self.at(options["at"]) if "at" in options else self.now
         fields: dict[str, Any] = {"controlId": options.get("id", f"c{self.controls}"), "timestamp": self.now}
         if "value" in options:
             fields["value"] = value_of(options["value"], self.at)
-        if "limit" in options:
-            fields["limit"] = options["limit"]
+        for option, name in (("limit", "limit"), ("settlement", "settlementDate"), ("sale", "failedSale")):
+            if option in options:
+                fields[name] = options[option]
         symbol = options.get("symbol")
         if "account" in options:
             fields |= {"scope": "ACCOUNT", "symbol": symbol}

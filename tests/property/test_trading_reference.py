@@ -238,11 +238,13 @@ STATUSES = {
     "REJECTED",
 }
 NOT_IN_STREAMS = {
+    "CANCEL_CLOSE_OUT": "a cash account does not sell short",
     "CANCEL_FORCED_REDUCTION": "margin",
     "EXPIRY_AUCTION": "contracts",
     "EXPIRY_INSTRUMENT": "contracts",
     "MATCH_SHORT_SALE_PRICE": "a cash account does not sell short",
     "RISK_ACCOUNT_FROZEN": "margin",
+    "RISK_CLOSE_OUT": "a cash account does not sell short",
     "RISK_DAY_TRADING": "margin",
     "RISK_INITIAL_MARGIN": "margin",
     "RISK_INTRADAY_MARGIN": "margin",

@@ -165,7 +165,17 @@ def test_first_release_desk_goes_on_with_everything_that_is_new() -> None:
     assert totals(desk)[1] == 0
 
 
-STATES = [("match", 1), ("match", 2), ("match", 3), ("risk", 1), ("risk", 2), ("risk", 3), ("risk", 4), ("risk", 5)]
+STATES = [
+    ("match", 1),
+    ("match", 2),
+    ("match", 3),
+    ("risk", 1),
+    ("risk", 2),
+    ("risk", 3),
+    ("risk", 4),
+    ("risk", 5),
+    ("risk", 6),
+]
 
 
 @pytest.mark.parametrize(("name", "version"), STATES)
@@ -309,3 +319,17 @@ def test_release_with_listings_takes_orders_for_the_close_as_the_listing_exchang
         ("n1", "VALIDATION_AUCTION_CUTOFF")
     ]
     assert [order.order_id for order in desk.risk[0].book.open.values()] == ["n2"]
+
+
+def test_release_with_fails_goes_on_to_their_deadline() -> None:
+    # A1 owes 100 of IBM, of which 40 are bought, by the opening of the second day; a short sale rests.
+    desk = h.Desk(check_every_step=True)
+    desk.risk[0].restore(b64decode((GOLDEN / "risk_state_v6.txt").read_text(encoding="ascii")))
+    desk.offsets = dict.fromkeys(range(10), 1000)
+    desk.restart()
+    records = desk.run(
+        [("clock", h.NEXT_OPEN), h.order("n1", "A1", "IBM", "SELL_SHORT", 1, 101_0000, "DAY", h.NEXT_OPEN)]
+    )
+    (missed,) = [r for r in topic(records, "risk-events") if r["type"] == "CLOSE_OUT_MISSED"]
+    assert (missed["accountId"], missed["observedValue"]) == ("A1", 60)
+    assert [e["reason"] for e in topic(records, "order-events") if e["status"] == "REJECTED"] == ["RISK_CLOSE_OUT"]

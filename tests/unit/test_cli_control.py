@@ -105,6 +105,33 @@ COMMANDS = [
         "A",
         {"kind": "LOCATE", "scope": "ACCOUNT", "target": "A", "symbol": "GME", "value": 5_000},
     ),
+    (
+        "borrow --account A --symbol GME --quantity 50",
+        "A",
+        {"kind": "BORROW", "scope": "ACCOUNT", "target": "A", "symbol": "GME", "value": 50},
+    ),
+    (
+        "delivery-failed --account A --symbol GME --quantity 300 --settlement-date 2026-11-19 --sale market-maker",
+        "A",
+        {
+            "kind": "DELIVERY_FAILED", "scope": "ACCOUNT", "target": "A", "symbol": "GME", "value": 300,
+            "settlementDate": "2026-11-19", "failedSale": "MARKET_MAKER",
+        },
+    ),
+    (
+        "delivery-failed --symbol GME --quantity 1 --settlement-date 2026-11-19 --sale short",
+        "GME",
+        {
+            "kind": "DELIVERY_FAILED", "scope": "SYMBOL", "target": "GME", "value": 1,
+            "settlementDate": "2026-11-19", "failedSale": "SHORT",
+        },
+    ),
+    ("delivery-made --symbol GME", "GME", {"kind": "DELIVERY_MADE", "scope": "SYMBOL", "target": "GME"}),
+    (
+        "delivery-made --account A --symbol GME --quantity 30",
+        "A",
+        {"kind": "DELIVERY_MADE", "scope": "ACCOUNT", "target": "A", "symbol": "GME", "value": 30},
+    ),
     ("unfreeze --account A", "A", {"kind": "UNFREEZE", "scope": "ACCOUNT", "target": "A"}),
     (
         "deposit --account A --amount 2500.5",
@@ -130,7 +157,7 @@ def test_command_writes_its_control_and_says_what_and_where_to_look(
 ) -> None:
     result = run(line, *AT, *WHY)
     assert result.exit_code == 0, result.output
-    empty = dict.fromkeys(("target", "value", "symbol", "limit"))
+    empty = dict.fromkeys(("target", "value", "symbol", "limit", "settlementDate", "failedSale"))
     audit = {"controlId": "c-1", "issuedBy": "ops", "reason": "because", "timestamp": AT_NS}
     assert written.records == [(key, empty | audit | fields)]
     assert f"written to controls, key {key}:" in result.output
@@ -192,6 +219,14 @@ REFUSED = [
     ("limit --account A --limit FIRM_CAPITAL --value 1 --reason r", "no --account"),
     ("limit --account A --limit POSITION --value -1 --reason r", "POSITION takes a whole number of shares"),
     ("locate --account A --symbol X --quantity 0 --reason r", "0 is not in the range"),
+    (
+        "delivery-failed --symbol X --quantity 1 --settlement-date 30.11.2026 --sale short --reason r",
+        "not a date such as 2026-11-30",
+    ),
+    (
+        "delivery-failed --symbol X --quantity 1 --settlement-date 2026-11-30 --sale other --reason r",
+        "'other' is not one of",
+    ),
     ("index-level --symbol SPX --level 0 --reason r", "above 0"),
     ("index-level --symbol SPX --level 1e4 --reason r", "four decimals"),
 ]

@@ -14,7 +14,7 @@ from schemas.messages.enums import (
     TIME_IN_FORCE_DAY,
     TIME_IN_FORCE_OPG,
 )
-from udfs.domain import circuit_breaker, fees, luld_tables, rules, short_sale
+from udfs.domain import circuit_breaker, close_out, fees, luld_tables, rules, short_sale
 from udfs.domain.fees import fee_allowance_e4, sale_fees_e4, section_31_fee_e4, taf_e4
 from udfs.domain.rules import NEVER_NS, instant_ns
 from udfs.domain.short_sale import ShortSaleTest
@@ -51,6 +51,8 @@ TABLES = {
     "band widths": luld_tables.BAND_WIDTHS,
     "breaker levels": circuit_breaker.BREAKER_LEVELS,
     "price tests": short_sale.PRICE_TESTS,
+    "close-out of fails": close_out.CLOSE_OUT_TERMS,
+    "settlement": close_out.SETTLEMENT_CYCLES,
     "Section 31": fees.SECTION_31_RATES,
     "Trading Activity Fee": fees.TAF_RATES,
 }

@@ -9,7 +9,7 @@ its scope, and for an account also a forced reduction. HALT, UNHALT and PAUSE ar
 RESTRICT lists a symbol for the firm (scope SYMBOL) or for one account (scope ACCOUNT with `symbol`). LIMIT_CHANGE sets a
 limit of an account, or FIRM_CAPITAL (scope ALL); without a value it removes a limit that may be missing. LOCATE adds
 shares that an account may sell short until the session's end. UNFREEZE ends an account's freeze. DEPOSIT and WITHDRAWAL
-move a customer's cash (cash_desk.py).
+move a customer's cash (cash_desk.py). DELIVERY_FAILED, DELIVERY_MADE and BORROW are about fails (close_out.py).
 Known limits: the ids of the last `MAX_SEEN` controls are remembered.
 Complexity: constant; of cash movements linear in the account's positions.
 """
@@ -41,6 +41,7 @@ from schemas.messages.enums import (
 )
 from udfs.domain.accounts import AccountBook
 from udfs.domain.cash_desk import CashDesk
+from udfs.domain.close_out import KINDS, FailDesk
 from udfs.domain.holdings import MODE_ACTIVE, MODE_KILL, MODE_REDUCE, NO_LIMIT, AccountState
 from udfs.domain.limits import FIRST_LIMIT, set_limit
 from udfs.domain.margin_check import power_of
@@ -60,7 +61,7 @@ _OF_ACCOUNTS: Final = (CONTROL_KIND_LOCATE, CONTROL_KIND_UNFREEZE, CONTROL_KIND_
 class DeskControls:
     """Applies the controls of one shard."""
 
-    __slots__ = ("book", "cash", "notices", "reference", "seen", "shard", "shards", "switches")
+    __slots__ = ("book", "cash", "fails", "notices", "reference", "seen", "shard", "shards", "switches")
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class DeskControls:
         switches: Switches,
         notices: Notices,
         cash: CashDesk,
+        fails: FailDesk,
     ) -> None:
         self.shard = shard
         self.shards = shards
@@ -79,6 +81,7 @@ class DeskControls:
         self.switches = switches
         self.notices = notices
         self.cash = cash
+        self.fails = fails
         self.seen = RecentEnds(MAX_SEEN)
 
     def apply(self, control: Control, position: str, buying_power_e4: int, now_ns: int) -> None:
@@ -105,15 +108,29 @@ class DeskControls:
                     buying_power_e4 = power_of(account, self.reference.instruments, now_ns)
                 else:
                     self._apply(control, account)
-        if not answers:
-            return
+        if answers:
+            self._audit(control, position, problem, buying_power_e4, most, moved)
+        if not problem and control.kind in KINDS:
+            self.fails.apply(control, account, now_ns)
+        if account is not None and moved is not None:
+            self.cash.follow(control, account, moved, now_ns)
+
+    def _audit(
+        self,
+        control: Control,
+        position: str,
+        problem: str,
+        buying_power_e4: int,
+        most: int | None,
+        moved: int | None,
+    ) -> None:
+        """Tell that a control was applied, or why not."""
+        target = control.target or ""
         symbol = control.symbol
         if control.scope == CONTROL_SCOPE_SYMBOL:
             symbol = control.target
         account_id = target if control.scope == CONTROL_SCOPE_ACCOUNT and target else ALL_ACCOUNTS
         self.notices.control(control, position, problem, account_id, symbol, buying_power_e4, most, moved)
-        if account is not None and moved is not None:
-            self.cash.follow(control, account, moved, now_ns)
 
     def _problem(self, control: Control, account: AccountState | None, now_ns: int) -> str:
         """Why a control cannot be applied, or an empty text; the same on every shard, but for accounts."""
@@ -139,6 +156,8 @@ class DeskControls:
             return ""
         if kind == CONTROL_KIND_LIMIT_CHANGE:
             return _limit_problem(control)
+        if kind in KINDS:
+            return self.fails.problem(control, account)
         if scope != CONTROL_SCOPE_ACCOUNT or account is None:
             return "the kind is for one account" if kind in _OF_ACCOUNTS else _UNKNOWN
         if kind in _CASH:
@@ -148,6 +167,8 @@ class DeskControls:
                 return "no such symbol"
             if account.margin is None:
                 return "a cash account does not sell short"
+            if self.switches.must_borrow(account, control.symbol or ""):
+                return "a missed close-out lets only borrowed shares be sold short"
             value = control.value
             return (
                 "" if value is not None and 0 < value <= MAX_SHARES else "the number of shares is missing or impossible"

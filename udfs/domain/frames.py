@@ -9,8 +9,8 @@ bytes of order id, account id and symbol u8 each; account shard i16; partition i
 i64 each; then, since version 2, stop price i64 (0: none), self-trade prevention u8 and the length of its group u8; then,
 since version 3, the sum of IMBALANCE_ONLY, DO_NOT_REDUCE and PAYS_FEES u8; then the texts in UTF-8: order id, account id, symbol
 and group. A cancel has 0 in worst price, commission, close and
-reserved money. A partition of `OURS` marks a cancel that no client sent: a forced reduction, whose offset is the number
-of the account's risk event.
+reserved money. A partition of `OURS` or `CLOSE_OUT` marks a cancel that no client sent; its offset is the number of the
+account's risk event.
 Known limits: read by the release that wrote it, or a newer one; texts are at most 255 bytes, which the schema of
 orders sees to; shards are at most 32,767.
 """
@@ -32,7 +32,9 @@ from schemas.messages.orders import OrderCommand
 
 FRAME_VERSION: Final = 3
 OURS: Final = -1
-"""Partition of a cancel by the risk stage itself, which came from no record of `orders`."""
+"""Partition of a cancel by the risk stage itself, which came from no record of `orders`: a forced reduction."""
+CLOSE_OUT: Final = -2
+"""The same of a short sale that a missed close-out does not let stay."""
 HEAD_BYTES: Final = 89
 _HEAD_BYTES_1: Final = 78
 _HEAD_BYTES_2: Final = 88

@@ -87,10 +87,12 @@ class AccountState:
         "account_id",
         "active",
         "cash_e4",
+        "close_outs",
         "commission_e4",
         "day_notional_e4",
         "desk",
         "duplicate_window_ms",
+        "fails",
         "groups",
         "guarded",
         "locates",
@@ -147,6 +149,9 @@ class AccountState:
         self.mode: int = MODE_ACTIVE
         self.restricted: dict[str, bool] = {}
         self.locates: dict[str, int] = {}
+        # Fails to deliver that are open, and the symbols of those that were not closed out in time (close_out.py).
+        self.fails: int = 0
+        self.close_outs: dict[str, bool] = {}
         self.guarded: bool = False
         # Set for a margin account.
         self.margin: MarginState | None = None

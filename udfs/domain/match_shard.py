@@ -39,6 +39,7 @@ from schemas.messages.enums import (
     ORDER_EVENT_TYPE_CANCEL_REJECTED,
     ORDER_EVENT_TYPE_REPLACE_REJECTED,
     ORDER_STATUS_REJECTED,
+    REASON_CODE_CANCEL_CLOSE_OUT,
     REASON_CODE_CANCEL_CORPORATE_ACTION,
     REASON_CODE_CANCEL_FORCED_REDUCTION,
     REASON_CODE_CANCEL_KILL_SWITCH,
@@ -161,10 +162,11 @@ class MatchShard:
         """Place, cancel or replace."""
         key = ids.order_key(frame.account_id, frame.order_id)
         matcher = self.matcher
-        if frame.partition == OURS:
+        if frame.partition < 0:
             # No client waits for an answer: an order that is done meanwhile has told so itself.
             self.reporter.begin(ids.account_event_id(frame.account_id, frame.offset), frame.timestamp)
-            matcher.cancel(key, REASON_CODE_CANCEL_FORCED_REDUCTION)
+            reduces = frame.partition == OURS
+            matcher.cancel(key, REASON_CODE_CANCEL_FORCED_REDUCTION if reduces else REASON_CODE_CANCEL_CLOSE_OUT)
             return
         cause_id = ids.order_origin(frame.partition, frame.offset)
         self.reporter.begin(cause_id, frame.timestamp)

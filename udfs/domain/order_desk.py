@@ -258,7 +258,7 @@ class OrderDesk:
     def _take_locates(self, order: OpenOrder, total: int) -> None:
         """A short sale uses up what was located for it."""
         position = order.position
-        if position.instrument.easy_to_borrow:
+        if position.instrument.easy_to_borrow and not self.switches.must_borrow(order.account, position.symbol):
             return
         locates = order.account.locates
         wanted = total - order.located

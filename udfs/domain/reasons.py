@@ -116,6 +116,8 @@ REASONS: Final[list[Reason]] = [
     Reason("EXPIRY_AUCTION", 0, 0, "The auction that the order was for is over."),
     Reason("CORPORATE_ACTION", 0, 0, "A dividend or split changed the order's terms on its ex-date (FINRA 5330)."),
     Reason("CANCEL_CORPORATE_ACTION", 0, 0, "A reverse split, or terms that are not possible after an ex-date."),
+    Reason("RISK_CLOSE_OUT", 103, 0, "A fail was not closed out in time, and the shares are not borrowed (Rule 204)."),
+    Reason("CANCEL_CLOSE_OUT", 0, 0, "A short sale that was open when the time for closing out a fail had passed."),
 ]
 
 NOT_REACHABLE: Final[dict[str, str]] = {

@@ -31,8 +31,8 @@ def beyond_reduction(account: AccountState) -> list[OpenOrder]:
     return found
 
 
-def withdrawal(order: OpenOrder, account_shard: int, notice: int, time_ns: int) -> bytes:
-    """The frame that takes an order off; `notice`: number of the account's risk event that is the cause."""
+def withdrawal(order: OpenOrder, account_shard: int, notice: int, time_ns: int, cause: int = OURS) -> bytes:
+    """The frame that takes an order off; `notice`: number of the account's risk event that is the cause, OURS or CLOSE_OUT."""
     command = OrderCommand(
         COMMAND_TYPE_CANCEL,
         order.order_id,
@@ -48,4 +48,4 @@ def withdrawal(order: OpenOrder, account_shard: int, notice: int, time_ns: int) 
         None,
         time_ns,
     )
-    return encode_frame(command, account_shard, OURS, notice, 0, 0, 0, 0)
+    return encode_frame(command, account_shard, cause, notice, 0, 0, 0, 0)

@@ -14,6 +14,7 @@ Complexity: constant for cash accounts; see margin_check.py for margin accounts.
 
 from schemas.messages.enums import (
     ORDER_TYPE_STOP,
+    REASON_CODE_RISK_CLOSE_OUT,
     REASON_CODE_RISK_LOCATE_REQUIRED,
     REASON_CODE_RISK_NO_REFERENCE_PRICE,
     REASON_CODE_RISK_ORDER_NOTIONAL,
@@ -156,7 +157,7 @@ def assess(
         if ask.is_buy or account.margin is not None or ask.instrument.is_option:
             refusal = _check_position(ask)
         if refusal is None and command.side > SIDE_SELL:
-            refusal = _check_short_sale(ask)
+            refusal = _check_short_sale(ask, switches)
         if refusal is None and account.max_concentration >= 0:
             equity = equity_of(account, instruments)
             refusal = check_concentration(account, ask.instrument, ask.is_buy, ask.extra, equity, command.timestamp)
@@ -265,13 +266,14 @@ def _check_position(ask: Ask) -> Refusal | None:
     return None
 
 
-def _check_short_sale(ask: Ask) -> Refusal | None:
-    """Only margin accounts may borrow, and what they sell short must have been located (Rule 203)."""
+def _check_short_sale(ask: Ask, switches: Switches) -> Refusal | None:
+    """Only margin accounts may borrow, and what they sell short must have been located (Rule 203), or borrowed (204(b))."""
     account = ask.account
     command = ask.command
     if account.margin is None:
         return Refusal(REASON_CODE_RISK_SHORT_NOT_ALLOWED, f"side={SIDE_NAMES[command.side]} account_type=CASH")
-    if ask.instrument.easy_to_borrow:
+    closed_out = not switches.must_borrow(account, command.symbol)
+    if ask.instrument.easy_to_borrow and closed_out:
         return None
     located = account.locates.get(command.symbol, 0)
     wanted = ask.extra
@@ -279,6 +281,15 @@ def _check_short_sale(ask: Ask) -> Refusal | None:
     if order is not None:
         # What the order holds of the locates already counts.
         wanted = ask.quantity + order.filled - order.located
+    if not closed_out:
+        if wanted <= located:
+            return None
+        return Refusal(
+            REASON_CODE_RISK_CLOSE_OUT,
+            f"symbol={command.symbol} borrowed={located} quantity={wanted}",
+            located,
+            wanted,
+        )
     locate_id = command.locate_id
     if wanted > 0 and (not locate_id or located < wanted):
         return Refusal(

@@ -1,7 +1,8 @@
 """Input time in the risk stage: what begins, ends and falls due as it passes.
 
 Ordering: what is due is done in the order of its times; at one time reference data takes effect first, then contracts
-expire, then a session ends, then one begins, with its corporate actions before anything else. After that, at most once
+expire, then a session ends, then one begins, with its corporate actions before anything else, then fails to deliver fall
+due. After that, at most once
 a minute, margin accounts are looked at.
 Invariants: time never goes back; the same input gives the same events at the same places. The first time that is seen
 only starts the clock: sessions that ended before are not ended again.
@@ -13,6 +14,7 @@ from typing import Final
 
 from schemas.messages import reference_data
 from udfs.domain.accounts import AccountBook
+from udfs.domain.close_out import FailDesk
 from udfs.domain.contract_desk import ContractDesk
 from udfs.domain.margin_watch import MarginWatch
 from udfs.domain.order_ids import OrderIds
@@ -24,6 +26,7 @@ _REFERENCE: Final = 0
 _EXPIRY: Final = 1
 _CLOSE: Final = 2
 _BEGIN: Final = 3
+_CLOSE_OUT: Final = 4
 
 
 class RiskClock:
@@ -34,6 +37,7 @@ class RiskClock:
         "closed_ns",
         "contracts",
         "due_ns",
+        "fails",
         "minute_ns",
         "now_ns",
         "order_ids",
@@ -51,6 +55,7 @@ class RiskClock:
         contracts: ContractDesk,
         watch: MarginWatch,
         splits: SplitDesk,
+        fails: FailDesk,
         reference_schema: int,
     ) -> None:
         self.book = book
@@ -59,6 +64,7 @@ class RiskClock:
         self.contracts = contracts
         self.watch = watch
         self.splits = splits
+        self.fails = fails
         self.reference_schema = reference_schema
         self.now_ns: int = 0
         self.closed_ns: int = 0
@@ -96,8 +102,10 @@ class RiskClock:
             elif kind == _CLOSE:
                 self.closed_ns = at_ns
                 self.watch.end_session(at_ns)
-            else:
+            elif kind == _BEGIN:
                 self._begin(at_ns)
+            else:
+                self.fails.pass_time(self.now_ns)
         due = at_ns
         if self.book.margin_accounts and self.now_ns > 0 and self.reference.complete:
             if self.now_ns >= self.minute_ns:
@@ -123,6 +131,9 @@ class RiskClock:
         if begin_ns < at_ns:
             kind = _BEGIN
             at_ns = begin_ns
+        if self.fails.next_ns < at_ns and self.now_ns > 0:
+            kind = _CLOSE_OUT
+            at_ns = self.fails.next_ns
         return kind, at_ns
 
     def is_between(self) -> bool:

@@ -13,6 +13,7 @@ from schemas.messages.controls import Control
 from schemas.messages.enums import (
     CONTROL_KIND_NAMES,
     CONTROL_SCOPE_NAMES,
+    FAILED_SALE_NAMES,
     LIMIT_KIND_NAMES,
     REASON_CODE_NONE,
     RISK_EVENT_TYPE_CONTROL_APPLIED,
@@ -114,6 +115,10 @@ class Notices:
             parts.append("limit=" + LIMIT_KIND_NAMES[limit])
         if control.value is not None:
             parts.append("value=" + str(control.value))
+        if control.settlement_date is not None:
+            parts.append("settlement=" + control.settlement_date)
+        if control.failed_sale is not None:
+            parts.append("sale=" + FAILED_SALE_NAMES[control.failed_sale])
         if problem:
             parts.append("problem=" + problem)
         parts.append("reason=" + control.reason)

@@ -37,6 +37,7 @@ from udfs.domain import ids, sources
 from udfs.domain.account_check import check_accounts
 from udfs.domain.accounts import AccountBook
 from udfs.domain.cash_desk import CashDesk
+from udfs.domain.close_out import KINDS, FailDesk
 from udfs.domain.contract_desk import ContractDesk
 from udfs.domain.dead_letters import DeadLetters
 from udfs.domain.desk_controls import DeskControls
@@ -104,7 +105,10 @@ class RiskShard:
         self.contracts = ContractDesk(self.book, self.reference, self.notices)
         self.watch = MarginWatch(shard, self.book, self.reference, self.notices)
         cash = CashDesk(self.book, self.reference, self.watch)
-        self.controls = DeskControls(shard, shards, self.book, self.reference, self.switches, self.notices, cash)
+        self.fails = FailDesk(shard, self.book, self.reference, self.switches, self.notices)
+        self.controls = DeskControls(
+            shard, shards, self.book, self.reference, self.switches, self.notices, cash, self.fails
+        )
         self._order_schema: int = schema_ids["orders"]
         self._reference_schema: int = schema_ids["reference-data"]
         self._control_schema: int = schema_ids["controls"]
@@ -119,6 +123,7 @@ class RiskShard:
             self.contracts,
             self.watch,
             self.splits,
+            self.fails,
             self._reference_schema,
         )
 
@@ -212,6 +217,10 @@ class RiskShard:
                 self._settle(order, line)
             else:
                 self._settle_watched(order, line, record.timestamp)
+            if order.account.fails and order.is_buy and line.filled_quantity:
+                now_ns = max(self.clock.now_ns, record.timestamp)
+                self.fails.bought(order.account, order.position.symbol, line.filled_quantity, now_ns)
+                self.clock.reschedule()
             if self.splits.splits and line.filled_quantity:
                 self.splits.filled(order, line.filled_quantity, session_ns, max(self.clock.now_ns, record.timestamp))
         if unknown:
@@ -349,6 +358,8 @@ class RiskShard:
         else:
             position = ids.position_id(sources.TOPICS[sources.CONTROLS], partition, offset)
             self.controls.apply(control, position, self._power_of_target(control), self.clock.now_ns)
+            if control.kind in KINDS:
+                self.clock.reschedule()
 
     def _power_of_target(self, control: Control) -> int:
         """Buying power of the account that a control names, for its audit; 0 when it names none."""
@@ -419,6 +430,7 @@ class RiskShard:
             self.switches,
             self.controls.seen,
             self.splits,
+            self.fails,
         )
 
     def stats(self) -> dict[str, int]:

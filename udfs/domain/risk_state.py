@@ -1,7 +1,7 @@
-"""The risk stage's state as values of a snapshot, version 5; versions 2 to 4 are read too, and version 1 by
+"""The risk stage's state as values of a snapshot, version 6; versions 2 to 5 are read too, and version 1 by
 risk_state_v1.py. Version 2 had no orders with the instruction do not reduce; version 3 no deposits: nothing that has moved
 so, nothing paid against deficits, nothing that has to stay; version 4 no listing exchange of an instrument, which is unknown
-until its reference data comes again.
+until its reference data comes again; version 5 no fails to deliver.
 
 Ordering: accounts, open orders and instruments in the order in which they came.
 Invariant: read after write gives an engine that behaves the same; sums over open orders are not stored, but counted
@@ -12,6 +12,7 @@ Complexity: linear.
 from typing import Final
 
 from udfs.domain.accounts import AccountBook
+from udfs.domain.close_out import FailDesk
 from udfs.domain.corporate_actions import read_action, write_action
 from udfs.domain.holdings import AccountState, Awaited, GroupHold, OpenOrder, Position, Terms, relock
 from udfs.domain.margin_state import Deficit, KeptDeposit, MarginState, TradingDay
@@ -35,13 +36,13 @@ from udfs.domain.state_codec import StateReader, StateWriter
 from udfs.domain.switches import Switches
 
 RISK_KIND: Final = 1
-RISK_VERSION: Final = 5
+RISK_VERSION: Final = 6
 
 
 class RiskState:
     """The parts of a risk shard that have state."""
 
-    __slots__ = ("book", "clock", "ids", "reference", "seen", "splits", "switches")
+    __slots__ = ("book", "clock", "fails", "ids", "reference", "seen", "splits", "switches")
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class RiskState:
         switches: Switches,
         seen: RecentEnds,
         splits: SplitDesk,
+        fails: FailDesk,
     ) -> None:
         self.clock = clock
         self.reference = reference
@@ -60,6 +62,7 @@ class RiskState:
         self.switches = switches
         self.seen = seen
         self.splits = splits
+        self.fails = fails
 
 
 def write_risk(writer: StateWriter, state: RiskState) -> None:
@@ -83,6 +86,7 @@ def write_risk(writer: StateWriter, state: RiskState) -> None:
     for control_id in seen:
         writer.put_text(control_id)
     state.splits.write(writer)
+    state.fails.write(writer)
 
 
 def read_risk(reader: StateReader, state: RiskState) -> None:
@@ -110,6 +114,8 @@ def read_risk(reader: StateReader, state: RiskState) -> None:
     for _ in range(reader.take()):
         state.seen.remember(reader.take_text(), 1)
     state.splits.read(reader)
+    if reader.version > 5:
+        state.fails.read(reader)
 
 
 def _write_book(writer: StateWriter, book: AccountBook) -> None:

@@ -90,6 +90,19 @@ class SessionTable:
         index = bisect_right(self.closes, time_ns)
         return self.closes[index] if index < len(self.closes) else -1
 
+    def opening_after(self, date: str, sessions: int) -> int:
+        """Opening of the session so many sessions after a date, YYYY-MM-DD; a date without a session counts as the one before.
+
+        Where the calendar ends too early each missing session counts as a day. There is a calendar.
+        """
+        index = sessions - 1
+        for session in self.sessions:
+            if session.date <= date:
+                index += 1
+        if index < len(self.opens):
+            return self.opens[index]
+        return self.opens[-1] + (index - len(self.opens) + 1) * 86_400_000_000_000
+
     def close_of_session(self, time_ns: int, sessions: int) -> int:
         """Close of the session so many sessions after the one that a time falls into or follows.
 

@@ -19,7 +19,7 @@ from udfs.domain.refusal import Refusal
 class Switches:
     """The firm's and the symbols' switches, and the firm's restricted list."""
 
-    __slots__ = ("active", "firm", "firm_capital_e4", "restricted", "symbols")
+    __slots__ = ("active", "close_outs", "firm", "firm_capital_e4", "restricted", "symbols")
 
     def __init__(self) -> None:
         self.firm: int = MODE_ACTIVE
@@ -28,6 +28,8 @@ class Switches:
         # The firm's capital threshold; negative: none.
         self.firm_capital_e4: int = -1
         self.active: bool = False
+        # Symbols of which the firm has missed to close out a fail (close_out.py).
+        self.close_outs: dict[str, bool] = {}
 
     def set_firm(self, mode: int) -> None:
         """Switch the firm; MODE_ACTIVE ends what was set."""
@@ -53,6 +55,10 @@ class Switches:
     def refresh(self) -> None:
         """Look again whether anything has to be checked."""
         self.active = self.firm != MODE_ACTIVE or len(self.symbols) > 0 or len(self.restricted) > 0
+
+    def must_borrow(self, account: AccountState, symbol: str) -> bool:
+        """Whether a missed close-out of the firm or the account lets only borrowed shares be sold short (Rule 204(b))."""
+        return symbol in self.close_outs or symbol in account.close_outs
 
     def check(self, account: AccountState, symbol: str, is_buy: bool, added: int) -> Refusal | None:
         """Kill switch, restricted list, then reduce-only; `added`: units that the command adds to what is open."""
