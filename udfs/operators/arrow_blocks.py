@@ -26,6 +26,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -268,7 +269,7 @@ def block(plan: Layout, messages: Sequence[Any], positions: Positions, topic: st
 
     topic: where the rows were read from, when that is not the topic of the layout.
     """
-    times = np.array([getattr(message, plan.event_time) for message in messages], dtype=np.int64)
+    times = np.fromiter(map(attrgetter(plan.event_time), messages), np.int64, len(messages))
     dates = event_dates(times, positions.kafka_ms)
     if len(dates) and dates.min() != dates.max():
         order = np.argsort(dates, kind="stable")
@@ -294,8 +295,10 @@ def source_arrays(topic: str, positions: Positions, dates: npt.NDArray[np.int32]
 def _arrays(column: Column, messages: Sequence[Any]) -> dict[str, pa.Array]:
     """The Arrow arrays of one column: one, or one per field when it is nested."""
     name = column.name
-    values = list(messages)
-    for attribute in column.path or (name,):
+    outer, *inner = column.path or (name,)
+    # Most of a block's time goes here: map and attrgetter run it without a step of the interpreter for each value.
+    values = list(map(attrgetter(outer), messages))
+    for attribute in inner:
         values = [None if value is None else getattr(value, attribute) for value in values]
     if column.kind in ("nested", "strings"):
         values = [() if items is None else items for items in values]
@@ -306,7 +309,7 @@ def _arrays(column: Column, messages: Sequence[Any]) -> dict[str, pa.Array]:
     flat = [item for items in values for item in items]
     return {
         f"{name}.{field.name}": pa.ListArray.from_arrays(
-            pa.array(ends), _array(field, [getattr(item, field.name) for item in flat])
+            pa.array(ends), _array(field, list(map(attrgetter(field.name), flat)))
         )
         for field in column.fields
     }

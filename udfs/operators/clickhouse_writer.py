@@ -166,8 +166,7 @@ class Writer:
         """Insert the rows of a block that ClickHouse does not have; return their number."""
         pending = rows
         partitions, offsets = _column(rows, "_partition"), _column(rows, "_offset")
-        highest = np.array([fence.get(int(partition), -1) for partition in partitions], dtype=np.int64)
-        if (offsets <= highest).any():
+        if any((offsets[partitions == partition] <= highest).any() for partition, highest in fence.items()):
             pending = self._patiently("asking what is there", lambda: self._missing(rows))
         count = int(pending.num_rows)
         if count == 0:

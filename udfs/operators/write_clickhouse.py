@@ -14,6 +14,7 @@ Metrics: archiveRows, archiveKnownRows (skipped, because an earlier run wrote th
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -31,6 +32,8 @@ from udfs.operators.decode_records import Batch, Decoder
 
 PARTITION_SHIFT: Final = 48
 OFFSET_MASK: Final = (1 << PARTITION_SHIFT) - 1
+COLLECT_AFTER: Final = 200_000
+"""Objects that are made before Python looks for cycles: more than a batch's records, which make none and are gone after it."""
 
 OUTPUT_TYPE = Types.ROW_NAMED(
     ["topic", "written", "known", "refused"], [Types.STRING(), Types.LONG(), Types.LONG(), Types.LONG()]
@@ -78,6 +81,8 @@ class WriteClickhouse(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink ha
         self._batches = group.counter("archiveBatches")
         self._registry = self._settings.registry.client()
         self._dead_letters = plan_of("dead-letter")
+        # By default it would walk the records of a batch a hundred times while they are decoded.
+        gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
         """Write one batch."""
