@@ -18,7 +18,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ from typing import IO, Any
 from xml.sax.saxutils import escape as xml_escape
 
 from infra.clickhouse_errors import GatewayError, from_engine
-from infra.clickhouse_policy import Kind, Policy
+from infra.clickhouse_policy import READER_LIMITS, Kind, Policy
 from infra.clickhouse_sql import Statement, escape, quote_identifier
 
 _INSERT_CHUNK_BYTES = 1 << 20
@@ -39,22 +39,36 @@ _CONFIG = """<clickhouse>
 </clickhouse>
 """
 # Inserts are acknowledged when their rows are in the table, so that an acknowledged row survives a kill.
+# Grants are those of roles, because a connection can put roles aside (SET ROLE), and a user's own grants it cannot.
 _USERS = """<clickhouse>
   <profiles><default>
     <async_insert>0</async_insert><implicit_select>0</implicit_select>
     <mutations_sync>1</mutations_sync><alter_sync>1</alter_sync>
   </default></profiles>
   <quotas><default></default></quotas>
-  <users><default>
-    <password></password><networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota>
-    <grants>
+  <roles>
+    <everything><grants>
       <query>GRANT ALL ON *.*</query>
       <query>REVOKE SOURCES ON *.*</query>
       <query>REVOKE ACCESS MANAGEMENT ON *.*</query>
-    </grants>
+    </grants></everything>
+    {roles}
+  </roles>
+  <users><default>
+    <password></password><networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota>
+    <grants><query>GRANT everything</query>{granted}</grants>
   </default></users>
 </clickhouse>
 """
+
+
+def _users_xml(limited: Mapping[str, str], tables: Mapping[str, Sequence[str]]) -> str:
+    """The engine's one user, with a role for each user of the gateway that may read some tables only."""
+    roles = "".join(
+        f"<{role}><grants>{''.join(f'<query>GRANT SELECT, SHOW ON {table}</query>' for table in tables[user])}</grants></{role}>"
+        for user, role in limited.items()
+    )
+    return _USERS.format(roles=roles, granted="".join(f"<query>GRANT {role}</query>" for role in limited.values()))
 
 
 class FolderError(RuntimeError):
@@ -221,10 +235,15 @@ class Connection:
 
 
 class Engine:
-    """The owner of a data folder. Raises FolderError when another process owns it."""
+    """The owner of a data folder. Raises FolderError when another process owns it.
 
-    def __init__(self, folder: Path) -> None:
+    tables: of each user that is limited, the tables (database.table) that it may read.
+    """
+
+    def __init__(self, folder: Path, tables: Mapping[str, Sequence[str]] | None = None) -> None:
         self.folder = folder.resolve()
+        limited = tables or {}
+        self._roles = {user: f"reader_{number}" for number, user in enumerate(limited, 1)}
         if set("?&%#") & set(str(self.folder)):
             raise FolderError(f"the data folder's path may not hold any of ? & % #: {self.folder}")
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -232,7 +251,7 @@ class Engine:
         private = self.folder / ".gateway"
         (private / "empty").mkdir(parents=True, exist_ok=True)
         (private / "config.xml").write_text(_CONFIG.format(private=xml_escape(str(private))), encoding="utf-8")
-        (private / "users.xml").write_text(_USERS, encoding="utf-8")
+        (private / "users.xml").write_text(_users_xml(self._roles, limited), encoding="utf-8")
         self.spool = private / "spool"
         shutil.rmtree(self.spool, ignore_errors=True)
         self.spool.mkdir()
@@ -284,13 +303,21 @@ class Engine:
         if found != "Atomic":
             raise FolderError(f"the database default has the engine {found or 'none'} instead of Atomic")
 
-    def connect(self, *, readonly: int = 0) -> Connection:
-        """A new connection; `readonly` 1 or 2 is the engine's own setting and cannot be lowered on it."""
+    def connect(self, user: str = "", *, readonly: int = 0) -> Connection:
+        """A new connection; `readonly` 1 or 2 is the engine's own setting and cannot be lowered on it.
+
+        user: the gateway's, of which a limited one reads its tables only, by grants of the engine.
+        """
         suffix = f"&readonly={readonly}" if readonly else ""
         try:
-            return Connection(self._connect(f"{self.folder}?database=default{suffix}"))
+            connection = Connection(self._connect(f"{self.folder}?database=default{suffix}"))
         except RuntimeError as error:
             raise from_engine(error) from error
+        if readonly == 2:
+            connection.scalar("SET " + ", ".join(f"{name} = {most}" for name, most in READER_LIMITS.items()))
+        if (role := self._roles.get(user)) is not None:
+            connection.scalar(f"SET ROLE {role}")
+        return connection
 
     def spool_path(self) -> Path:
         """A path in the spool folder that does not exist yet."""
@@ -347,7 +374,7 @@ class Sessions:
             if session is None:
                 if must_exist:
                     raise GatewayError(372, "Session not found", status=404)
-                session = self._sessions[(user, name)] = Session(self._engine.connect(readonly=readonly))
+                session = self._sessions[(user, name)] = Session(self._engine.connect(user, readonly=readonly))
             if not session.lock.acquire(blocking=False):
                 raise GatewayError(373, f"Session {name} is locked by a concurrent client")
         try:

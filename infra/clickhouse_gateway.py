@@ -117,7 +117,7 @@ def main(
             except OSError as error:
                 _fail(f"cannot write the log {log}: {error.strerror}")
         try:
-            engine = Engine(path)
+            engine = Engine(path, known.limited)
         except FolderError as error:
             _fail(str(error))
         gateway = Gateway(engine, known, log=log_file, max_body=max_body_mb << 20, max_queries=max_queries)

@@ -26,6 +26,7 @@ from urllib.parse import parse_qsl, urlsplit
 from infra.clickhouse_engine import Connection, Figures
 from infra.clickhouse_errors import GatewayError
 from infra.clickhouse_formats import Compressor, content_type, join_blocks, negotiate, streams
+from infra.clickhouse_policy import check_settings
 from infra.clickhouse_request import (
     Body,
     ExternalTable,
@@ -169,7 +170,7 @@ class Handler(BaseHTTPRequestHandler):
                 )
                 connection = stack.enter_context(held)
             else:
-                connection = self.gateway.engine.connect(readonly=level)
+                connection = self.gateway.engine.connect(user.name, readonly=level)
                 stack.callback(connection.close)
             database = request.protocol.get("database") or self.headers.get("X-ClickHouse-Database") or ""
             first = next(tokens(head), None)
@@ -196,6 +197,7 @@ class Handler(BaseHTTPRequestHandler):
         level = request.settings.pop("readonly", None)
         if level is not None and user.role is Role.READONLY and level != "2":
             raise GatewayError(164, "Cannot modify 'readonly' setting in readonly mode")
+        check_settings(request.settings, user.role)
         return self.command in ("GET", "HEAD") or level in ("1", "2")
 
     def _load_external(self, connection: Connection, table: ExternalTable, role: Role, figures: Figures) -> None:

@@ -1,17 +1,22 @@
-"""Who may run what. Three independent lines of defence, each tested by attacks:
+"""Who may run what. Independent lines of defence, each tested by attacks:
 
 1. The engine runs without any grant on external sources (files, URLs, other databases), for every role: see
    `clickhouse_engine`. A `readonly` user's connection is opened with the engine's own `readonly = 2`, which no
    statement and no SETTINGS clause can lower.
 2. The engine's parser classifies every statement before it runs (`classify`): one statement only, and for a role
    below admin only what reads, sets or inserts.
-3. What an embedded engine would allow and a server would not (writing files, reading them with the scalar function
+3. A `readonly` user has limits (READER_LIMITS), and may be limited to some tables by grants of the engine; what would lift
+   either, in a statement or beside it, is refused by name.
+4. What an embedded engine would allow and a server would not (writing files, reading them with the scalar function
    file(), Python objects, table engines over files and URLs, shutting the engine down) is refused by name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
 
 from infra.clickhouse_errors import GatewayError
 from infra.clickhouse_sql import Statement, names
@@ -33,6 +38,9 @@ SAFE_ENGINES = names(
     "replacingmergetree set stripelog summingmergetree tinylog versionedcollapsingmergetree view windowview"
 )
 SAFE_DICTIONARY_SOURCES = frozenset({"clickhouse", "null"})
+READER_LIMITS: Final = {"max_execution_time": 60, "max_memory_usage": 4_000_000_000}
+"""What a query of a readonly user may take: seconds, bytes of memory."""
+_LIFTS_LIMITS: Final = frozenset({*READER_LIMITS, "profile"})
 READS = frozenset({"SELECT", "WITH", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "CHECK", "VALUES"})
 _STOPS_THE_ENGINE = frozenset({"SHUTDOWN", "KILL", "SUSPEND"})
 
@@ -58,6 +66,8 @@ class Policy:
         if kind.statements > 1:
             raise GatewayError(62, "Syntax error (Multi-statements are not allowed): send one statement a request")
         self._check_machine(statement, kind)
+        if role is not Role.ADMIN:
+            self._check_limits(statement, role)
         if is_get and not self._reads(statement, kind):
             raise GatewayError(
                 164,
@@ -68,6 +78,15 @@ class Policy:
             raise GatewayError(
                 164, f"Cannot execute query in readonly mode: the role {role.value} may not run {statement.lead}"
             )
+
+    @staticmethod
+    def _check_limits(statement: Statement, role: Role) -> None:
+        if statement.words(2) in (("SET", "ROLE"), ("SET", "DEFAULT")):
+            raise GatewayError(497, "Not enough privileges: the roles of a connection are those of its user")
+        words = statement.tokens
+        for token, following in pairwise(words):
+            if role is Role.READONLY and following.text == "=" and token.identifier in _LIFTS_LIMITS:
+                raise GatewayError(452, f"Setting {token.identifier} is fixed in statements of a readonly user")
 
     @staticmethod
     def _reads(statement: Statement, kind: Kind) -> bool:
@@ -115,3 +134,13 @@ class Policy:
                     raise GatewayError(
                         497, f"Not enough privileges: the dictionary source {source.text} is not allowed"
                     )
+
+
+def check_settings(settings: Mapping[str, str], role: Role) -> None:
+    """Raise GatewayError when settings beside a statement would lift a limit of this role; lower ones are fine."""
+    if role is not Role.READONLY:
+        return
+    for name in _LIFTS_LIMITS & settings.keys():
+        value = settings[name]
+        if not value.isdecimal() or not 0 < int(value) <= READER_LIMITS.get(name, 0):
+            raise GatewayError(452, f"Setting {name} can only be lowered by a readonly user")

@@ -4,10 +4,11 @@
     name = "analyst"
     role = "readonly"                 # admin | writer | readonly
     password_file = "analyst.secret"  # relative to this file; or password_sha256 = "<64 hex digits>"; or no_password = true
+    tables = ["tradestream.controls"]  # optional, for readonly: it reads these, and nothing else
 
 Roles: `admin` may run everything that the gateway allows at all; `writer` reads and inserts but changes no table;
-`readonly` reads, and may keep temporary tables in its session. Without a file there is one user, `default`, an admin
-without a password, which the gateway offers on loopback only.
+`readonly` reads within limits (clickhouse_policy), and may keep temporary tables in its session. Without a file there is one
+user, `default`, an admin without a password, which the gateway offers on loopback only.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from pathlib import Path
 
 from infra.clickhouse_errors import GatewayError
 
-_FIELDS = {"name", "role", "password_file", "password_sha256", "no_password"}
+_FIELDS = {"name", "role", "password_file", "password_sha256", "no_password", "tables"}
+_TABLE = re.compile(r"[A-Za-z_]\w*\.[A-Za-z_]\w*", re.ASCII)
 
 
 class Role(Enum):
@@ -39,11 +41,15 @@ class UsersFileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """One user; `digest` is the SHA-256 of the password, or None when the user has no password."""
+    """One user; `digest` is the SHA-256 of the password, or None when the user has no password.
+
+    tables: all that it may read, as database.table; None for everything.
+    """
 
     name: str
     role: Role
     digest: bytes | None
+    tables: tuple[str, ...] | None = None
 
 
 class Users:
@@ -52,6 +58,8 @@ class Users:
     def __init__(self, users: list[User]) -> None:
         self._by_name = {user.name: user for user in users}
         self.has_open_user = any(user.digest is None for user in users)
+        self.limited = {user.name: user.tables for user in users if user.tables is not None}
+        """The tables of each user that may not read all of them."""
 
     def authenticate(self, name: str, password: str, *, given: bool) -> User:
         """Return the user, or raise AUTHENTICATION_FAILED (401 when no credentials were `given`, otherwise 403)."""
@@ -106,6 +114,7 @@ def _user(path: Path, where: str, entry: object) -> User:
         role = Role(entry.get("role"))
     except ValueError:
         raise UsersFileError(f"{where} ({name}): role must be one of {', '.join(r.value for r in Role)}") from None
+    tables = _tables(where, name, role, entry.get("tables"))
     given = [field for field in ("password_file", "password_sha256", "no_password") if entry.get(field)]
     if len(given) != 1:
         raise UsersFileError(
@@ -113,17 +122,30 @@ def _user(path: Path, where: str, entry: object) -> User:
         )
     value = entry[given[0]]
     if given[0] == "no_password":
-        return User(name, role, None)
+        return User(name, role, None, tables)
     if not isinstance(value, str):
         raise UsersFileError(f"{where} ({name}): {given[0]} must be a string")
     if given[0] == "password_sha256":
         if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
             raise UsersFileError(f"{where} ({name}): password_sha256 must be 64 hex digits")
-        return User(name, role, bytes.fromhex(value))
+        return User(name, role, bytes.fromhex(value), tables)
     try:
         password = (path.parent / value).read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
         raise UsersFileError(f"{where} ({name}): cannot read password_file {value}: {error.strerror}") from error
     if not password:
         raise UsersFileError(f"{where} ({name}): password_file {value} is empty")
-    return User(name, role, hashlib.sha256(password.encode()).digest())
+    return User(name, role, hashlib.sha256(password.encode()).digest(), tables)
+
+
+def _tables(where: str, name: str, role: Role, value: object) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if role is not Role.READONLY:
+        raise UsersFileError(f"{where} ({name}): only a readonly user can be limited to tables")
+    if not isinstance(value, list) or not value:
+        raise UsersFileError(f"{where} ({name}): tables must be a list of database.table")
+    for table in value:
+        if not isinstance(table, str) or not _TABLE.fullmatch(table):
+            raise UsersFileError(f"{where} ({name}): {table!r} is not database.table")
+    return tuple(value)

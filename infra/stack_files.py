@@ -15,7 +15,9 @@ from infra.processes import StackError
 from infra.stack_specs import FLINK_MODULE_OPTIONS, flink_home, java
 from jobs.config import Config
 
-CLICKHOUSE_ROLES = {"default": "admin", "writer": "writer", "analyst": "readonly"}
+CLICKHOUSE_ROLES = {"default": "admin", "writer": "writer", "analyst": "readonly", "auditor": "readonly"}
+AUDITOR_TABLES = ("audit_records", "audit_roots", "controls", "schema_migrations")
+"""All that the user auditor reads, as sql/clickhouse/roles grants it on a server."""
 
 
 def prepare(name: str, config: Config, artifacts: Artifacts) -> None:
@@ -99,7 +101,12 @@ def write_users(config: Config) -> None:
         secret.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not secret.is_file():
             write_private(secret, secrets.token_urlsafe(24))
-        lines += ["[[user]]", f'name = "{user}"', f'role = "{role}"', f'password_file = "secrets/{user}"', ""]
+        lines += ["[[user]]", f'name = "{user}"', f'role = "{role}"', f'password_file = "secrets/{user}"']
+        if user == "auditor":
+            lines.append(
+                f"tables = {json.dumps([f'{config.clickhouse.database}.{table}' for table in AUDITOR_TABLES])}"
+            )
+        lines.append("")
     write_private(config.state_dir / "clickhouse" / "users.toml", "\n".join(lines))
 
 

@@ -31,7 +31,6 @@ FLINK_MODULE_OPTIONS = (
     "--add-exports=java.rmi/sun.rmi.registry=ALL-UNNAMED",
     *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _JAVA_BASE.split()),
 )
-CLICKHOUSE_USERS = ("default", "writer", "analyst")
 
 
 def java(config: Config) -> str:

@@ -37,6 +37,12 @@ name = "analyst"
 role = "readonly"
 # sha256 of "look"
 password_sha256 = "3c01eba119e00d79c82b6f65d70bc5f1044d568618bf41377e6d1432023fc2b8"
+
+[[user]]
+name = "auditor"
+role = "readonly"
+password_sha256 = "3c01eba119e00d79c82b6f65d70bc5f1044d568618bf41377e6d1432023fc2b8"
+tables = ["default.other"]
 """
 
 

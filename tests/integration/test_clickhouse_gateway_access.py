@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from infra.clickhouse_policy import READER_LIMITS
 from infra.clickhouse_users import Role, UsersFileError, load_users
 from tests.integration.gateway_fixtures import USERS, GatewayProcess, end_gateway, start_gateway
 
 ANALYST = {"user": "analyst", "password": "look"}
+AUDITOR = {"user": "auditor", "password": "look"}
 WRITER = {"user": "writer", "password": "scribble"}
 REFUSALS = {"164", "497", "358", "62", "115", "60", "46", "481"}
 
@@ -77,6 +79,14 @@ READONLY_ATTACKS = [
     "CREATE TEMPORARY TABLE t ENGINE = Memory AS SELECT 1 AS a; DROP TABLE facts",
     "EXPLAIN SELECT 1; DROP TABLE facts",
     "EXECUTE AS default",
+    "SET ROLE everything",
+    "SET/**/ROLE ALL",
+    "SET DEFAULT ROLE ALL TO default",
+    "SET max_execution_time = 0",
+    'SET "max_memory_usage" = 0',
+    "SELECT 1 SETTINGS max_execution_time = 0",
+    "SELECT * FROM (SELECT 1 SETTINGS max_memory_usage = 0)",
+    "SET profile = 'default'",
     "ALTER TABLE facts DELETE WHERE 1 PARALLEL WITH ALTER TABLE other DELETE WHERE 1",
 ]
 
@@ -161,7 +171,7 @@ def test_readonly_role_cannot_change_anything(gateway: GatewayProcess, outside: 
     for attack in READONLY_ATTACKS:
         answer = gateway.send(attack, **ANALYST, **params)
         assert answer.status >= 400, f"{attack} was answered with {answer.data!r}"
-        assert answer.headers["X-ClickHouse-Exception-Code"] in REFUSALS | {"344", "497", "80"}, (attack, answer.data)
+        assert answer.headers["X-ClickHouse-Exception-Code"] in REFUSALS | {"344", "80", "452"}, (attack, answer.data)
     assert_unharmed(gateway, outside)
 
 
@@ -185,6 +195,49 @@ def test_readonly_role_cannot_lift_its_limits_by_url(gateway: GatewayProcess) ->
     assert gateway.send("INSERT INTO facts VALUES (3)", **ANALYST, **attack).status >= 400
     assert gateway.send("SELECT 1", **ANALYST, **{"max_threads = 1, readonly": "0"}).status == 404
     assert gateway.sql("SELECT count() FROM facts") == "2"
+
+
+def test_readonly_role_has_limits_that_it_can_only_lower(gateway: GatewayProcess) -> None:
+    names = ("max_execution_time", "max_memory_usage")
+    in_force = "SELECT " + ", ".join(f"getSetting('{name}')" for name in names)
+    for params in ({}, {"session_id": "limited"}):
+        answer = gateway.send(in_force, **ANALYST, **params)
+        assert answer.data.decode().split() == [str(READER_LIMITS[name]) for name in names]
+    for name, value in (("max_execution_time", 61), ("max_execution_time", 0), ("profile", "default")):
+        assert gateway.send("SELECT 1", **ANALYST, **{name: value}).headers["X-ClickHouse-Exception-Code"] == "452"
+    slow = "SELECT sleepEachRow(0.5) FROM numbers(20) SETTINGS max_block_size = 1"
+    stopped = gateway.send(slow, **ANALYST, max_execution_time=1, wait_end_of_query=1)
+    assert stopped.headers["X-ClickHouse-Exception-Code"] == "159"
+    large = "SELECT length(groupArray(number)) FROM numbers(5000000)"
+    refused = gateway.send(large, **ANALYST, max_memory_usage=10_000_000)
+    assert refused.headers["X-ClickHouse-Exception-Code"] == "241"
+
+
+@pytest.mark.parametrize("with_session", [False, True])
+def test_user_limited_to_tables_reads_these_and_nothing_else(gateway: GatewayProcess, with_session: bool) -> None:
+    params = {"session_id": "limits"} if with_session else {}
+    gateway.sql("CREATE OR REPLACE VIEW window AS SELECT a FROM facts")
+    assert gateway.send("SELECT count() FROM other", **AUDITOR, **params).data == b"0\n"
+    assert gateway.send("SHOW TABLES FROM default", **AUDITOR, **params).data == b"other\n"
+    for attack in (
+        "SET ROLE everything",
+        "SELECT count() FROM facts",
+        "SELECT a FROM default.facts",
+        "SELECT * FROM window",
+        "SELECT * FROM view(SELECT a FROM facts)",
+        "SELECT 1 WHERE 1 IN (SELECT a FROM facts)",
+        "SELECT * FROM mergeTreeIndex(default, facts)",
+        "DESCRIBE TABLE facts",
+        "INSERT INTO other VALUES (1)",
+        "CREATE TEMPORARY TABLE mine AS SELECT a FROM facts",
+        "DROP TABLE other",
+    ):
+        answer = gateway.send(attack, **AUDITOR, **params)
+        assert answer.headers.get("X-ClickHouse-Exception-Code") in ("164", "497"), (attack, answer.data)
+    assert gateway.send("SELECT count() FROM merge('default', '.*')", **AUDITOR, **params).data == b"0\n"
+    # Whoever is not limited is not touched by it.
+    assert gateway.send("SELECT count() FROM window", **ANALYST, **params).data == b"2\n"
+    gateway.sql("DROP VIEW window")
 
 
 def test_readonly_role_works_as_an_analyst_needs_it(gateway: GatewayProcess) -> None:
@@ -274,6 +327,9 @@ def test_access_log_has_the_user_and_no_password(gateway: GatewayProcess, outsid
         ('[[user]]\nname = "a"\nrole = "admin"\npassword = "x"', "unknown field password"),
         ('[[user]]\nname = "a"\nrole = "admin"\npassword_sha256 = "12"', "64 hex digits"),
         ('[[user]]\nname = "a"\nrole = "admin"\npassword_file = "gone"', "cannot read password_file gone"),
+        ('[[user]]\nname = "a"\nrole = "admin"\nno_password = true\ntables = ["d.t"]', "only a readonly user"),
+        ('[[user]]\nname = "a"\nrole = "readonly"\nno_password = true\ntables = []', "tables must be a list"),
+        ('[[user]]\nname = "a"\nrole = "readonly"\nno_password = true\ntables = ["t, x.y"]', "is not database.table"),
         ('[[user]]\nname = "a"\nrole = "admin"\nno_password = true\n' * 2, "twice"),
     ],
 )

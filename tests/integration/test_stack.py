@@ -225,7 +225,7 @@ def test_secrets_are_readable_by_the_owner_only(stack: Stack) -> None:
     assert secret.read_text() not in " ".join(words)
 
 
-@pytest.mark.parametrize("user", ["default", "writer", "analyst"])
+@pytest.mark.parametrize("user", ["default", "writer", "analyst", "auditor"])
 def test_clickhouse_lets_the_generated_users_in_and_nobody_else(stack: Stack, user: str) -> None:
     def answer(password: str) -> int:
         request = urllib.request.Request(
