@@ -32,6 +32,8 @@ from udfs.operators.clickhouse_writer import Limits
 from udfs.operators.write_clickhouse import OUTPUT_TYPE, RegistryAddress, WriteClickhouse, WriteSettings, key_of
 
 NAME: Final = "archive"
+GROUP: Final = f"tradestream-{NAME}"
+"""Consumer group, which Kafka knows the job's place by as of its last checkpoint."""
 # An outage of ClickHouse, however long, must end by itself: the job tries again for ever, with pauses. Its
 # checkpoints hold only offsets and the last second of records, and repeating is free of consequences, so they need
 # not be frequent.
@@ -103,7 +105,7 @@ def _source_options(config: Config) -> str:
     """Options of the source table, as the inside of its WITH clause."""
     options = {
         **config.kafka.flink_sql(),
-        "properties.group.id": f"tradestream-{NAME}",
+        "properties.group.id": GROUP,
         # Provisional events of an open or aborted transaction are not part of history.
         "properties.isolation.level": "read_committed",
         "scan.startup.mode": "earliest-offset",

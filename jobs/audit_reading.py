@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from jobs.audit_walk import Chain, Report, TrailWalk
@@ -29,8 +30,33 @@ class TrailError(RuntimeError):
     """The trail cannot be read; the message says why."""
 
 
-def walk_kafka(config: Config) -> Report:
-    """Walk along what the topics have for committed readers. Raises CliError when Kafka does not answer, RegistryError."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A record of the trail's topics. kafka_ms: its timestamp, UTC milliseconds since the epoch."""
+
+    topic: str
+    partition: int
+    offset: int
+    kafka_ms: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}-{self.partition} offset {self.offset}"
+
+
+@dataclass(slots=True)
+class Behind:
+    """Links at the end of a chain that Kafka has and ClickHouse has not: how many, the source offset of the first, its place."""
+
+    links: int
+    source_offset: int
+    first: Place
+
+
+def walk_kafka(config: Config, archived: Report | None = None) -> tuple[Report, dict[Chain, Behind]]:
+    """Walk along what the topics have for committed readers; beside the report, the chains that go on behind `archived`.
+
+    archived: what was found in ClickHouse a moment before. Raises CliError when Kafka does not answer, RegistryError.
+    """
     from confluent_kafka import Consumer, TopicPartition
 
     from jobs.cli_reconcile import committed_end, consumer_settings, records
@@ -44,18 +70,20 @@ def walk_kafka(config: Config) -> Report:
     resolvers = {topic: Resolver(topic, ids[topic], lookup) for topic in ids}
     with contextlib.closing(Consumer(consumer_settings(config, "audit"))) as consumer:
 
-        def frames(topic: str) -> Iterator[tuple[str, bytes, bool]]:
+        def frames(topic: str) -> Iterator[tuple[Place, bytes, bool]]:
             """Place and current frame of each record, and whether the partition's beginning is gone."""
             name = TOPICS[topic].name
             for partition in range(TOPICS[topic].partitions(config.profile)):
                 low, _ = consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=30)
                 end = committed_end(consumer, name, partition)
                 for batch in records(consumer, name, partition, low, end):
-                    for payload, offset in zip(batch.payloads, batch.positions.offsets, strict=True):
-                        yield f"{name}-{partition} offset {offset}", payload or b"", low > 0
+                    where = batch.positions
+                    for payload, offset, time in zip(batch.payloads, where.offsets, where.kafka_ms, strict=True):
+                        yield Place(name, partition, int(offset), int(time)), payload or b"", low > 0
 
         roots: Roots = {}
-        bad: list[tuple[str, str]] = []
+        bad: list[tuple[Place, str]] = []
+        behind: dict[Chain, Behind] = {}
         for place, payload, _ in frames(ROOTS):
             try:
                 root = audit_roots.decode(resolvers[ROOTS].resolve(payload), ids[ROOTS])
@@ -72,10 +100,44 @@ def walk_kafka(config: Config) -> Report:
                 bad.append((place, str(error)))
                 continue
             walk.add(link)
+            chain = (link.source_topic, link.source_partition)
+            if archived is not None and link.source_offset > archived.last.get(chain, -1):
+                behind.setdefault(chain, Behind(0, link.source_offset, place)).links += 1
         walk = walk or TrailWalk(roots)
         for place, why in bad:
-            walk.fault(place, why)
-        return walk.finish()
+            walk.fault(str(place), why)
+        return walk.finish(), behind
+
+
+def tell_lost_ends(
+    report: Report, behind: Mapping[Chain, Behind], until_ms: int, has_read: Callable[[Place], bool]
+) -> int:
+    """Tell of each chain whose end ClickHouse has not although the archive job has read it; how many links are still to come.
+
+    report: ClickHouse's. until_ms: what Kafka took later may be on its way, UTC milliseconds since the epoch. A link that the
+    job has read for longer than that was deleted, for it is written within seconds of being read.
+    """
+    coming = 0
+    for (topic, partition), end in sorted(behind.items()):
+        if end.first.kafka_ms > until_ms or not has_read(end.first):
+            coming += end.links
+            continue
+        more = f" and {end.links - 1} behind it" if end.links > 1 else ""
+        report.broken += 1
+        report.first.append(
+            f"{topic}-{partition} offset {end.source_offset}: the link is not there{more}, "
+            f"and the archive job has read {end.first}"
+        )
+    return coming
+
+
+def archive_reading(config: Config) -> Callable[[Place], bool]:
+    """Whether the archive job has read a record, as of its last checkpoint. The answer raises KafkaException."""
+    from jobs.archive import GROUP
+    from jobs.demo_watch import Probe
+
+    probe = Probe(config, {})
+    return lambda place: probe.untaken(GROUP, {(place.topic, place.partition): place.offset}) == 0
 
 
 def has_tables(client: Any) -> bool:

@@ -31,6 +31,8 @@ class Report:
     first: list[str] = field(default_factory=list)
     chains: dict[str, int] = field(default_factory=dict)
     """Links by chain."""
+    last: dict[Chain, int] = field(default_factory=dict)
+    """The highest source offset of each chain."""
 
 
 class _Kept(Iterator[SourceRecord]):
@@ -86,6 +88,7 @@ class TrailWalk:
     def add(self, record: AuditRecord) -> None:
         """Look at the next link."""
         chain = (record.source_topic, record.source_partition)
+        self._report.last[chain] = max(record.source_offset, self._report.last.get(chain, -1))
         walk = self._walks.get(chain)
         if walk is None:
             walk = self._walks[chain] = self._start(chain, record.source_offset)

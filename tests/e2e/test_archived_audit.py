@@ -19,9 +19,10 @@ from conftest import RunningStack
 from test_archive_faults import PRODUCED, committed, payloads, produce
 from test_exactly_once import PATIENCE_S, wait_until
 
-from jobs import migrate, topics
+from jobs import archive, migrate, topics
 from jobs.cli_schemas import open_registry, register_all
 from jobs.config import Config, project_root
+from jobs.demo_watch import Probe
 from jobs.flink_rest import FlinkRest
 from jobs.runtime import schema_ids
 from jobs.submit import submit_job
@@ -58,8 +59,11 @@ def prepare(config: Config) -> None:
         client.command(f"TRUNCATE TABLE {table}")
 
 
-def tampered_copy(config: Config) -> tuple[Config, dict[str, int]]:
-    """A database with a copy of the trail, of which an administrator has changed four chains; the offset that must be named."""
+def tampered_copy(config: Config) -> tuple[Config, dict[str, int], str]:
+    """A database with a copy of the trail, of which an administrator has changed four chains and cut off the last link of another.
+
+    The offsets that must be named, and the place of the link that was cut off, which no root covers.
+    """
     copy = dataclasses.replace(config, clickhouse=dataclasses.replace(config.clickhouse, database=COPY))
     own = config.clickhouse.database
     client = migrate.endpoint(config).connect()
@@ -100,7 +104,13 @@ def tampered_copy(config: Config) -> tuple[Config, dict[str, int]]:
                 client.command(f"ALTER TABLE audit_records DELETE WHERE {gone} SETTINGS mutations_sync = 2")
                 client.command("INSERT INTO audit_records SELECT * FROM moved")
                 named[topic] = fifth
-    return copy, named
+    topic, partition, last = client.query(
+        "SELECT source_topic, source_partition, max(source_offset) FROM audit_records GROUP BY 1, 2 "
+        f"HAVING count() % {BLOCK} != 0 AND source_topic NOT IN {tuple(CHAINS)} ORDER BY 1, 2 LIMIT 1"
+    ).result_rows[0]
+    end = f"source_topic = '{topic}' AND source_partition = {partition} AND source_offset = {last}"
+    client.command(f"ALTER TABLE audit_records DELETE WHERE {end} SETTINGS mutations_sync = 2")
+    return copy, named, f"{topic}-{partition} offset {last}"
 
 
 @pytest.mark.timeout(600)
@@ -126,6 +136,10 @@ def test_archived_trail_verifies_and_each_way_of_tampering_is_named(stack: Runni
         chains = "SELECT count() AS links FROM audit_records GROUP BY source_topic, source_partition"
         whole = f"SELECT sum(intDiv(links, {BLOCK}) * {BLOCK}) FROM ({chains})"
         wait_until("all roots are archived", lambda: client.query(roots).result_rows >= client.query(whole).result_rows)
+        ends = client.query("SELECT _topic, _partition, max(_offset) FROM audit_records GROUP BY 1, 2").result_rows
+        taken = {(TOPICS[topic].name, int(partition)): int(offset) for topic, partition, offset in ends}
+        probe = Probe(config, {})
+        wait_until("Kafka knows that they are", lambda: probe.untaken(archive.GROUP, taken) == 0)
     finally:
         for job in jobs:
             rest.cancel(job)
@@ -135,11 +149,21 @@ def test_archived_trail_verifies_and_each_way_of_tampering_is_named(stack: Runni
     assert {name: answer[name]["records"] for name in ("kafka", "clickhouse")} == {"kafka": total, "clickhouse": total}
     assert answer["kafka"]["roots"] == answer["clickhouse"]["roots"] > len(AUDITED)
 
-    copy, named = tampered_copy(config)
+    copy, named, cut_off = tampered_copy(config)
     code, answer = command(copy, "audit", "verify", "--in", "clickhouse")
     assert (code, answer["clickhouse"]["broken"]) == (1, answer["broken"])
     found = [line.partition(":")[0] for line in answer["clickhouse"]["first"]]
     assert found == sorted(f"{topic}-0 offset {offset}" for topic, offset in named.items()), answer
+
+    # Beside Kafka's trail the end that was cut off is seen as well, once it has had the time to arrive.
+    code, answer = command(copy, "audit", "verify", "--settle", "3600")
+    assert (code, answer["notArchived"]) == (1, 1), answer
+    code, answer = command(copy, "audit", "verify", "--settle", "0")
+    assert (code, answer["notArchived"], answer["kafka"]["broken"]) == (1, 0, 0), answer
+    assert answer["clickhouse"]["first"][-1].startswith(
+        f"{cut_off}: the link is not there, and the archive job has read"
+    ), answer
+    assert len(answer["clickhouse"]["first"]) == len(named) + 1
 
     today = datetime.now(UTC).date()
     days = ("--from", str(today - timedelta(days=1)), "--to", str(today))
