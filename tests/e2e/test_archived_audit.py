@@ -60,7 +60,7 @@ def prepare(config: Config) -> None:
 
 
 def tampered_copy(config: Config) -> tuple[Config, dict[str, int], str]:
-    """A database with a copy of the trail, of which an administrator has changed four chains and cut off the last link of another.
+    """A database with a copy of the trail: an administrator has changed four chains and cut off the last link of another.
 
     The offsets that must be named, and the place of the link that was cut off, which no root covers.
     """
