@@ -17,6 +17,7 @@ from jobs.config import Config
 
 if TYPE_CHECKING:
     # The command line is not to wait for numpy and Arrow when it only says what it can do.
+    from jobs.reconcile_archive import Tally
     from udfs.operators.decode_records import Batch
 
 _BATCH: Final = 2_000
@@ -43,9 +44,9 @@ def reconcile(
     """Compare ClickHouse with what Kafka has committed, record by record and column by column.
 
     Every archived topic, or those named. A record without its row is missing (or not archived yet, when the archive job is
-    behind); a row without a record, or a second one, is extra; a row whose columns are not those of the record is
-    different. What Kafka has deleted cannot be compared. Memory is a few thousand rows, whatever there is to compare.
-    Exit code 1 when anything differs.
+    behind); a row without a record, a second one, or one that names no place of its topic is extra; a row whose columns are not
+    those of the record is different. What Kafka has deleted cannot be compared. Memory is a few thousand rows, whatever there is
+    to compare. Exit code 1 when anything differs.
 
     \b
     Example:
@@ -86,9 +87,9 @@ def reconcile(
 
 
 def compare_topic(
-    config: Config, topic: str, tally: Any, since: datetime | None = None, until: datetime | None = None
+    config: Config, topic: str, tally: Tally, since: datetime | None = None, until: datetime | None = None
 ) -> Iterator[dict[str, object]]:
-    """The differences of one topic, as they are found; `tally` (reconcile_archive.Tally) counts on. Bounded memory.
+    """The differences of one topic, as they are found; `tally` counts on. Bounded memory.
 
     Raises CliError when Kafka does not answer, ClickHouseError, RegistryError.
     """
@@ -96,9 +97,17 @@ def compare_topic(
 
     from jobs.cli_schemas import open_registry
     from jobs.migrate import endpoint
-    from jobs.reconcile_archive import Row, is_letter_of_old, merge, plain_rows, stored_rows
+    from jobs.reconcile_archive import (
+        Row,
+        highest_offsets,
+        is_letter_of_old,
+        merge,
+        plain_rows,
+        stored_rows,
+        strays,
+    )
     from jobs.runtime import schema_ids
-    from schemas.catalogue import TOPICS
+    from schemas.catalogue import ARCHIVED, TOPICS
     from schemas.resolution import Resolver
     from udfs.operators.arrow_blocks import Layout, block, plan_of
     from udfs.operators.decode_records import Decoder
@@ -109,6 +118,7 @@ def compare_topic(
     letters_plan = dataclasses.replace(plan_of("dead-letter"), topic=topic)
     deletions = layout_of(topic)
     layouts: tuple[Layout, ...] = (plan, letters_plan, deletions)
+    highest = highest_offsets(client, layouts)
     schema_id = schema_ids(config, (topic,))[topic]
     resolve = Resolver(topic, schema_id, open_registry(config).schema).resolve
     counts = [0, 0, 0]
@@ -130,7 +140,8 @@ def compare_topic(
 
     # One consumer for all partitions, one after another: each new one costs more than a small partition's records.
     with contextlib.closing(Consumer(consumer_settings(config, "reconcile"))) as consumer:
-        for partition in range(entry.partitions(config.profile)):
+        partitions = partitions_of(consumer, entry.name)
+        for partition in partitions:
             place = TopicPartition(entry.name, partition)
             low, high = consumer.get_watermark_offsets(place, timeout=TIMEOUT_S)
             end = committed_end(consumer, entry.name, partition) if low < high else low
@@ -167,6 +178,24 @@ def compare_topic(
                             for name, ours, theirs in finding.columns
                         ],
                     }
+        ends = {partition: committed_end(consumer, entry.name, partition) for partition in partitions}
+    for layout in layouts:
+        # Letters and tombstones of all topics share a table: who has no place there is told with the dead letters.
+        owners: Sequence[str] = (topic,) if layout is plan else ()
+        if topic == "dead-letter":
+            if layout is letters_plan:
+                continue
+            owners = ARCHIVED
+        found = strays(client, layout, ends, highest, since, until, owners)
+        tally.extra += found.rows
+        for claimed, at, offset in found.first:
+            if claimed != topic:
+                why = f"_topic: {claimed!r} in {layout.table}"
+            elif at in ends:
+                why = f"the partition ends at offset {ends[at]} in Kafka"
+            else:
+                why = "Kafka has no such partition" if ends else f"Kafka has no topic {entry.name}"
+            yield {"topic": topic, "partition": at, "offset": offset, "problem": "extra", "columns": [why]}
 
 
 class _Seen:
@@ -234,6 +263,16 @@ def records(consumer: Any, topic: str, partition: int, start: int, end: int) -> 
                 times.append(message.timestamp()[1])
         if payloads:
             yield Batch(payloads, Positions.of([partition] * len(offsets), offsets, times), null_keys)
+
+
+def partitions_of(consumer: Any, topic: str) -> list[int]:
+    """The partitions that Kafka has of a topic; none when it has no such topic. Raises CliError."""
+    from confluent_kafka import KafkaError
+
+    found = consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
+    if found.error is not None and found.error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+        raise CliError(f"{topic}: {found.error.str()}")
+    return sorted(found.partitions)
 
 
 def committed_end(consumer: Any, topic: str, partition: int) -> int:

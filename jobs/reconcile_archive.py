@@ -1,13 +1,15 @@
 """Compares the committed records of a Kafka partition with the rows of its ClickHouse table, offset by offset.
 
 Both sides arrive ordered by offset and are merged, so that memory holds one page of each and no more. A row is what
-`arrow_blocks.block` makes of the record, and every column of it is compared, the source columns included.
+`arrow_blocks.block` makes of the record, and every column of it is compared, the source columns included. Rows that claim a place
+which Kafka does not have are strays, and extra.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import pyarrow as pa
@@ -16,6 +18,9 @@ from udfs.operators.arrow_blocks import Layout
 
 PAGE_ROWS: Final = 5_000
 """Rows of ClickHouse that are held at a time."""
+
+LISTED_STRAYS: Final = 20
+"""Strays of a table whose places are told; all are counted."""
 
 Row = dict[str, Any]
 Problem = Literal["missing", "extra", "different"]
@@ -103,6 +108,62 @@ def stored_rows(
         # The next page starts at the last offset and leaves out the rows of it that were read.
         skip = here + (skip if last == start else 0)
         start = last
+
+
+def highest_offsets(client: Any, layouts: Sequence[Layout]) -> dict[int, int]:
+    """The highest offset of each partition of a topic that any of its tables has. Raises ClickHouseError."""
+    found: dict[int, int] = {}
+    for layout in layouts:
+        query = f"SELECT _partition, max(_offset) FROM `{layout.table}` WHERE _topic = {{topic:String}}"
+        answer = client.query(f"{query} GROUP BY _topic, _partition", {"topic": layout.topic})
+        for partition, offset in answer.result_rows:
+            found[int(partition)] = max(int(offset), found.get(int(partition), -1))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Strays:
+    """Rows of a table that claim a place which Kafka does not have: how many, and the places of the first of them."""
+
+    rows: int
+    first: Sequence[tuple[str, int, int]]
+    """Topic, partition, offset, as the rows say."""
+
+
+def strays(
+    client: Any,
+    layout: Layout,
+    ends: Mapping[int, int],
+    highest: Mapping[int, int],
+    since: datetime | None,
+    until: datetime | None,
+    topics: Sequence[str] = (),
+) -> Strays:
+    """The rows behind the ends of the partitions, or of a topic that is not among the table's. Raises ClickHouseError.
+
+    ends: offset behind the last committed record of each partition, asked for after `highest`, what ClickHouse had before: so a
+    row that is archived meanwhile is none of them. since, until: by the rows' Kafka timestamp, UTC. topics: whose rows the table
+    may have; none to look at the layout's only.
+    """
+    values: dict[str, Any] = {"topic": layout.topic, "page": LISTED_STRAYS}
+    behind = " AND ".join(
+        f"_offset {sign} transform(toUInt64(_partition), {list(places)}, {list(places.values())}, toUInt64(0))"
+        for sign, places in ((">=", ends), ("<=", highest))
+    )
+    condition = f"_topic = {{topic:String}} AND {behind}" if highest else "0"
+    if topics:
+        condition = f"(_topic NOT IN {{topics:Array(String)}} OR ({condition}))"
+        values["topics"] = list(topics)
+    for name, moment, sign in (("since", since, ">="), ("until", until, "<")):
+        if moment is not None:
+            condition += f" AND _kafka_time {sign} fromUnixTimestamp64Milli({{{name}:Int64}}, 'UTC')"
+            values[name] = int(moment.replace(tzinfo=UTC).timestamp() * 1_000)
+    (count,) = client.query(f"SELECT count() FROM `{layout.table}` WHERE {condition}", values).result_rows[0]
+    query = (
+        f"SELECT _topic, _partition, _offset FROM `{layout.table}` WHERE {condition} ORDER BY ALL LIMIT {{page:UInt64}}"
+    )
+    rows = client.query(query, values).result_rows if count else ()
+    return Strays(int(count), [(str(topic), int(partition), int(offset)) for topic, partition, offset in rows])
 
 
 def is_letter_of_old(client: Any, topic: str, partition: int, offset: int) -> bool:

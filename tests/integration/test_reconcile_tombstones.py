@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import confluent_kafka
@@ -64,6 +66,16 @@ class Broker:
     def get_watermark_offsets(self, _place: Any, timeout: float) -> tuple[int, int]:
         assert timeout > 0
         return 0, len(LOG)
+
+    def offsets_for_times(self, places: Sequence[Any], timeout: float) -> list[Any]:
+        assert timeout > 0
+        (place,) = places
+        later = [offset for offset in range(len(LOG)) if KAFKA_MS + offset >= place.offset]
+        return [SimpleNamespace(offset=later[0] if later else -1)]
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        assert timeout > 0
+        return SimpleNamespace(topics={topic: SimpleNamespace(error=None, partitions={0: None})})
 
     def assign(self, places: Sequence[Any]) -> None:
         (place,) = places
@@ -137,3 +149,41 @@ def test_reconcile_tombstone_that_an_older_release_made_a_dead_letter_is_there(c
     archive(config, [value or b"" for _, value in LOG], [])
     assert connect(config).query("SELECT count() FROM tombstones").result_rows == [(0,)]
     assert compare(config) == (Tally(compared=len(LOG)), [])
+
+
+def test_reconcile_rows_that_claim_a_place_that_kafka_has_not_are_extra(config: Config) -> None:
+    archive(config, [value for _, value in LOG], NULL_KEYS)
+    client = connect(config)
+    # Two rows of one position would become one when parts merge.
+    for topic, partition, offset in ((TOPIC, 0, 1_000_000), (TOPIC, 7, 0), ("orders", 0, 1), ("", 0, 3)):
+        values = f"'{topic}' AS _topic, {partition} AS _partition, {offset} AS _offset"
+        one = "(SELECT * FROM alert_rules WHERE _topic != '' ORDER BY _offset LIMIT 1)"
+        client.command(f"INSERT INTO alert_rules SELECT * REPLACE ({values}) FROM {one}")
+    client.command(f"INSERT INTO dead_letters (_topic, _offset) VALUES ('{TOPIC}', {len(LOG)})")
+    client.command(f"INSERT INTO tombstones (_topic, _partition) VALUES ('{TOPIC}', 3)")
+    tally, found = compare(config)
+    assert tally == Tally(compared=len(LOG), extra=6)
+    assert found == [
+        ("extra", 3, ["_topic: '' in alert_rules"]),
+        ("extra", 1_000_000, [f"the partition ends at offset {len(LOG)} in Kafka"]),
+        ("extra", 0, ["Kafka has no such partition"]),
+        ("extra", 1, ["_topic: 'orders' in alert_rules"]),
+        ("extra", len(LOG), [f"the partition ends at offset {len(LOG)} in Kafka"]),
+        ("extra", 0, ["Kafka has no such partition"]),
+    ]
+    # Of another period, by the time that they claim to be of.
+    day = datetime.fromtimestamp(KAFKA_MS // 1_000, UTC).replace(tzinfo=None)
+    assert not list(compare_topic(config, TOPIC, Tally(), since=day + timedelta(days=1)))
+
+
+def test_reconcile_topic_that_kafka_has_not_is_compared_with_nothing(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknown = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+    nothing = SimpleNamespace(topics={TOPIC: SimpleNamespace(error=unknown, partitions={})})
+    monkeypatch.setattr(Broker, "list_topics", lambda _self, _topic, timeout: nothing)
+    assert compare(config) == (Tally(), [])
+    archive(config, [value for _, value in LOG], NULL_KEYS)
+    tally, found = compare(config)
+    assert tally == Tally(extra=len(LOG))
+    assert found[0] == ("extra", 0, [f"Kafka has no topic {TOPIC}"])
