@@ -59,7 +59,8 @@ def walk_kafka(config: Config, archived: Report | None = None) -> tuple[Report, 
     """
     from confluent_kafka import Consumer, TopicPartition
 
-    from jobs.cli_reconcile import committed_end, consumer_settings, records
+    from jobs.cli_common import CliError
+    from jobs.cli_reconcile import committed_end, consumer_settings, partitions_of, records
     from jobs.cli_schemas import open_registry
     from jobs.runtime import schema_ids
     from schemas.catalogue import TOPICS
@@ -73,7 +74,12 @@ def walk_kafka(config: Config, archived: Report | None = None) -> tuple[Report, 
         def frames(topic: str) -> Iterator[tuple[Place, bytes, bool]]:
             """Place and current frame of each record, and whether the partition's beginning is gone."""
             name = TOPICS[topic].name
-            for partition in range(TOPICS[topic].partitions(config.profile)):
+            partitions = partitions_of(consumer, name)
+            if not partitions:
+                raise CliError(
+                    f"Kafka has no topic {name}: run `tradestream topics create`, then `tradestream submit audit`"
+                )
+            for partition in partitions:
                 low, _ = consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=30)
                 end = committed_end(consumer, name, partition)
                 for batch in records(consumer, name, partition, low, end):

@@ -46,7 +46,8 @@ def reconcile(
     Every archived topic, or those named. A record without its row is missing (or not archived yet, when the archive job is
     behind); a row without a record, a second one, or one that names no place of its topic is extra; a row whose columns are not
     those of the record is different. What Kafka has deleted cannot be compared. Memory is a few thousand rows, whatever there is
-    to compare. Exit code 1 when anything differs.
+    to compare. With --json `waiting` says how many of the missing ones the archive job has not read yet. Exit code 1 when
+    anything differs.
 
     \b
     Example:
@@ -60,12 +61,17 @@ def reconcile(
         raise CliError(f"{', '.join(wrong)} is not archived; these are: {', '.join(ARCHIVED)}")
     config = load_config(ctx)
     total = Tally()
+    waiting = 0
     rows: list[dict[str, object]] = []
-    listed: list[dict[str, object]] = []
+    listed: list[dict[str, Any]] = []
     for topic in names or ARCHIVED:
         status(f"comparing {topic}")
         tally = Tally()
+        places: dict[int, int] | None = None
         for found in compare_topic(config, topic, tally, since, until):
+            if found["problem"] == "missing":
+                places = archive_places(config, topic) if places is None else places
+                waiting += found["offset"] >= places.get(found["partition"], 0)
             if len(listed) < LISTED:
                 listed.append(found)
         rows.append({"topic": topic, **dataclasses.asdict(tally)})
@@ -73,7 +79,8 @@ def reconcile(
             setattr(total, field.name, getattr(total, field.name) + getattr(tally, field.name))
     differing = total.missing + total.extra + total.different
     if as_json:
-        click.echo(json.dumps({**dataclasses.asdict(total), "topics": rows, "differences": listed}, default=str))
+        summary = {**dataclasses.asdict(total), "waiting": waiting}
+        click.echo(json.dumps({**summary, "topics": rows, "differences": listed}, default=str))
     else:
         headings = dict.fromkeys(("topic", "compared", "missing", "extra", "different"), "right") | {"topic": "left"}
         print_table(headings, [[str(row[name]) for name in headings] for row in rows])
@@ -81,14 +88,24 @@ def reconcile(
             click.echo(" ".join(f"{name}={value}" for name, value in found.items()))
         if differing > len(listed):
             click.echo(f"... and {differing - len(listed)} more")
+        if waiting:
+            click.echo(f"{waiting} of the missing ones the archive job has not read yet: it is behind, or not running")
         click.echo("nothing differs" if not differing else f"{differing} records differ")
     if differing:
         ctx.exit(EXIT_FAILED)
 
 
+def archive_places(config: Config, topic: str) -> dict[int, int]:
+    """Up to which offset of each partition the archive job has read, as of its last checkpoint. Raises KafkaException."""
+    from jobs.archive import GROUP
+    from jobs.demo_watch import Probe
+
+    return Probe(config, {}).places(GROUP, topic)
+
+
 def compare_topic(
     config: Config, topic: str, tally: Tally, since: datetime | None = None, until: datetime | None = None
-) -> Iterator[dict[str, object]]:
+) -> Iterator[dict[str, Any]]:
     """The differences of one topic, as they are found; `tally` counts on. Bounded memory.
 
     Raises CliError when Kafka does not answer, ClickHouseError, RegistryError.

@@ -256,6 +256,11 @@ class Probe:
         taken = self._committed(group, [TopicPartition(*key) for key in last])
         return sum(max(0, last[part.topic, part.partition] + 1 - max(0, part.offset)) for part in taken)
 
+    def places(self, group: str, topic: str) -> dict[int, int]:
+        """The offset that a group will read next of each partition, as of its last commit; 0 where it has read nothing."""
+        taken = self._committed(group, self._partitions((topic,)))
+        return {part.partition: max(0, part.offset) for part in taken}
+
     def _committed(self, name: str, partitions: list[TopicPartition]) -> list[TopicPartition]:
         """What a group has committed; a coordinator that moves or loads is waited for."""
         if name not in self._groups:

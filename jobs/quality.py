@@ -16,6 +16,7 @@ from typing import Any, Final
 from jobs.config import Config
 from jobs.migrate import endpoint
 from jobs.quality_rules import KINDS, Rule, kafka_rules, rules_of
+from jobs.reconcile_archive import highest_offsets
 from schemas.catalogue import TOPICS
 from schemas.messages import enums, report_events
 from udfs.operators.arrow_blocks import plan_of, table_of
@@ -113,7 +114,8 @@ def run(
             from jobs.quality_kafka import committed
 
             progress(f"counting {topic}")
-            suites[table] += kafka_rules(topic, committed(config, topic, until), lag_s)
+            highest = highest_offsets(client, [plan_of(topic)])
+            suites[table] += kafka_rules(topic, committed(config, topic, until), lag_s, highest)
     progress(f"trying {sum(map(len, suites.values()))} rules on {len(suites)} tables")
     from jobs.quality_suites import validate
 

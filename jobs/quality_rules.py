@@ -7,7 +7,7 @@ only what the archive itself adds is checked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -67,7 +67,7 @@ class RuleError(ValueError):
 class KafkaPartition:
     """What a partition has committed, of the offsets that the table should hold: how many records, their offsets' sum.
 
-    newest_ms: Kafka's timestamp of the last of them.
+    newest_ms: Kafka's timestamp of the last of them. committed_end: the offset behind the last committed record of all.
     """
 
     partition: int
@@ -76,6 +76,7 @@ class KafkaPartition:
     records: int
     offset_sum: int
     newest_ms: int
+    committed_end: int
 
 
 # These are not unique by themselves, and why.
@@ -107,6 +108,13 @@ def derived(topic: Topic) -> Iterator[Rule]:
         "no_rows",
         sql="SELECT _topic, _partition, _offset, count() AS repeats FROM {batch} "
         "GROUP BY _topic, _partition, _offset HAVING repeats > 1",
+    )
+    known = ", ".join(f"'{name}'" for name in (TOPICS if topic.name == "dead-letter" else (topic.name,)))
+    yield Rule(
+        "keys",
+        "a row is of a topic that the table is for",
+        "no_rows",
+        sql=f"SELECT _topic, _partition, _offset FROM {{batch}} WHERE _topic NOT IN ({known})",
     )
     if deletes_keys(topic.name):
         gone = f"SELECT _partition, _offset FROM {TOMBSTONES} WHERE _topic = '{topic.name}'"
@@ -219,8 +227,17 @@ def _by_day(days: Sequence[date], moments: Sequence[int]) -> str:
     return f"transform(toString(event_date), [{names}], [{', '.join(f'toInt64({moment})' for moment in moments)}], toInt64(0))"
 
 
-def kafka_rules(topic: str, partitions: Sequence[KafkaPartition], lag_s: float) -> list[Rule]:
-    """The rules that compare a table with what Kafka has committed; `lag_s`: how far the archive may be behind, in s."""
+def kafka_rules(
+    topic: str, partitions: Sequence[KafkaPartition], lag_s: float, highest: Mapping[int, int]
+) -> list[Rule]:
+    """The rules that compare a table with what Kafka has committed; none of `partitions`: Kafka has no such topic.
+
+    lag_s: how far the archive may be behind, in s. highest: the highest offset of each partition that the table had before Kafka
+    was asked.
+    """
+    if not partitions:
+        words = "it is empty, because Kafka has no such topic"
+        return [Rule("counts", words, "no_rows", sql="SELECT count() AS rows FROM {batch} HAVING rows > 0")]
     compacted = "compact" in TOPICS[topic].cleanup
     known = ", ".join(
         f"({item.partition}, {item.first}, {item.end}, {item.records}, {item.offset_sum}, {item.newest_ms})"
@@ -249,6 +266,10 @@ def kafka_rules(topic: str, partitions: Sequence[KafkaPartition], lag_s: float) 
         f"(SELECT toInt64(_partition) AS archive_part, count() AS archived, sum(_offset) AS archived_sum FROM {rows} "
         f"WHERE _offset >= {first} AND _offset < {end} GROUP BY archive_part) AS archive ON archive_part = part WHERE {wrong}"
     )
+    behind = " AND ".join(
+        f"_offset {sign} transform(toUInt64(_partition), {list(places)}, {list(places.values())}, toUInt64(0))"
+        for sign, places in ((">=", {item.partition: item.committed_end for item in partitions}), ("<=", highest))
+    )
     fresh = (
         f"SELECT newest, archived, newest - archived AS behind_ms FROM (SELECT max(newest_ms) AS newest FROM {kafka}) AS kafka, "
         f"(SELECT max(toUnixTimestamp64Milli(_kafka_time)) AS archived FROM {rows}) AS archive "
@@ -260,6 +281,12 @@ def kafka_rules(topic: str, partitions: Sequence[KafkaPartition], lag_s: float) 
             "its rows are the records that Kafka has committed, by partition and offset",
             "no_rows",
             sql=counts,
+        ),
+        Rule(
+            "counts",
+            "no row is behind the end of its partition, or of a partition that Kafka has not",
+            "no_rows",
+            sql=f"SELECT _topic, _partition, _offset FROM {{batch}} WHERE _topic = '{topic}' AND {behind}",
         ),
         Rule("freshness", f"it is not more than {lag_s:g} s behind its topic", "no_rows", sql=fresh),
     ]

@@ -155,6 +155,8 @@ TAMPER = (
     "INSERT INTO orders SELECT * REPLACE (timestamp + INTERVAL 1 SECOND AS timestamp) FROM orders WHERE order_id = 'S1'",
     "INSERT INTO market_data SELECT * REPLACE (toDate('2025-06-02') AS event_date, 'misfiled' AS event_id, 901 AS _offset) "
     "FROM market_data WHERE symbol = 'AAPL'",
+    "INSERT INTO market_data SELECT * REPLACE ('nowhere' AS _topic, 'forged' AS event_id, 902 AS _offset) FROM market_data "
+    "WHERE symbol = 'AAPL' LIMIT 1",
     "ALTER TABLE risk_events ADD COLUMN stray String",
     # A crash between nbbo and the states of latest_prices: one symbol is older there, another is not there.
     "TRUNCATE TABLE latest_nbbo",
@@ -174,6 +176,7 @@ FOUND = (
     ("keys", "orders", "_offset=1"),
     ("keys", "market_status", "S-1"),
     ("keys", "order_events", "order_id=hole"),
+    ("keys", "market_data", "_topic=nowhere"),
     ("keys", "nbbo", "_offset=0"),
     ("keys", "nbbo", "_offset=77"),
     ("keys", "nbbo", "_offset=78"),
@@ -194,6 +197,7 @@ FOUND = (
     ("statuses", "order_events", "BOGUS"),
     ("statuses", "order_events", "jump-2"),
     ("counts", "routing_decisions", "records=3"),
+    ("counts", "order_events", "_offset=900"),
     ("freshness", "market_data", "behind_ms=3600000"),
     ("freshness", "nbbo", "newest=51"),
     ("freshness", "nbbo", "symbol=LATE"),
@@ -218,8 +222,8 @@ def suites(extra: int = 0, newer_ms: int = 0) -> dict[str, Sequence[Rule]]:
     for topic in TOPICS:
         # A deletion is a record of Kafka too, whose row is in tombstones.
         count = len(CLEAN[topic]) + (topic == "nbbo")
-        kafka = KafkaPartition(0, 0, 100, count + extra, sum(range(count)), KAFKA_MS + newer_ms)
-        found[table_of(topic)] = [*rules_of(topic, [DAY]), *kafka_rules(topic, [kafka], 60)]
+        kafka = KafkaPartition(0, 0, 100, count + extra, sum(range(count)), KAFKA_MS + newer_ms, 100)
+        found[table_of(topic)] = [*rules_of(topic, [DAY]), *kafka_rules(topic, [kafka], 60, {0: 950})]
     return found
 
 
