@@ -25,7 +25,7 @@ TIMEOUT_S: Final = 30.0
 _POLL_S: Final = 0.1
 _MOMENTS: Final = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"]
 LISTED: Final = 20
-"""Differences that are listed; all are counted."""
+"""Differences of a topic that are listed; all are counted."""
 
 
 @click.command()
@@ -68,11 +68,11 @@ def reconcile(
         status(f"comparing {topic}")
         tally = Tally()
         places: dict[int, int] | None = None
-        for found in compare_topic(config, topic, tally, since, until):
+        for number, found in enumerate(compare_topic(config, topic, tally, since, until)):
             if found["problem"] == "missing":
                 places = archive_places(config, topic) if places is None else places
                 waiting += found["offset"] >= places.get(found["partition"], 0)
-            if len(listed) < LISTED:
+            if number < LISTED:
                 listed.append(found)
         rows.append({"topic": topic, **dataclasses.asdict(tally)})
         for field in dataclasses.fields(Tally):
@@ -85,7 +85,8 @@ def reconcile(
         headings = dict.fromkeys(("topic", "compared", "missing", "extra", "different"), "right") | {"topic": "left"}
         print_table(headings, [[str(row[name]) for name in headings] for row in rows])
         for found in listed:
-            click.echo(" ".join(f"{name}={value}" for name, value in found.items()))
+            names = " ".join(f"{name}={value}" for name, value in found.items() if name != "columns")
+            click.echo("; ".join([names, *found["columns"]]))
         if differing > len(listed):
             click.echo(f"... and {differing - len(listed)} more")
         if waiting:
@@ -190,6 +191,7 @@ def compare_topic(
                         "partition": partition,
                         "offset": finding.offset,
                         "problem": finding.problem,
+                        **finding.names,
                         "columns": [
                             f"{name}: {ours!r} in Kafka, {theirs!r} in ClickHouse"
                             for name, ours, theirs in finding.columns

@@ -8,7 +8,7 @@ which Kafka does not have are strays, and extra.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -16,6 +16,8 @@ import pyarrow as pa
 
 from udfs.operators.arrow_blocks import Layout
 
+NAMES: Final = ("order_id", "trade_id", "account_id", "event_id")
+"""Columns that tell a person which order, trade or event a row is about, where a table has them."""
 PAGE_ROWS: Final = 5_000
 """Rows of ClickHouse that are held at a time."""
 
@@ -28,11 +30,15 @@ Problem = Literal["missing", "extra", "different"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One position that differs; `columns`: column, Kafka's value, ClickHouse's value, where the two differ."""
+    """One position that differs; `columns`: column, Kafka's value, ClickHouse's value, where the two differ.
+
+    names: what the record is about, by `NAMES`; which order, which trade.
+    """
 
     problem: Problem
     offset: int
     columns: tuple[tuple[str, Any, Any], ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(slots=True)
@@ -60,20 +66,24 @@ def merge(kafka: Iterator[Row], stored: Iterator[Row], tally: Tally) -> Iterator
         finding: Finding | None = None
         if record is None or (row is not None and row["_offset"] < record["_offset"]):
             assert row is not None
-            finding, row = Finding("extra", row["_offset"]), next(right, None)
+            finding, row = Finding("extra", row["_offset"], names=_names(row)), next(right, None)
         elif row is None or record["_offset"] < row["_offset"]:
             tally.compared += 1
-            finding, record = Finding("missing", record["_offset"]), next(left, None)
+            finding, record = Finding("missing", record["_offset"], names=_names(record)), next(left, None)
         else:
             tally.compared += 1
             names = sorted(record.keys() | row.keys())
             changed = tuple((n, record.get(n), row.get(n)) for n in names if record.get(n) != row.get(n))
             if changed:
-                finding = Finding("different", record["_offset"], changed)
+                finding = Finding("different", record["_offset"], changed, _names(record))
             record, row = next(left, None), next(right, None)
         if finding is not None:
             tally.add(finding)
             yield finding
+
+
+def _names(row: Row) -> dict[str, str]:
+    return {name: row[name].decode("utf-8", "backslashreplace") for name in NAMES if row.get(name)}
 
 
 def _ordered(rows: Iterator[Row], side: str, *, strictly: bool) -> Iterator[Row]:

@@ -108,3 +108,5 @@ def test_archive_with_each_defect_gives_each_finding(archived: Config) -> None:
         ("extra", 99),
     ]
     assert [name for name, _, _ in found[2].columns] == ["execution_price"]
+    assert [found[at].names["trade_id"] for at in (0, 2)] == ["t-4", "t-10"]
+    assert found[0].names.keys() == {"order_id", "trade_id", "account_id", "event_id"}
