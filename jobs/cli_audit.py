@@ -40,14 +40,16 @@ def audit() -> None:
 @click.option(
     "--settle", default=60.0, show_default=True, help="Links newer than so many seconds need not be archived."
 )
+@click.option("--sources", is_flag=True, help="Compare ClickHouse's links with the records that Kafka still has, too.")
 @json_option
 @click.pass_context
-def verify(ctx: click.Context, place: str, settle: float, as_json: bool) -> None:
+def verify(ctx: click.Context, place: str, settle: float, sources: bool, as_json: bool) -> None:
     """Walk every chain of the audit trail and compare links, kept payloads and Merkle roots.
 
     A link that was deleted, altered, put in or moved is named, with the first fault of each chain. A link at a chain's end that
-    Kafka has and ClickHouse has not was deleted when the archive job has read it; when not, it is counted as not archived. Exit
-    code 1 when anything is broken.
+    Kafka has and ClickHouse has not was deleted when the archive job has read it; when not, it is counted as not archived.
+    --sources proves that the trail is complete: each record that Kafka still has must have its link, and be what the link says.
+    Exit code 1 when anything is broken.
 
     \b
     Example:
@@ -69,7 +71,7 @@ def verify(ctx: click.Context, place: str, settle: float, as_json: bool) -> None
         else:
             status("ClickHouse has no tables of the audit trail: Kafka's is walked alone")
     reports: dict[str, Report] = {}
-    coming = 0
+    coming = unlinked = 0
     if place != "clickhouse":
         status("walking along audit-records in Kafka")
         reports["kafka"], behind = walk_kafka(config, stored)
@@ -77,16 +79,28 @@ def verify(ctx: click.Context, place: str, settle: float, as_json: bool) -> None
             coming = tell_lost_ends(stored, behind, until_ms, archive_reading(config))
     if stored is not None:
         reports["clickhouse"] = stored
+    if sources:
+        from jobs.audit_sources import kafka_sources, walk_sources
+
+        if stored is None:
+            raise click.UsageError("--sources needs the links of ClickHouse")
+        status("comparing the links with the records of their topics")
+        reports["sources"], unlinked = walk_sources(client, kafka_sources(config))
     broken = sum(report.broken for report in reports.values())
     if as_json:
         parts = {name: _as_dict(report) for name, report in reports.items()}
         records = max(report.records for report in reports.values())
-        click.echo(json.dumps({"records": records, "broken": broken, "notArchived": coming, **parts}))
+        waiting = {"notArchived": coming} | ({"notLinked": unlinked} if sources else {})
+        click.echo(json.dumps({"records": records, "broken": broken, **waiting, **parts}))
     else:
         for name, report in reports.items():
             say(name, report)
         if coming:
             click.echo(f"{coming} links are not archived yet: the archive job is behind, or not running")
+        if unlinked:
+            click.echo(
+                f"{unlinked} records have no link in ClickHouse yet: the audit or the archive job is behind, or not running"
+            )
         click.echo("nothing is broken" if not broken else f"{broken} faults")
     if broken:
         ctx.exit(EXIT_FAILED)

@@ -249,10 +249,19 @@ def consumer_settings(config: Config, name: str) -> dict[str, Any]:
 
 def records(consumer: Any, topic: str, partition: int, start: int, end: int) -> Iterator[Batch]:
     """Committed records of [start, end) of a partition, in batches. Assigns the consumer."""
-    from confluent_kafka import KafkaError, TopicPartition
-
     from udfs.operators.arrow_blocks import Positions
     from udfs.operators.decode_records import Batch
+
+    for found in messages(consumer, topic, partition, start, end):
+        payloads = [message.value() for message in found]
+        offsets, times = [message.offset() for message in found], [message.timestamp()[1] for message in found]
+        null_keys = [message.key() for message in found if message.value() is None]
+        yield Batch(payloads, Positions.of([partition] * len(offsets), offsets, times), null_keys)
+
+
+def messages(consumer: Any, topic: str, partition: int, start: int, end: int) -> Iterator[list[Any]]:
+    """The same as confluent_kafka gives them. Raises CliError when Kafka sends nothing or an error."""
+    from confluent_kafka import KafkaError, TopicPartition
 
     if start >= end:
         return
@@ -260,13 +269,13 @@ def records(consumer: Any, topic: str, partition: int, start: int, end: int) -> 
     done, heard = False, time.monotonic()
     while not done:
         # It waits for a whole batch, and the end of a partition is less than one.
-        messages = consumer.consume(_BATCH, _POLL_S)
-        if messages:
+        found = consumer.consume(_BATCH, _POLL_S)
+        if found:
             heard = time.monotonic()
         elif time.monotonic() - heard > TIMEOUT_S:
             raise CliError(f"Kafka sent nothing of {topic}/{partition} for {TIMEOUT_S:.0f} s: is the broker up?")
-        payloads, offsets, times, null_keys = [], [], [], []
-        for message in messages:
+        wanted = []
+        for message in found:
             error = message.error()
             if error is not None:
                 if error.code() != KafkaError._PARTITION_EOF:
@@ -275,13 +284,9 @@ def records(consumer: Any, topic: str, partition: int, start: int, end: int) -> 
             elif message.offset() >= end:
                 done = True
             else:
-                payloads.append(message.value())
-                if payloads[-1] is None:
-                    null_keys.append(message.key())
-                offsets.append(message.offset())
-                times.append(message.timestamp()[1])
-        if payloads:
-            yield Batch(payloads, Positions.of([partition] * len(offsets), offsets, times), null_keys)
+                wanted.append(message)
+        if wanted:
+            yield wanted
 
 
 def partitions_of(consumer: Any, topic: str) -> list[int]:

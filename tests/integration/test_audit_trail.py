@@ -17,11 +17,13 @@ from click.testing import CliRunner
 
 from jobs import migrate
 from jobs.audit_reading import clickhouse_links, walk_clickhouse
+from jobs.audit_sources import Source, walk_sources
 from jobs.cli_audit import audit
 from jobs.cli_common import META_OVERRIDES
 from jobs.config import Config
 from schemas.catalogue import TOPICS
 from udfs.domain.audit_shard import AuditShard, envelope
+from udfs.domain.audit_verify import SourceRecord
 from udfs.domain.sources import AUDIT
 from udfs.operators.arrow_blocks import Positions
 from udfs.operators.decode_records import Batch
@@ -30,7 +32,8 @@ NOON_MS: Final = NOON_NS // 1_000_000
 DAY_MS: Final = 86_400_000
 RECORDS: Final = 14
 """Records of each chain, a day's ten and four of the next; blocks of four leave two links and then none without a root."""
-LINKS: Final = 4 * RECORDS
+CHAINS: Final = (("orders", 0), ("orders", 1), ("market-data", 0), ("controls", 0))
+LINKS: Final = len(CHAINS) * RECORDS
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +58,7 @@ def config(database: Config) -> Config:
         client.command(f"TRUNCATE TABLE {table}")
     shard = AuditShard(0, 1, dict.fromkeys(TOPICS, SCHEMA_ID), 4, "market-data")
     for at in range(RECORDS):
-        for topic, partition in (("orders", 0), ("orders", 1), ("market-data", 0), ("controls", 0)):
+        for topic, partition in CHAINS:
             value = None if at == 3 else frame(topic)
             data = envelope(topic, NOON_MS + at + (DAY_MS if at >= 10 else 0), None if at == 4 else b"\xff key", value)
             # Offsets have gaps, as where the markers of transactions are.
@@ -203,6 +206,48 @@ def test_command_tells_records_and_broken(config: Config) -> None:
     code, answer = run(config, "verify", "--in", "clickhouse")
     assert (code, answer["records"]) == (1, LINKS - 1) and answer["broken"] > 0
     assert answer["clickhouse"]["first"][0].startswith("orders-0 offset 8: the link does not follow the one before it")
+
+
+def sources(first: int = 0, more: int = 0, **changed: Any) -> Iterator[Source]:
+    """The topics as Kafka has them from an offset on, perhaps with records behind the last link; changed: value by offset, "o6"."""
+    for topic, partition in CHAINS:
+        records = []
+        for at in range(RECORDS + more):
+            value = changed.get(f"o{2 * at}", None if at == 3 else frame(topic))
+            records.append(SourceRecord(2 * at, None if at == 4 else b"\xff key", value))
+        kept = [record for record in records if record.offset >= first and record.value != b"gone"]
+        yield Source((topic, partition), first, iter(kept))
+
+
+def test_links_beside_their_topics_are_complete_and_true(config: Config) -> None:
+    client = connect(config)
+    report, waiting = walk_sources(client, sources())
+    assert (report.records, report.broken, waiting) == (LINKS, 0, 0), report.first
+    assert report.blocks == walk_clickhouse(client).blocks
+    # What Kafka has deleted is compared with the chain only; what has no link yet waits.
+    report, waiting = walk_sources(client, sources(first=10, more=2))
+    assert (report.records, report.broken, waiting) == (LINKS, 0, 2 * len(CHAINS)), report.first
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"o8": b"altered"}, "offset 8: the record and its link differ"),
+        ({"o8": b"gone"}, "offset 8: a link has no record"),
+    ],
+)
+def test_topic_that_was_tampered_with_is_found_beside_the_links(config: Config, changed: Any, fault: str) -> None:
+    report, _ = walk_sources(connect(config), sources(**changed))
+    assert report.broken == len(CHAINS)
+    found = [line.partition("-")[2].partition(" ")[2] for line in report.first]
+    assert all(line.startswith(fault) for line in found), report.first
+
+
+def test_record_without_a_link_is_found_beside_its_topic(config: Config) -> None:
+    alter(config, f"DELETE WHERE {ROW.format(topic='orders', offset=6)}")
+    report, _ = walk_sources(connect(config), sources())
+    assert report.first[0].startswith("orders-0 offset 6: a record has no link"), report.first
+    assert {line.partition(" ")[0] for line in report.first} == {"orders-0"}
 
 
 @pytest.mark.parametrize(
