@@ -209,7 +209,7 @@ def test_command_tells_records_and_broken(config: Config) -> None:
 
 
 def sources(first: int = 0, more: int = 0, **changed: Any) -> Iterator[Source]:
-    """The topics as Kafka has them from an offset on, with `more` records behind the last link; changed: values by "o<offset>"."""
+    """The topics as Kafka has them from an offset on, `more` records behind the last link; changed: values by "o<offset>"."""
     for topic, partition in CHAINS:
         records = []
         for at in range(RECORDS + more):
