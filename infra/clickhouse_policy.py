@@ -41,6 +41,7 @@ SAFE_DICTIONARY_SOURCES = frozenset({"clickhouse", "null"})
 READER_LIMITS: Final = {"max_execution_time": 60, "max_memory_usage": 4_000_000_000}
 """What a query of a readonly user may take: seconds, bytes of memory."""
 _LIFTS_LIMITS: Final = frozenset({*READER_LIMITS, "profile"})
+_VIOLATION: Final = "SETTING_CONSTRAINT_VIOLATION"
 READS = frozenset({"SELECT", "WITH", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "CHECK", "VALUES"})
 _STOPS_THE_ENGINE = frozenset({"SHUTDOWN", "KILL", "SUSPEND"})
 
@@ -86,7 +87,9 @@ class Policy:
         words = statement.tokens
         for token, following in pairwise(words):
             if role is Role.READONLY and following.text == "=" and token.identifier in _LIFTS_LIMITS:
-                raise GatewayError(452, f"Setting {token.identifier} is fixed in statements of a readonly user")
+                raise GatewayError(
+                    452, f"Setting {token.identifier} is fixed in statements of a readonly user", name=_VIOLATION
+                )
 
     @staticmethod
     def _reads(statement: Statement, kind: Kind) -> bool:
@@ -143,4 +146,4 @@ def check_settings(settings: Mapping[str, str], role: Role) -> None:
     for name in _LIFTS_LIMITS & settings.keys():
         value = settings[name]
         if not value.isdecimal() or not 0 < int(value) <= READER_LIMITS.get(name, 0):
-            raise GatewayError(452, f"Setting {name} can only be lowered by a readonly user")
+            raise GatewayError(452, f"Setting {name} can only be lowered by a readonly user", name=_VIOLATION)
