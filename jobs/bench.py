@@ -1,13 +1,15 @@
 """`tradestream bench`: how fast the jobs, the engine and the archive are, as ratios that one run measures.
 
 orders: the trading job; latency: from client to client; market-data: the market data job; scale: more TaskManagers, other
-shards, skew; engine: the matching engine alone; archive: ClickHouse. What they measure and found is in jobs/bench.md.
+shards, skew; engine: the matching engine alone; alerts: many rules; archive: ClickHouse. What they measure and found is in
+jobs/bench.md.
 """
 
 from __future__ import annotations
 
 import click
 
+from jobs.bench_alerts import alerts
 from jobs.bench_archive import archive
 from jobs.bench_engine import engine
 from jobs.bench_latency import latency
@@ -20,12 +22,12 @@ from jobs.bench_scale import scale
 def bench() -> None:
     """Measure the jobs against what the machine could do at best, the matching engine alone, and the archive.
 
-    All but `engine` start a stack of their own and end it. Nothing else should run on the machine
+    All but `engine` and `alerts` start a stack of their own and end it. Nothing else should run on the machine
     meanwhile.
 
     Example: tradestream bench orders --quick
     """
 
 
-for _command in (orders, latency, market_data, scale, engine, archive):
+for _command in (orders, latency, market_data, scale, engine, alerts, archive):
     bench.add_command(_command)

@@ -152,6 +152,7 @@ REFUSED = [
     ({"time": "2026-01-05T14:30:00"}, "UNDECODABLE", "time is neither ISO 8601"),
     ({"time": "2026-01-05T14:30Z"}, "UNDECODABLE", "time is neither ISO 8601"),
     ({"time": "2026-01-05T14:30:00.1234567890Z"}, "UNDECODABLE", "time is neither ISO 8601"),
+    ({"time": "2026-01-05T14:30:00,5Z"}, "UNDECODABLE", "time is neither ISO 8601"),
     ({"time": "2026-13-05T14:30:00Z"}, "UNDECODABLE", "time is neither ISO 8601"),
     ({"time": "2300-01-05T14:30:00Z"}, "INVALID_VALUE", "not between 1970 and 2200"),
     ({"time": "1969-01-05T14:30:00Z"}, "UNDECODABLE", "time"),

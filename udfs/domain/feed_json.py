@@ -308,7 +308,7 @@ def _iso_time_ns(text: str) -> int:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return -1
-    if moment.tzinfo is None or len(text) < 20:
+    if moment.tzinfo is None or len(text) < 20 or "," in text:
         return -1
     return (moment - _EPOCH) // timedelta(seconds=1) * 1_000_000_000 + nanoseconds
 
