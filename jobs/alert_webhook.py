@@ -5,7 +5,8 @@ What it shows to whoever writes another (mail, chat, a pager):
     offsets are committed after the receiver has answered, so that a crash repeats alerts and loses none;
     the alert's `eventId` goes along as `Idempotency-Key`, the same however often the alert is sent, to drop repetitions by;
     a receiver that is away is asked again, ever more rarely, and nothing is overtaken meanwhile;
-    one that refuses an alert (4xx) is not asked again: that alert is counted, said, and passed over.
+    one that refuses an alert (4xx) is not asked again: that alert is counted, said, and passed over;
+    one that has moved (3xx) counts as away: to follow it would be to ask for its page, without the alert.
 """
 
 from __future__ import annotations
@@ -34,6 +35,16 @@ _BATCH: Final = 100
 _LATER: Final = (408, 425, 429)
 # A receiver may be away for long; until then the consumer keeps its place in the group without asking for records.
 _LONGEST_AWAY_MS: Final = 24 * 3_600 * 1_000
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection: urllib would turn the post into a plain request without its body."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Of any answer 3xx: an error like 5xx."""
+
+
+_OPENER: Final = urllib.request.build_opener(_Stay)
 
 
 @dataclass(slots=True)
@@ -69,11 +80,14 @@ class Webhook:
         body = json.dumps(to_json(alert)).encode()
         request = urllib.request.Request(self.url, body, headers, method="POST")
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout_s):
+            with _OPENER.open(request, timeout=self.timeout_s):
                 self.sent += 1
                 return ""
         except urllib.error.HTTPError as error:
             error.close()
+            moved = error.headers.get("Location") if 300 <= error.code < 400 else None
+            if moved:
+                return f"{error.code} {error.reason}: it has moved to {moved}"
             if 400 <= error.code < 500 and error.code not in _LATER:
                 self.refused += 1
                 self.say(f"alert {alert['eventId']} is refused: {error.code} {error.reason}")

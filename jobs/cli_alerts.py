@@ -173,7 +173,7 @@ def webhook(ctx: click.Context, url: str, group: str, timeout_s: float) -> None:
     """Post each alert to URL as JSON, until interrupted: an example of a consumer.
 
     At least once: a receiver drops repetitions by the header Idempotency-Key, which is the alert's eventId. One that is away,
-    or answers 5xx, 408, 425 or 429, is asked again after 0.5 s, 1 s, 2 s ... 30 s; other 4xx refuse the alert.
+    or answers 5xx, 3xx, 408, 425 or 429, is asked again after 0.5 s, 1 s, 2 s ... 30 s; other 4xx refuse the alert.
 
     \b
     Example:

@@ -41,6 +41,8 @@ def serving(receiver: Receiver) -> Iterator[Receiver]:
             answer = receiver.answers.pop(0) if receiver.answers else 204
             if answer:
                 self.send_response(answer)
+                if 300 <= answer < 400:
+                    self.send_header("Location", receiver.url)
                 self.end_headers()
             else:
                 self.close_connection = True
@@ -99,6 +101,17 @@ def test_receiver_that_refuses_is_not_asked_again() -> None:
     assert len(receiver.got) == 1
     assert (sender.sent, sender.refused) == (0, 1)
     assert "is refused: 422" in said[0]
+
+
+@pytest.mark.parametrize("answer", [301, 302, 303, 307, 308])
+def test_receiver_that_has_moved_is_not_followed_and_the_alert_not_lost(answer: int) -> None:
+    said: list[str] = []
+    with serving(Receiver([answer])) as receiver:
+        sender = hook(receiver.url, said)
+        assert sender.send(alerts.to_dict(alert(3)))
+    assert [key for key, _ in receiver.got] == ["r:A:market-data-0-3"] * 2
+    assert (sender.sent, sender.retries, sender.refused) == (1, 1, 0)
+    assert f"it has moved to {receiver.url}" in said[0]
 
 
 def test_receiver_that_is_not_there_is_waited_for_until_it_is_stopped() -> None:
