@@ -340,6 +340,43 @@ DEAD_LETTER_REASON_CODES: Final[dict[str, int]] = {
     "UNSUPPORTED": 13,
 }
 
+# ExecType: What happened, where the status is how the order stands after it; FIX 4.4 and 5.0, tag 150. PENDING_NEW: A.
+# NEW: 0. TRADE: F. CANCELLED: 4. REPLACED: 5. REJECTED: 8. EXPIRED: C. RESTATED: D. TRIGGERED: L.
+EXEC_TYPE_UNKNOWN: Final = 0
+EXEC_TYPE_PENDING_NEW: Final = 1
+EXEC_TYPE_NEW: Final = 2
+EXEC_TYPE_TRADE: Final = 3
+EXEC_TYPE_CANCELLED: Final = 4
+EXEC_TYPE_REPLACED: Final = 5
+EXEC_TYPE_REJECTED: Final = 6
+EXEC_TYPE_EXPIRED: Final = 7
+EXEC_TYPE_RESTATED: Final = 8
+EXEC_TYPE_TRIGGERED: Final = 9
+EXEC_TYPE_NAMES: Final = (
+    "UNKNOWN",
+    "PENDING_NEW",
+    "NEW",
+    "TRADE",
+    "CANCELLED",
+    "REPLACED",
+    "REJECTED",
+    "EXPIRED",
+    "RESTATED",
+    "TRIGGERED",
+)
+EXEC_TYPE_CODES: Final[dict[str, int]] = {
+    "UNKNOWN": 0,
+    "PENDING_NEW": 1,
+    "NEW": 2,
+    "TRADE": 3,
+    "CANCELLED": 4,
+    "REPLACED": 5,
+    "REJECTED": 6,
+    "EXPIRED": 7,
+    "RESTATED": 8,
+    "TRIGGERED": 9,
+}
+
 # FailedSale: What sale a fail to deliver results from, which decides how soon it is to be closed out (Rule 204 of
 # Regulation SHO).
 FAILED_SALE_UNKNOWN: Final = 0

@@ -13,6 +13,8 @@ from typing import Any, Final, final
 from mypy_extensions import i64, u8
 
 from schemas.messages.enums import (
+    EXEC_TYPE_CODES,
+    EXEC_TYPE_NAMES,
     ORDER_EVENT_TYPE_CODES,
     ORDER_EVENT_TYPE_NAMES,
     ORDER_STATUS_CODES,
@@ -74,6 +76,8 @@ class OrderEvent:
     sequence: 1, 2, 3 ... within the order, without holes.
     cause_id: The input that caused it, so that a chain of events can be followed back.
     timestamp: Time of that input, UTC nanoseconds since the epoch.
+    exec_type: What happened; null for a refused cancel or replacement, which FIX answers by 35=9, and in events of
+        older releases. (A code: EXEC_TYPE_...)
     """
 
     __slots__ = (
@@ -82,6 +86,7 @@ class OrderEvent:
         "cum_quantity",
         "event_id",
         "event_type",
+        "exec_type",
         "last_price",
         "last_quantity",
         "leaves_quantity",
@@ -127,6 +132,7 @@ class OrderEvent:
         sequence: int,
         cause_id: str,
         timestamp: int,
+        exec_type: int | None = None,
     ) -> None:
         self.event_id = event_id
         self.event_type = event_type
@@ -151,6 +157,7 @@ class OrderEvent:
         self.sequence = sequence
         self.cause_id = cause_id
         self.timestamp = timestamp
+        self.exec_type = exec_type
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, OrderEvent):
@@ -207,6 +214,10 @@ def _read_order_event(data: bytes, pos: i64, end: i64) -> tuple[OrderEvent, i64]
     sequence, pos = read_int(data, pos, end, "OrderEvent.sequence")
     cause_id, pos = read_string(data, pos, end, 256, "OrderEvent.causeId")
     timestamp, pos = read_long(data, pos, end, "OrderEvent.timestamp")
+    exec_type: int | None = None
+    branch, pos = read_index(data, pos, end, 2, "OrderEvent.execType")
+    if branch == 1:
+        exec_type, pos = read_index(data, pos, end, 10, "OrderEvent.execType")
     record = OrderEvent(
         event_id,
         event_type,
@@ -231,12 +242,14 @@ def _read_order_event(data: bytes, pos: i64, end: i64) -> tuple[OrderEvent, i64]
         sequence,
         cause_id,
         timestamp,
+        exec_type,
     )
     return record, pos
 
 
 def to_dict_order_event(message: OrderEvent) -> dict[str, Any]:
     """Return a OrderEvent as fastavro has it: names of the schema, symbols of enums."""
+    exec_type = message.exec_type
     return {
         "eventId": message.event_id,
         "eventType": ORDER_EVENT_TYPE_NAMES[message.event_type],
@@ -261,6 +274,7 @@ def to_dict_order_event(message: OrderEvent) -> dict[str, Any]:
         "sequence": message.sequence,
         "causeId": message.cause_id,
         "timestamp": message.timestamp,
+        "execType": None if exec_type is None else EXEC_TYPE_NAMES[exec_type],
     }
 
 
@@ -307,6 +321,7 @@ _ORDER_EVENT_FIELDS: Final = (
     "sequence",
     "causeId",
     "timestamp",
+    "execType",
 )
 
 
@@ -319,6 +334,7 @@ def from_dict_order_event(mapping: object) -> OrderEvent:
     last_price = fields.get("lastPrice")
     trade_id = fields.get("tradeId")
     venue = fields.get("venue")
+    exec_type = fields.get("execType")
     return OrderEvent(
         as_string(fields["eventId"], "OrderEvent.eventId", 256),
         as_code(fields["eventType"], "OrderEvent.eventType", ORDER_EVENT_TYPE_CODES),
@@ -343,6 +359,7 @@ def from_dict_order_event(mapping: object) -> OrderEvent:
         as_int(fields["sequence"], "OrderEvent.sequence"),
         as_string(fields["causeId"], "OrderEvent.causeId", 256),
         as_long(fields["timestamp"], "OrderEvent.timestamp"),
+        None if exec_type is None else as_code(exec_type, "OrderEvent.execType", EXEC_TYPE_CODES),
     )
 
 
@@ -384,6 +401,7 @@ def encode_fields(
     sequence: int,
     cause_id: str,
     timestamp: int,
+    exec_type: int | None = None,
 ) -> bytes:
     """Write a whole frame (registry_id is its schema id) from fields, without a OrderEvent."""
     writer = new_frame(registry_id)
@@ -434,6 +452,11 @@ def encode_fields(
     write_int(writer, sequence, "OrderEvent.sequence")
     write_string(writer, cause_id, 256, "OrderEvent.causeId")
     write_long(writer, timestamp, "OrderEvent.timestamp")
+    if exec_type is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_index(writer, exec_type, 10, "OrderEvent.execType")
     return finish(writer, MAX_BYTES, "OrderEvent")
 
 
@@ -464,6 +487,7 @@ def encode(message: OrderEvent, schema_id: int) -> bytes:
         message.sequence,
         message.cause_id,
         message.timestamp,
+        message.exec_type,
     )
 
 

@@ -415,6 +415,12 @@ LIMITS: tuple[Broken, ...] = (
 
 STATE: tuple[Broken, ...] = (
     (
+        "a fill told as a new order",
+        "lifecycle",
+        "    ORDER_STATUS_EXECUTED: EXEC_TYPE_TRADE,\n",
+        "    ORDER_STATUS_EXECUTED: EXEC_TYPE_NEW,\n",
+    ),
+    (
         "last print lost in the snapshot",
         "match_state",
         "            market.last_price = reader.take()\n",

@@ -275,6 +275,20 @@ class ReferenceRecords:
         return price <= worst if side == "BUY" else price >= worst
 
 
+EXEC_TYPES = {
+    "VALIDATED": "PENDING_NEW",
+    "RISK_APPROVED": "PENDING_NEW",
+    "ROUTED": "NEW",
+    "PARTIALLY_FILLED": "TRADE",
+    "EXECUTED": "TRADE",
+    "REPLACED": "REPLACED",
+    "CANCELLED": "CANCELLED",
+    "EXPIRED": "EXPIRED",
+    "REJECTED": "REJECTED",
+}
+EVENTS_TELL = {"RESTATED": "RESTATED", "TRIGGERED": "TRIGGERED"}
+
+
 def order_event(
     f: dict[str, Any], event_id: str, kind: str, reason: str, detail: str | None, cause: str, now: int
 ) -> dict[str, Any]:
@@ -303,6 +317,7 @@ def order_event(
         "sequence": f["sequence"],
         "causeId": cause,
         "timestamp": now,
+        "execType": EVENTS_TELL.get(kind, EXEC_TYPES.get(f["status"])) if "_REJECTED" not in kind else None,
     }
 
 

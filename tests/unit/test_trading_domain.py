@@ -9,6 +9,8 @@ import pytest
 
 from schemas.messages import order_events
 from schemas.messages.enums import (
+    EXEC_TYPE_NAMES,
+    EXEC_TYPE_UNKNOWN,
     ORDER_EVENT_TYPE_NAMES,
     ORDER_EVENT_TYPE_STATUS,
     ORDER_STATUS_NAMES,
@@ -27,7 +29,15 @@ from udfs.domain.frames import (
     decode_frame,
     encode_frame,
 )
-from udfs.domain.lifecycle import FIX_ORD_STATUS, TRANSITIONS, fix_exec_type, is_final, is_legal, transition
+from udfs.domain.lifecycle import (
+    FIX_EXEC_TYPE,
+    FIX_ORD_STATUS,
+    TRANSITIONS,
+    exec_type_of,
+    is_final,
+    is_legal,
+    transition,
+)
 from udfs.domain.money import money_text, round_down, round_up
 from udfs.domain.reasons import NOT_REACHABLE, REASONS
 from udfs.domain.recent import RecentEnds
@@ -119,7 +129,9 @@ def test_lifecycle_table_matches_the_enum_and_fix() -> None:
 
 
 def test_exec_types_tell_what_happened_as_fix_does() -> None:
-    status = {name: fix_exec_type(0, code) for code, name in enumerate(ORDER_STATUS_NAMES) if name != "UNKNOWN"}
+    status = {
+        name: FIX_EXEC_TYPE[exec_type_of(0, code)] for code, name in enumerate(ORDER_STATUS_NAMES) if name != "UNKNOWN"
+    }
     assert status == {
         "PENDING": "A",
         "VALIDATED": "A",
@@ -133,7 +145,9 @@ def test_exec_types_tell_what_happened_as_fix_does() -> None:
         "REJECTED": "8",
     }
     routed = ORDER_STATUS_NAMES.index("ROUTED")
-    assert [fix_exec_type(kind, routed) for kind in range(len(ORDER_EVENT_TYPE_NAMES))] == ["0", "", "", "", "L", "D"]
+    told = [exec_type_of(kind, routed) for kind in range(len(ORDER_EVENT_TYPE_NAMES))]
+    assert [FIX_EXEC_TYPE.get(exec_type, "") for exec_type in told] == ["0", "", "", "", "L", "D"]
+    assert set(FIX_EXEC_TYPE) == set(range(len(EXEC_TYPE_NAMES))) - {EXEC_TYPE_UNKNOWN}
 
 
 def test_reasons_are_those_of_the_enum_in_its_order() -> None:
@@ -173,7 +187,7 @@ def test_status_event_bytes_are_those_of_the_generated_codec() -> None:
         )
         fast = encode_status(7, "orders-0-1-2", encode_terms(*terms, quantity, price), *rest)
         assert fast == order_events.encode_fields(
-            7, "orders-0-1-2", ORDER_EVENT_TYPE_STATUS, *terms, quantity, price, None, *rest
+            7, "orders-0-1-2", ORDER_EVENT_TYPE_STATUS, *terms, quantity, price, None, *rest, exec_type_of(0, rest[0])
         )
 
 

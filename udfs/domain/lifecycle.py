@@ -3,14 +3,25 @@
 Ordering: an order starts as PENDING (never published) and ends in exactly one final state.
 Invariant: `transition` is called for every order-event that changes an order, so an illegal one cannot be published.
 FIX: `FIX_ORD_STATUS` gives tag 39 of each state; VALIDATED and RISK_APPROVED are steps of FIX's pending-new, ROUTED is
-new. `fix_exec_type` gives tag 150 of an event. A client sees the answer to a cancel or a replacement, never a state in
-between, so that FIX's pending-cancel and pending-replace have no event here, and one order has one state at a time.
+new. `FIX_EXEC_TYPE` has tag 150 of what `exec_type_of` says. A client sees the answer to a cancel or a replacement, never a
+state in between, so that FIX's pending-cancel and pending-replace have no event here, and one order has one state at a
+time.
 Complexity: constant.
 """
 
 from typing import Final
 
 from schemas.messages.enums import (
+    EXEC_TYPE_CANCELLED,
+    EXEC_TYPE_EXPIRED,
+    EXEC_TYPE_NEW,
+    EXEC_TYPE_PENDING_NEW,
+    EXEC_TYPE_REJECTED,
+    EXEC_TYPE_REPLACED,
+    EXEC_TYPE_RESTATED,
+    EXEC_TYPE_TRADE,
+    EXEC_TYPE_TRIGGERED,
+    EXEC_TYPE_UNKNOWN,
     ORDER_EVENT_TYPE_RESTATED,
     ORDER_EVENT_TYPE_STATUS,
     ORDER_EVENT_TYPE_TRIGGERED,
@@ -74,26 +85,54 @@ FIX_ORD_STATUS: Final[dict[int, str]] = {
 }
 """FIX 4.4 tag 39 (OrdStatus)."""
 
-_FIX_TRADE: Final = "F"
-_FIX_RESTATED: Final = "D"
-_FIX_TRIGGERED: Final = "L"
+FIX_EXEC_TYPE: Final[dict[int, str]] = {
+    EXEC_TYPE_PENDING_NEW: "A",
+    EXEC_TYPE_NEW: "0",
+    EXEC_TYPE_TRADE: "F",
+    EXEC_TYPE_CANCELLED: "4",
+    EXEC_TYPE_REPLACED: "5",
+    EXEC_TYPE_REJECTED: "8",
+    EXEC_TYPE_EXPIRED: "C",
+    EXEC_TYPE_RESTATED: "D",
+    EXEC_TYPE_TRIGGERED: "L",
+}
+"""Tag 150 (ExecType): FIX 4.4, TRIGGERED of FIX 5.0."""
+
+NO_EXEC_TYPE: Final = -1
+"""Of a refused cancel or replacement: that is another message of FIX, 35=9."""
+
+_EXEC_TYPES: Final[dict[int, int]] = {
+    ORDER_STATUS_PENDING: EXEC_TYPE_PENDING_NEW,
+    ORDER_STATUS_VALIDATED: EXEC_TYPE_PENDING_NEW,
+    ORDER_STATUS_RISK_APPROVED: EXEC_TYPE_PENDING_NEW,
+    ORDER_STATUS_ROUTED: EXEC_TYPE_NEW,
+    ORDER_STATUS_PARTIALLY_FILLED: EXEC_TYPE_TRADE,
+    ORDER_STATUS_EXECUTED: EXEC_TYPE_TRADE,
+    ORDER_STATUS_REJECTED: EXEC_TYPE_REJECTED,
+    ORDER_STATUS_CANCELLED: EXEC_TYPE_CANCELLED,
+    ORDER_STATUS_REPLACED: EXEC_TYPE_REPLACED,
+    ORDER_STATUS_EXPIRED: EXEC_TYPE_EXPIRED,
+}
 
 
-def fix_exec_type(event_type: int, status: int) -> str:
-    """FIX tag 150 (ExecType) of an order event: what happened, where tag 39 is how the order stands after it.
+def _exec_types() -> list[int]:
+    """`_EXEC_TYPES` as a list by status."""
+    return [_EXEC_TYPES.get(status, EXEC_TYPE_UNKNOWN) for status in range(len(ORDER_STATUS_NAMES))]
 
-    A fill is F, new terms by a corporate action or by self-trade prevention D, both as in FIX 4.4; a stop that was
-    triggered is L, from FIX 5.0. "" for a refused cancel or replacement: that is another message, 35=9.
+
+_EXEC_TYPE_OF: Final[list[int]] = _exec_types()
+
+
+def exec_type_of(event_type: int, status: int) -> int:
+    """What an order event tells (EXEC_TYPE_*), where its status is how the order stands after it; or NO_EXEC_TYPE.
+
+    A fill is a trade, new terms by a corporate action or by self-trade prevention are RESTATED, both as in FIX 4.4.
     """
+    if event_type == ORDER_EVENT_TYPE_STATUS:
+        return _EXEC_TYPE_OF[status]
     if event_type == ORDER_EVENT_TYPE_RESTATED:
-        return _FIX_RESTATED
-    if event_type == ORDER_EVENT_TYPE_TRIGGERED:
-        return _FIX_TRIGGERED
-    if event_type != ORDER_EVENT_TYPE_STATUS:
-        return ""
-    if status in (ORDER_STATUS_PARTIALLY_FILLED, ORDER_STATUS_EXECUTED):
-        return _FIX_TRADE
-    return FIX_ORD_STATUS[status]
+        return EXEC_TYPE_RESTATED
+    return EXEC_TYPE_TRIGGERED if event_type == ORDER_EVENT_TYPE_TRIGGERED else NO_EXEC_TYPE
 
 
 def _masks() -> list[int]:

@@ -19,7 +19,7 @@ from schemas.messages.enums import (
 )
 from schemas.messages.orders import OrderCommand
 from udfs.domain import ids
-from udfs.domain.lifecycle import transition
+from udfs.domain.lifecycle import NO_EXEC_TYPE, exec_type_of, transition
 from udfs.domain.outbox import Outbox
 from udfs.domain.refusal import Refusal
 from udfs.domain.risk_notices import clamp, clamp_optional
@@ -135,6 +135,7 @@ class RefusalReporter:
         cause_id: str,
     ) -> None:
         """Write one order event with the fields of the command."""
+        told = exec_type_of(event_type, status)
         self.outbox.order_events.put(
             command.order_id.encode("utf-8"),
             order_events.encode_fields(
@@ -162,5 +163,6 @@ class RefusalReporter:
                 sequence,
                 cause_id,
                 command.timestamp,
+                None if told == NO_EXEC_TYPE else told,
             ),
         )
