@@ -57,10 +57,13 @@ class OrderOutcome:
     quantity: Total shares of the order after the batch; null when the batch did not change it.
     replaces_applied: Replacements that took effect in the batch; null for none.
     replaces_refused: Replacements that were refused in the batch; null for none.
+    action_ids: Corporate actions that gave the order new terms in the batch, one identity a line; empty when the
+        session's actions left them as they were; null when none looked at it.
     """
 
     __slots__ = (
         "account_id",
+        "action_ids",
         "commission",
         "filled_notional",
         "filled_quantity",
@@ -88,6 +91,7 @@ class OrderOutcome:
         quantity: int | None = None,
         replaces_applied: int | None = None,
         replaces_refused: int | None = None,
+        action_ids: str | None = None,
     ) -> None:
         self.account_id = account_id
         self.order_id = order_id
@@ -101,6 +105,7 @@ class OrderOutcome:
         self.quantity = quantity
         self.replaces_applied = replaces_applied
         self.replaces_refused = replaces_refused
+        self.action_ids = action_ids
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, OrderOutcome):
@@ -137,6 +142,10 @@ def _read_order_outcome(data: bytes, pos: i64, end: i64) -> tuple[OrderOutcome, 
     branch, pos = read_index(data, pos, end, 2, "OrderOutcome.replacesRefused")
     if branch == 1:
         replaces_refused, pos = read_int(data, pos, end, "OrderOutcome.replacesRefused")
+    action_ids: str | None = None
+    branch, pos = read_index(data, pos, end, 2, "OrderOutcome.actionIds")
+    if branch == 1:
+        action_ids, pos = read_string(data, pos, end, 4096, "OrderOutcome.actionIds")
     record = OrderOutcome(
         account_id,
         order_id,
@@ -150,6 +159,7 @@ def _read_order_outcome(data: bytes, pos: i64, end: i64) -> tuple[OrderOutcome, 
         quantity,
         replaces_applied,
         replaces_refused,
+        action_ids,
     )
     return record, pos
 
@@ -182,6 +192,12 @@ def _write_order_outcome(writer: BytesWriter, message: OrderOutcome) -> None:
     else:
         writer.append(u8(2))
         write_int(writer, replaces_refused, "OrderOutcome.replacesRefused")
+    action_ids = message.action_ids
+    if action_ids is None:
+        writer.append(u8(0))
+    else:
+        writer.append(u8(2))
+        write_string(writer, action_ids, 4096, "OrderOutcome.actionIds")
 
 
 def to_dict_order_outcome(message: OrderOutcome) -> dict[str, Any]:
@@ -199,6 +215,7 @@ def to_dict_order_outcome(message: OrderOutcome) -> dict[str, Any]:
         "quantity": message.quantity,
         "replacesApplied": message.replaces_applied,
         "replacesRefused": message.replaces_refused,
+        "actionIds": message.action_ids,
     }
 
 
@@ -226,6 +243,7 @@ _ORDER_OUTCOME_FIELDS: Final = (
     "quantity",
     "replacesApplied",
     "replacesRefused",
+    "actionIds",
 )
 
 
@@ -235,6 +253,7 @@ def from_dict_order_outcome(mapping: object) -> OrderOutcome:
     quantity = fields.get("quantity")
     replaces_applied = fields.get("replacesApplied")
     replaces_refused = fields.get("replacesRefused")
+    action_ids = fields.get("actionIds")
     return OrderOutcome(
         as_string(fields["accountId"], "OrderOutcome.accountId", 64),
         as_string(fields["orderId"], "OrderOutcome.orderId", 128),
@@ -248,6 +267,7 @@ def from_dict_order_outcome(mapping: object) -> OrderOutcome:
         None if quantity is None else as_long(quantity, "OrderOutcome.quantity"),
         None if replaces_applied is None else as_int(replaces_applied, "OrderOutcome.replacesApplied"),
         None if replaces_refused is None else as_int(replaces_refused, "OrderOutcome.replacesRefused"),
+        None if action_ids is None else as_string(action_ids, "OrderOutcome.actionIds", 4096),
     )
 
 
@@ -295,7 +315,7 @@ def _read_order_outcomes(data: bytes, pos: i64, end: i64) -> tuple[OrderOutcomes
     outcomes: list[OrderOutcome] = []
     outcomes_total: i64 = 0
     while True:
-        count, pos, stop = read_block(data, pos, end, outcomes_total, 65536, 12, "OrderOutcomes.outcomes")
+        count, pos, stop = read_block(data, pos, end, outcomes_total, 65536, 13, "OrderOutcomes.outcomes")
         if count == 0:
             check_block(pos, stop, "OrderOutcomes.outcomes")
             break

@@ -44,6 +44,12 @@ ACTIONS: tuple[tuple[str, str, str, str], ...] = (
         '            if False:\n                self.reporter.note = "the order',
     ),
     (
+        "a sale that costs more than it brings stays after a split",
+        "order_adjuster",
+        "return commission + fee_allowance_e4(worst) > worst",
+        "return False",
+    ),
+    (
         "odd lots count in the national best",
         "protection",
         "own_bid = market.book.bids.displayed(market.print_lot)",

@@ -8,7 +8,7 @@ from typing import Any
 from reference_actions import action_text, after, new_terms, ratio
 from reference_auctions import ReferenceAuctions
 from reference_records import has_limit, left
-from reference_rules import round_lot, text
+from reference_rules import fees_of_a_share, round_lot, text
 
 
 class ReferenceAdjusting(ReferenceAuctions):
@@ -43,10 +43,21 @@ class ReferenceAdjusting(ReferenceAuctions):
             self.seen.add(f"{f['type']} leaves an order {outcome}")
             if outcome == "ENDED":
                 self.finish(order, "CANCELLED", "CANCEL_CORPORATE_ACTION", action_text(f))
+            elif outcome == "CHANGED" and ratio(f) != 1 and self.costs_too_much(order, f, price):
+                self.seen.add("sale that a split made cost more than it brings")
+                self.finish(order, "CANCELLED", "CANCEL_CORPORATE_ACTION", action_text(f))
             elif outcome == "CHANGED":
                 self.change(order, f, floor(left(order) * times), price, stop)
             elif order["triggered"]:
                 self.tell(order, "kept")
+
+    @staticmethod
+    def costs_too_much(order: dict[str, Any], f: dict[str, Any], price: int | None) -> bool:
+        """Whether commission and fees of a share sold on its own may be more than it brings after a split."""
+        if order["side"] == "BUY" or not order["pays"]:
+            return False
+        worst = floor(order["worst"] / ratio(f)) if price is None else price
+        return floor(order["rate"] / ratio(f)) + fees_of_a_share(worst) > worst
 
     def change(
         self, order: dict[str, Any], f: dict[str, Any], open_shares: int, price: int | None, stop: int | None

@@ -300,6 +300,7 @@ SITUATIONS = {
     "self-trade EXPIRE_BOTH",
     "self-trade EXPIRE_MAKER",
     "self-trade EXPIRE_TAKER",
+    "sale that a split made cost more than it brings",
     "session begun by an outcome",
     "session opened by an order",
     "several replacements on their way",

@@ -120,11 +120,11 @@ class MatchReporter(Reporter):
         self._event(order, ORDER_EVENT_TYPE_RESTATED, REASON_CODE_MATCH_SELF_TRADE, "taken_off=" + str(quantity), None)
         self.ledger.restate(order, self.timestamp)
 
-    def adjusted(self, order: Order) -> None:
+    def adjusted(self, order: Order, action_id: str) -> None:
         """RESTATED: a corporate action gave the order new terms."""
         set_terms(order)
         self._event(order, ORDER_EVENT_TYPE_RESTATED, REASON_CODE_CORPORATE_ACTION, self.note, None)
-        self.ledger.restate(order, self.timestamp)
+        self.ledger.adjust(order, action_id, self.timestamp)
 
     def kept(self, order: Order) -> None:
         """No event, but an outcome: the risk stage may wait for one."""

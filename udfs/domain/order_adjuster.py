@@ -3,7 +3,8 @@
 Ordering: orders of a symbol are taken oldest first, so that adjusted orders keep their order among themselves; they
 stand behind what has its price already.
 Invariants: only good-till-cancelled orders are adjusted whose own time is before the session, each once for an action;
-an order of before the session that comes after it has begun is not taken in, because it speaks of other shares.
+an order of before the session that comes after it has begun is not taken in, because it speaks of other shares. A sale that
+would not bring what it may cost after a split is cancelled, because nobody has reserved for that.
 Known limits: an action that is heard of when its session has begun changes nothing here; the risk stage says so.
 Complexity: linear in the symbol's open orders, with a sort.
 """
@@ -16,6 +17,7 @@ from schemas.messages.enums import (
 )
 from udfs.domain.book import WAITING, Order
 from udfs.domain.corporate_actions import ENDED, KEPT, Action, ActionBook, adjusted_terms
+from udfs.domain.fees import fee_allowance_e4
 from udfs.domain.market import Market
 from udfs.domain.matching import Matcher
 from udfs.domain.money import optional_money_text
@@ -86,7 +88,7 @@ class OrderAdjuster:
                 continue
             place = order.place
             matcher.withdraw(order)
-            if terms.outcome == ENDED:
+            if terms.outcome == ENDED or _costs_more_than_it_brings(order, terms.price, action):
                 matcher.reporter.note = action.text()
                 matcher.end(order, ORDER_STATUS_CANCELLED, REASON_CODE_CANCEL_CORPORATE_ACTION, 0, 0)
                 continue
@@ -101,7 +103,7 @@ class OrderAdjuster:
                 order.worst_price = terms.price
             order.commission_e4 = order.commission_e4 * action.denominator // action.numerator
             matcher.put_back(market, order, place)
-            matcher.reporter.adjusted(order)
+            matcher.reporter.adjusted(order, action.action_id)
         matcher.reporter.note = ""
 
     def write(self, writer: StateWriter) -> None:
@@ -120,6 +122,18 @@ class OrderAdjuster:
         for _ in range(reader.take()):
             symbol = reader.take_text()
             self.since[symbol] = reader.take()
+
+
+def _costs_more_than_it_brings(order: Order, price: int | None, action: Action) -> bool:
+    """Whether a sale's commission and fees may exceed its price after a split: nothing is reserved for that.
+
+    price: its new limit. A share that is sold on its own pays a cent of fees at least, however little it is worth.
+    """
+    if order.is_buy or not order.pays_fees or not action.is_split():
+        return False
+    worst = order.worst_price * action.denominator // action.numerator if price is None else price
+    commission = order.commission_e4 * action.denominator // action.numerator
+    return commission + fee_allowance_e4(worst) > worst
 
 
 def _terms_text(order: Order) -> str:

@@ -52,14 +52,23 @@ class OutcomeLedger:
             line.terminal = True
 
     def restate(self, order: Order, timestamp: int) -> None:
-        """Self-trade prevention or a corporate action changed the order's quantity; it has the new one already."""
+        """Self-trade prevention changed the order's quantity; it has the new one already."""
         line = self._line(order, timestamp)
         line.quantity = order.quantity
         line.leaves_quantity = order.quantity - order.cum_quantity
 
-    def keep(self, order: Order, timestamp: int) -> None:
-        """The order is as it was."""
+    def adjust(self, order: Order, action_id: str, timestamp: int) -> None:
+        """A corporate action gave the order new terms; it has them already."""
+        self.restate(order, timestamp)
         line = self._line(order, timestamp)
+        before = line.action_ids
+        line.action_ids = before + "\n" + action_id if before else action_id
+
+    def keep(self, order: Order, timestamp: int) -> None:
+        """A corporate action has left the order as it was."""
+        line = self._line(order, timestamp)
+        if line.action_ids is None:
+            line.action_ids = ""
         line.leaves_quantity = order.quantity - order.cum_quantity
 
     def replace(self, order: Order, applied: bool, timestamp: int) -> None:

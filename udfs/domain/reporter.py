@@ -51,7 +51,7 @@ class Reporter:
     def reduced(self, order: Order, quantity: int) -> None:
         """Shares were taken off the order without a trade; it goes on."""
 
-    def adjusted(self, order: Order) -> None:
+    def adjusted(self, order: Order, action_id: str) -> None:
         """A corporate action has changed the order's terms; `note` says which."""
 
     def kept(self, order: Order) -> None:

@@ -8,13 +8,13 @@ price of before (the close that reference data gave for the ex-date, else the la
 our favour: down for who gets it, up for who owes it. Where no price is known the fraction ends unpaid, and the event
 says so. A cash dividend moves nothing here; it is paid where portfolios and settlement are kept.
 Invariants: units and cash that move are counted in `Flows`. An order holds the larger number of shares, of before or
-after, until an outcome of a session that has the action in it comes; its money is scaled only then, and never grows.
+after, until an outcome of a session that has the action in it comes; its money is scaled only then, and grows only for a
+margin account's sale, by the cent of fees that each new share may pay. A cash account's sale needs no more money, because
+matching ends those that would cost more than they bring.
 Fills of a session before the split that are heard of after it are split as they come. An action counts for the
 first session on or after its ex-date, also when the clock passes over that one.
 Known limits: an action that is heard of after its session has begun is refused by the first shard; each shard decides
-by its own clock. A sale below its costs, which a split of n for 1 makes of one below n times them, reserves too little
-for its regulatory fees: about a cent for each new share. So does an order that was replaced before the session, by a
-command of the session's own time, when self-trade prevention takes shares off it in the session's first batch.
+by its own clock.
 Contracts on the symbol keep their terms until reference data gives new ones.
 Complexity: linear in accounts and open orders for each action that takes effect, constant else.
 """
@@ -34,6 +34,7 @@ from udfs.domain.corporate_actions import (
     scaled_price,
     write_action,
 )
+from udfs.domain.fees import fee_allowance_e4
 from udfs.domain.holdings import AccountState, Awaited, OpenOrder, Position
 from udfs.domain.instruments import InstrumentState
 from udfs.domain.margin_check import power_of
@@ -127,7 +128,7 @@ class SplitDesk:
         for waiting in awaited:
             if waiting.open_ns > session_ns:
                 left.append(waiting)
-            elif line.quantity is not None and not line.terminal:
+            elif not line.terminal and _changed_by(waiting.action, line):
                 rescale(order, waiting.action, waiting.tick_e4, waiting.entry_ns)
         order.awaited = left or None
 
@@ -274,6 +275,9 @@ def rescale(order: OpenOrder, action: Action, tick_e4: int, entry_ns: int) -> No
         order.unit_e4 = (
             order.unit_e4 * action.denominator // action.numerator if order.is_buy else _up_unit(order.unit_e4, action)
         )
+        if not order.is_buy and order.account.margin is not None and order.position.instrument.pays_fees():
+            # The cent of fees that a share sold on its own pays does not get smaller with the share.
+            order.unit_e4 += fee_allowance_e4(0)
         order.value_e4 = scaled_price(order.value_e4, action)
         order.worst_e4 = scaled_price(order.worst_e4, action)
         return
@@ -283,6 +287,14 @@ def rescale(order: OpenOrder, action: Action, tick_e4: int, entry_ns: int) -> No
         order.value_e4 -= lower
         if order.account.margin is None:
             order.unit_e4 -= lower
+
+
+def _changed_by(action: Action, line: OrderOutcome) -> bool:
+    """Whether matching gave an order new terms by an action; releases before this one named no actions."""
+    changed_by = line.action_ids
+    if changed_by is None:
+        return line.quantity is not None
+    return action.action_id in changed_by.split("\n")
 
 
 def _up_unit(unit_e4: int, action: Action) -> int:
