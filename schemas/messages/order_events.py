@@ -191,7 +191,7 @@ def _read_order_event(data: bytes, pos: i64, end: i64) -> tuple[OrderEvent, i64]
     if branch == 1:
         stop_price, pos = read_long(data, pos, end, "OrderEvent.stopPrice")
     status, pos = read_index(data, pos, end, 11, "OrderEvent.status")
-    reason, pos = read_index(data, pos, end, 76, "OrderEvent.reason")
+    reason, pos = read_index(data, pos, end, 77, "OrderEvent.reason")
     reason_text: str | None = None
     branch, pos = read_index(data, pos, end, 2, "OrderEvent.reasonText")
     if branch == 1:
@@ -425,7 +425,7 @@ def encode_fields(
         writer.append(u8(2))
         write_long(writer, stop_price, "OrderEvent.stopPrice")
     write_index(writer, status, 11, "OrderEvent.status")
-    write_index(writer, reason, 76, "OrderEvent.reason")
+    write_index(writer, reason, 77, "OrderEvent.reason")
     if reason_text is None:
         writer.append(u8(0))
     else:

@@ -130,7 +130,7 @@ def _read_risk_event(data: bytes, pos: i64, end: i64) -> tuple[RiskEvent, i64]:
     branch, pos = read_index(data, pos, end, 2, "RiskEvent.symbol")
     if branch == 1:
         symbol, pos = read_string(data, pos, end, 64, "RiskEvent.symbol")
-    reason, pos = read_index(data, pos, end, 76, "RiskEvent.reason")
+    reason, pos = read_index(data, pos, end, 77, "RiskEvent.reason")
     detail: str | None = None
     branch, pos = read_index(data, pos, end, 2, "RiskEvent.detail")
     if branch == 1:
@@ -299,7 +299,7 @@ def encode_fields(
     else:
         writer.append(u8(2))
         write_string(writer, symbol, 64, "RiskEvent.symbol")
-    write_index(writer, reason, 76, "RiskEvent.reason")
+    write_index(writer, reason, 77, "RiskEvent.reason")
     if detail is None:
         writer.append(u8(0))
     else:

@@ -415,6 +415,12 @@ LIMITS: tuple[Broken, ...] = (
 
 STATE: tuple[Broken, ...] = (
     (
+        "limits far beyond the market taken in",
+        "limit_protection",
+        "return allowed if (price_e4 > allowed if order.is_buy else price_e4 < allowed) else 0",
+        "return 0",
+    ),
+    (
         "a fill told as a new order",
         "lifecycle",
         "    ORDER_STATUS_EXECUTED: EXEC_TYPE_TRADE,\n",

@@ -143,6 +143,10 @@ class ReferenceMarket(ReferenceAdjusting):
             self.seen.add("replacement of a queued order" if order["place"] == "QUEUE" else "replacement of before")
             self.tell(order, "refused")
             self.refuse(f, "REPLACE_REJECTED", "REPLACE_NOT_ALLOWED")
+        elif f["quantity"] > order["cum"] and f["price"] != order["price"] and self.allowed(s, order, f["price"]):
+            self.seen.add("replacement far beyond the national best")
+            self.tell(order, "refused")
+            self.refuse(f, "REPLACE_REJECTED", "MATCH_LIMIT_PROTECTION")
         else:
             self.replace(s, order, f)
             order["placed"] = max(order["placed"], f["timestamp"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from reference_records import FINAL, INSTRUCTIONS, ReferenceRecords, has_limit, left
-from reference_rules import collar, text
+from reference_rules import collar, protected, text
 
 
 class ReferenceOrders(ReferenceRecords):
@@ -44,14 +44,36 @@ class ReferenceOrders(ReferenceRecords):
             self.seen.add("kill switch met an order on its way")
             self.finish(order, "CANCELLED", "CANCEL_KILL_SWITCH", None)
             return True
+        allowed = self.allowed(s, order, order["price"])
         if order["close"] <= self.clock:
             self.expire(order)
         elif order["stopPrice"] is not None:
             self.hold(s, order)
+        elif allowed is not None:
+            self.seen.add("limit far beyond the national best")
+            detail = (
+                f"price={text(order['price'])} allowed={text(allowed)} national_best={text(self.national(s, order))}"
+            )
+            self.finish(order, "CANCELLED", "MATCH_LIMIT_PROTECTION", detail)
         else:
             self.arrive(s, order)
         self.work_off(s)
         return False
+
+    @staticmethod
+    def national(s: dict[str, Any], order: dict[str, Any]) -> int:
+        """What exchanges bid or ask at best on the order's other side; 0 for nothing."""
+        return (s["quote"] or {}).get("askPrice" if order["side"] == "BUY" else "bidPrice") or 0
+
+    def allowed(self, s: dict[str, Any], order: dict[str, Any], price: int | None) -> int | None:
+        """The worst limit price that is taken in, where the order's, or a new one, is beyond it."""
+        best = self.national(s, order)
+        if not s["trading"] or order["orderType"] != "LIMIT" or order["timeInForce"] in ("OPG", "CLS"):
+            return None
+        if best == 0 or price is None:
+            return None
+        worst = protected(order["side"], best, s["tick"])
+        return worst if (price > worst if order["side"] == "BUY" else price < worst) else None
 
     def hold(self, s: dict[str, Any], order: dict[str, Any]) -> None:
         """A stop waits, unless the last print has reached it already."""

@@ -83,6 +83,13 @@ def collar(side: str, reference: int, tick: int) -> int:
     return max(1, down(reference * (1 - width), tick))
 
 
+def protected(side: str, reference: int, tick: int) -> int:
+    """The worst limit price that is taken in: the collar's, or 0.15 beyond the reference if that is more."""
+    if side == "BUY":
+        return max(collar(side, reference, tick), up(reference + 1_500, tick))
+    return min(collar(side, reference, tick), max(1, down(reference - 1_500, tick)))
+
+
 def quoted_step(price: int, tick: int, now: int) -> int:
     """The step that a limit or stop price must be a multiple of: Rule 612."""
     if price < 10_000:

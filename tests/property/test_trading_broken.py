@@ -34,6 +34,7 @@ BLOTTERS = (
     "risk: Rule 204",
     "risk: what a long sale or a market maker",
     "risk: a fail of the firm",
+    "corporate: a split ends a sale",
 )
 """Golden scenarios of what the random streams do not reach: the file, and how the title begins."""
 

@@ -29,6 +29,7 @@ from schemas.messages.enums import (
     REASON_CODE_MATCH_COLLAR,
     REASON_CODE_MATCH_FOK_UNFILLED,
     REASON_CODE_MATCH_IOC_REMAINDER,
+    REASON_CODE_MATCH_LIMIT_PROTECTION,
     REASON_CODE_MATCH_NO_LIQUIDITY,
     REASON_CODE_MATCH_PRICE_BAND,
     REASON_CODE_MATCH_SELF_TRADE,
@@ -341,6 +342,8 @@ def _ending(order: Order, reason: int, limit: int, observed: int) -> str | None:
         return text + " best_opposite=" + (money_text(observed) if observed else "none")
     if reason in (REASON_CODE_EXPIRY_SESSION_CLOSE, REASON_CODE_EXPIRY_INSTRUMENT):
         return "unfilled=" + str(open_shares) + " close_ns=" + str(observed)
+    if reason == REASON_CODE_MATCH_LIMIT_PROTECTION:
+        return f"price={money_text(order.worst_price)} allowed={money_text(limit)} national_best={money_text(observed)}"
     if reason == REASON_CODE_REPLACE_FILLED:
         return "new_quantity=" + str(limit) + " filled=" + str(observed)
     return None

@@ -20,6 +20,7 @@ from schemas.messages.enums import (
     REASON_CODE_EXPIRY_SESSION_CLOSE,
     REASON_CODE_MATCH_FOK_UNFILLED,
     REASON_CODE_MATCH_HALTED,
+    REASON_CODE_MATCH_LIMIT_PROTECTION,
     REASON_CODE_NONE,
     REASON_CODE_REPLACE_FILLED,
     REASON_CODE_REPLACE_NOT_ALLOWED,
@@ -33,6 +34,7 @@ from schemas.messages.enums import (
 )
 from udfs.domain.book import QUEUED, RESTING, WAITING, InvariantViolation, Order
 from udfs.domain.filling import NEVER, Filler
+from udfs.domain.limit_protection import national_best, protected_price
 from udfs.domain.market import NO_PRICE, Market
 from udfs.domain.recent import RecentEnds
 from udfs.domain.reporter import Reporter
@@ -65,6 +67,11 @@ class Matcher(Filler):
         if order.stop_price is not None:
             self._hold(market, order, order.stop_price)
         else:
+            allowed = protected_price(market, order, order.limit_price, self.reporter.timestamp)
+            if allowed:
+                best = national_best(market, order.is_buy)
+                self.end(order, ORDER_STATUS_CANCELLED, REASON_CODE_MATCH_LIMIT_PROTECTION, allowed, best)
+                return
             self.arrive(market, order)
         if self.triggered:
             self.work_off(market)
@@ -99,6 +106,9 @@ class Matcher(Filler):
             self.withdraw(order)
             self.end(order, ORDER_STATUS_CANCELLED, REASON_CODE_REPLACE_FILLED, quantity, order.cum_quantity)
             return REASON_CODE_NONE
+        if limit_price != order.limit_price and protected_price(market, order, limit_price, self.reporter.timestamp):
+            self.reporter.replace_refused(order)
+            return REASON_CODE_MATCH_LIMIT_PROTECTION
         if order.place == WAITING:
             self._replace_waiting(market, order, quantity, limit_price, stop_price, worst_price)
         elif limit_price == order.limit_price and quantity <= order.quantity:

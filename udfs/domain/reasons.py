@@ -118,6 +118,9 @@ REASONS: Final[list[Reason]] = [
     Reason("CANCEL_CORPORATE_ACTION", 0, 0, "A reverse split, or terms that are not possible after an ex-date."),
     Reason("RISK_CLOSE_OUT", 103, 0, "A fail was not closed out in time, and the shares are not borrowed (Rule 204)."),
     Reason("CANCEL_CLOSE_OUT", 0, 0, "A short sale that was open when the time for closing out a fail had passed."),
+    Reason(
+        "MATCH_LIMIT_PROTECTION", 0, 0, "The limit price is too far beyond the national best while the symbol trades."
+    ),
 ]
 
 NOT_REACHABLE: Final[dict[str, str]] = {

@@ -193,8 +193,23 @@ class WidthFloor:
 
 
 LIMIT_PROTECTION: Final[list[WidthFloor]] = [
-    WidthFloor(0, 0, 1_500, "limit order protection of the exchanges: the market collar's share, at least $0.15"),
+    WidthFloor(
+        0,
+        0,
+        1_500,
+        "limit order protection of the exchanges, NYSE Rule 7.31(a)(2)(B): the collar's share, at least $0.15",
+    ),
 ]
+
+
+_LEAST_PROTECTED_E4: Final = min([row.minimum_e4 for row in LIMIT_PROTECTION])
+_LEAST_PROTECTED_SHARE: Final = min([row.basis_points for row in COLLAR_BANDS])
+
+
+def may_break_protection(is_buy: bool, price_e4: int, reference_e4: int) -> bool:
+    """Whether a limit price is so far beyond a reference that its protection has to be worked out: most are not."""
+    beyond = price_e4 - reference_e4 if is_buy else reference_e4 - price_e4
+    return beyond >= _LEAST_PROTECTED_E4 and beyond * 10_000 >= reference_e4 * _LEAST_PROTECTED_SHARE
 
 
 def limit_protection_price(is_buy: bool, reference_e4: int, tick_e4: int, time_ns: int) -> int:
