@@ -409,7 +409,7 @@ def test_a_fill_that_is_heard_of_after_two_splits_is_split_twice() -> None:
     desk = three_days()
     desk.run([h.action("S2", "SPLIT", "IBM", DATES[2], ratioNumerator=3, ratioDenominator=1)])
     asked = h.quote("IBM", 1, [("XNYS", 9_0000, 100, 20_0000, 100)], EARLY)
-    desk.run([asked, h.order("b", "B1", "IBM", "BUY", 10, 50_0000, timestamp=EARLY)])
+    desk.run([asked, h.order("b", "B1", "IBM", "BUY", 10, 20_0000, timestamp=EARLY)])
     desk.run([("clock", session_open(1)), ("clock", session_open(2))])
     desk.restart()
     found = desk.run([("settle", None)])
