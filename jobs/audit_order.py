@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, Final
 
+from schemas.messages.enums import ORDER_STATUS_NAMES
+
 # By table: the columns of a step, in the order of _FIELDS, and the column that is its time.
 _STEPS: Final = {
     "orders": (
@@ -36,7 +38,7 @@ _STEPS: Final = {
     "trade_events": (
         "'TRADE' AS what, event_id, cause_id AS cause, side, '' AS order_type, '' AS time_in_force, quantity, "
         "execution_price AS price, NULL AS stop_price, NULL AS reason, "
-        "concat('commission ', toString(commission), ', liquidity ', liquidity) AS detail, venue, trade_id, "
+        "concat('commission ', toDecimalString(commission, 4), ', liquidity ', liquidity) AS detail, venue, trade_id, "
         "order_sequence AS sequence",
         "execution_time",
     ),
@@ -85,33 +87,38 @@ def lives(client: Any, order_id: str, account: str | None = None) -> list[dict[s
 
 
 class _Place:
-    """Where a step belongs: what one input causes has its time, so within it the order's own sequence tells the order.
+    """Where a step belongs: what inputs of one time cause has that time, so within it the order's own sequence tells the order.
 
     A command comes before what it causes; a routing decision and a risk event before the state that they lead to; a trade behind
-    the event of its fill, whose sequence it has.
+    the event of its fill, whose sequence it has. Refused cancels and replacements have no place in the sequence: they come last.
     """
 
     _LEADS_TO: Final = {"routing_decisions": ("ROUTED",), "risk_events": ("REJECTED", "RISK_APPROVED")}
+    _LAST: Final = 1e9
 
     def __init__(self, steps: list[dict[str, Any]]) -> None:
-        self._states = {
-            (step["timeNs"], step["what"]): step["sequence"] for step in steps if step["source"] == "order_events"
-        }
+        events = [step for step in steps if step["source"] == "order_events"]
+        self._states = {(step["timeNs"], step["what"]): step.get("sequence", 0) for step in events}
+        self._answers: dict[str, float] = {}
+        for step in sorted(events, key=self._of_event):
+            self._answers.setdefault(step.get("cause", ""), self._of_event(step))
 
     def of(self, step: dict[str, Any]) -> tuple[int, float, str]:
         """The key to sort by."""
-        source, sequence = step["source"], float(step.get("sequence", 0))
+        source = step["source"]
         if source in self._LEADS_TO:
             known = [self._states.get((step["timeNs"], state)) for state in self._LEADS_TO[source]]
-            sequence = next((number - 0.5 for number in known if number is not None), float("inf"))
+            sequence = next((number - 0.5 for number in known if number is not None), self._LAST)
         elif source == "trade_events":
-            sequence += 0.25
+            sequence = step["sequence"] + 0.25
         elif source == "orders":
-            sequence = -1.0
-        elif not sequence:
-            # Refused cancels and replacements have no place in the order's sequence.
-            sequence = float("inf")
+            sequence = self._answers.get(step["record"], 0 if step["what"] == "NEW" else self._LAST) - 0.6
+        else:
+            sequence = self._of_event(step)
         return step["timeNs"], sequence, step["record"]
+
+    def _of_event(self, step: dict[str, Any]) -> float:
+        return float(step.get("sequence", 0)) or self._LAST
 
 
 def _market(client: Any, symbol: str, time_ns: int) -> dict[str, Any] | None:
@@ -150,12 +157,13 @@ def told(life: dict[str, Any]) -> Iterator[str]:
         yield from (f"{' ' * 22}{line}" for line in lines)
     fills = [step for step in steps if step["source"] == "trade_events"]
     shares = sum(step["quantity"] for step in fills)
-    last = next((step for step in reversed(steps) if step["source"] == "order_events"), None)
+    # A refused cancel or a trigger is an event of the order, and no state of it.
+    states = [step["what"] for step in steps if step["source"] == "order_events" and step["what"] in ORDER_STATUS_NAMES]
     yield ""
     if shares:
         value = sum(Decimal(step["price"]) * step["quantity"] for step in fills)
-        yield f"{shares} filled in {len(fills)} trades at {value / shares:.4f} on average"
-    yield f"{len(steps)} steps; the last state is {last['what'] if last else 'unknown: nobody has answered it'}"
+        yield f"{shares} filled in {len(fills)} {'trade' if len(fills) == 1 else 'trades'} at {value / shares:.4f} on average"
+    yield f"{len(steps)} steps; the last state is {states[-1] if states else 'unknown: nobody has answered it'}"
 
 
 def _headline(step: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from archive_gateway import NOON_NS, GatewayProcess, connect, frame, writer
 from click.testing import CliRunner, Result
 
 from jobs import migrate
-from jobs.audit_order import lives
+from jobs.audit_order import _Place, lives, told
 from jobs.cli_audit import audit
 from jobs.cli_common import META_OVERRIDES
 from jobs.config import Config
@@ -156,8 +157,8 @@ Order O-1 of account A-1: BUY 100 IBM LIMIT DAY limit 10.0000
         "                      market  9.9500 x 300 / no offer  (nbbo-IBM-2)",
         "                      cause   orders-2-7",
         "  12:00:06.000000000  trade   TRADE  30 at 10.0500  on TRDS  trade T-1",
-        "                      detail  commission 0.15, liquidity ADDED",
-        "30 filled in 1 trades at 10.0500 on average",
+        "                      detail  commission 0.1500, liquidity ADDED",
+        "30 filled in 1 trade at 10.0500 on average",
         "11 steps; the last state is CANCELLED",
     ):
         assert line in result.stdout.splitlines(), result.stdout
@@ -178,3 +179,32 @@ def test_order_id_of_two_accounts_tells_both_and_one_that_is_not_there_none(conf
     assert [step["what"] for step in answer[1]["steps"]] == ["NEW"]
     result = run(config, "O-3", "--account", "A-1")
     assert result.exit_code == 1 and "ClickHouse has no order O-3 of account A-1" in result.output
+
+
+def test_commands_of_one_time_stand_before_their_own_answers_and_a_refused_one_is_no_state() -> None:
+    def step(source: str, what: str, record: str, **more: Any) -> dict[str, Any]:
+        base = {
+            "timeNs": NOON_NS,
+            "time": "2026-01-02 12:00:00",
+            "symbol": "",
+            "market": None,
+            "quantity": 10,
+            "price": "1",
+        }
+        return base | {"source": source, "what": what, "record": record, **more}
+
+    steps = [
+        step("orders", "NEW", "orders-0-1"),
+        step("order_events", "VALIDATED", "order-events-0-1", cause="orders-0-1", sequence=1),
+        step("order_events", "ROUTED", "order-events-0-2", cause="orders-0-1", sequence=2),
+        step("order_events", "EXECUTED", "order-events-0-3", cause="orders-0-1", sequence=3),
+        step("trade_events", "TRADE", "trade-events-0-9", cause="orders-0-1", sequence=3),
+        step("orders", "REPLACE", "orders-0-2"),
+        step("orders", "CANCEL", "orders-0-3"),
+        step("order_events", "REPLACE_REJECTED", "order-events-0-4", cause="orders-0-2"),
+        step("order_events", "CANCEL_REJECTED", "order-events-0-5", cause="orders-0-3"),
+    ]
+    shuffled = random.Random(3).sample(steps, len(steps))
+    assert sorted(shuffled, key=_Place(shuffled).of) == steps
+    lines = list(told({"orderId": "O", "accountId": "A", "steps": steps}))
+    assert lines[-2:] == ["10 filled in 1 trade at 1.0000 on average", "9 steps; the last state is EXECUTED"]
