@@ -36,7 +36,8 @@ class Resolver:
 
     topic: name in the catalogue. schema_id: id of the current schema. fetch: text of a schema by id, raising
     RegistryError (Registry.schema does). An id that the registry does not know is remembered for `retries` frames,
-    so that a flood of bad records is not a flood of requests, and a schema registered later is still found.
+    so that a flood of bad records is not a flood of requests, and a schema registered later is still found. What is said of
+    such a frame does not depend on what was read before it: the archive's dead letters are compared with a second reading.
     """
 
     def __init__(self, topic: str, schema_id: int, fetch: Callable[[int], str], retries: int = 1000) -> None:
@@ -48,7 +49,7 @@ class Resolver:
         self._module = importlib.import_module(entry.module)
         self._reader = fastavro.parse_schema(json.loads(entry.schema_file.read_text("utf-8")))
         self._writers: OrderedDict[int, Any] = OrderedDict()
-        self._unknown: OrderedDict[int, int] = OrderedDict()
+        self._unknown: OrderedDict[int, tuple[int, str]] = OrderedDict()
 
     def resolve(self, data: bytes) -> bytes:
         """Return the frame in the current schema; DecodeError when it cannot be read, RegistryError when the
@@ -85,38 +86,38 @@ class Resolver:
         except RegistryError as error:
             if error.status != NOT_FOUND:
                 raise
-            _remember(self._unknown, writer_id, self._retries)
-            raise DecodeError(UNKNOWN_SCHEMA, f"schema id {writer_id} is not registered", 1) from error
+            raise self._refusal(writer_id, f"schema id {writer_id} is not registered") from error
         try:
-            writer = self._parsed(text, writer_id)
-        except DecodeError:
-            _remember(self._unknown, writer_id, self._retries)
-            raise
+            writer = self._parsed(text)
+        except (ValueError, KeyError, TypeError, RecursionError, SchemaParseException) as error:
+            raise self._refusal(writer_id, f"schema id {writer_id} is of no use here: {error}") from error
         _remember(self._writers, writer_id, writer)
         return writer
 
+    def _refusal(self, writer_id: int, why: str) -> DecodeError:
+        """The error for an id that cannot be read, which is remembered."""
+        _remember(self._unknown, writer_id, (self._retries, why))
+        return DecodeError(UNKNOWN_SCHEMA, why, 1)
+
     def _check_known(self, writer_id: int) -> None:
-        left = self._unknown.get(writer_id)
-        if left is None:
+        if writer_id not in self._unknown:
             return
+        left, why = self._unknown[writer_id]
         if left > 0:
-            self._unknown[writer_id] = left - 1
-            raise DecodeError(UNKNOWN_SCHEMA, f"schema id {writer_id} is not registered or of no use here", 1)
+            self._unknown[writer_id] = left - 1, why
+            raise DecodeError(UNKNOWN_SCHEMA, why, 1)
         del self._unknown[writer_id]
 
-    def _parsed(self, text: str, writer_id: int) -> Any:
-        try:
-            if len(text) > MAX_SCHEMA_BYTES:
-                raise ValueError(f"it has {len(text)} characters, limit {MAX_SCHEMA_BYTES}")
-            schema = json.loads(text)
-            check_safe(schema)
-            name = schema.get("name") if isinstance(schema, dict) else None
-            expected = TOPICS[self.topic].record
-            if name != expected:
-                raise ValueError(f"it describes {name}, not {expected}")
-            return fastavro.parse_schema(schema)
-        except (ValueError, KeyError, TypeError, RecursionError, SchemaParseException) as error:
-            raise DecodeError(UNKNOWN_SCHEMA, f"schema id {writer_id} is of no use here: {error}", 1) from error
+    def _parsed(self, text: str) -> Any:
+        if len(text) > MAX_SCHEMA_BYTES:
+            raise ValueError(f"it has {len(text)} characters, limit {MAX_SCHEMA_BYTES}")
+        schema = json.loads(text)
+        check_safe(schema)
+        name = schema.get("name") if isinstance(schema, dict) else None
+        expected = TOPICS[self.topic].record
+        if name != expected:
+            raise ValueError(f"it describes {name}, not {expected}")
+        return fastavro.parse_schema(schema)
 
 
 def check_safe(schema: Any) -> None:

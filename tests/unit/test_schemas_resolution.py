@@ -145,9 +145,11 @@ def test_unknown_id_is_a_dead_letter_asked_for_again_only_now_and_then() -> None
     fetch = Fetch()
     resolver = Resolver("orders", SCHEMA_ID, fetch, retries=10)
     for _ in range(11):
-        with pytest.raises(DecodeError, match=f"schema id {OLD_ID} is not registered") as error:
+        with pytest.raises(DecodeError) as error:
             resolver.resolve(frame(CURRENT, VALUE))
         assert error.value.reason == "UNKNOWN_SCHEMA"
+        # The archive's dead letters hold it, and are compared with a second reading: it may not depend on what came before.
+        assert str(error.value) == f"schema id {OLD_ID} is not registered at byte 1"
     assert fetch.calls == [OLD_ID]
     fetch.texts[OLD_ID] = json.dumps(CURRENT)
     assert resolver.resolve(frame(CURRENT, VALUE)) == frame(CURRENT, VALUE, SCHEMA_ID)
@@ -178,10 +180,13 @@ def test_registry_that_is_down_is_not_the_fault_of_the_record() -> None:
 def test_writer_schema_that_is_foreign_or_hostile_is_refused(schema: Any, message: str) -> None:
     fetch = Fetch(schema)
     resolver = Resolver("orders", SCHEMA_ID, fetch)
+    told = set()
     for _ in range(2):
         with pytest.raises(DecodeError) as error:
             resolver.resolve(frame(CURRENT, VALUE))
         assert error.value.reason == "UNKNOWN_SCHEMA"
+        told.add(str(error.value))
+    assert len(told) == 1
     assert fetch.calls == [OLD_ID]
     with pytest.raises(DecodeError, match=message):
         Resolver("orders", SCHEMA_ID, Fetch(schema)).resolve(frame(CURRENT, VALUE))
