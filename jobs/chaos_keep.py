@@ -86,9 +86,29 @@ class Keeper:
             self.say(f"{name} is not resumed, tried again: {str(error).splitlines()[0]}")
 
     def submit_all(self) -> None:
-        """Start all jobs afresh. Raises SubmitError or FlinkError."""
-        for name, _ in together({name: partial(self.submit, name, None) for name in self.jobs}, self.stack):
-            self.say(f"{name} runs")
+        """Start all jobs afresh; on a machine so busy that a client gives up, again. Raises SubmitError or FlinkError."""
+        deadline = time.monotonic() + self.limit_s
+        while missing := [name for name, job in self.jobs.items() if not job.id]:
+            for name, error in together({name: partial(self._try_to_start, name) for name in missing}, self.stack):
+                if error is None:
+                    self.say(f"{name} runs")
+                elif time.monotonic() > deadline:
+                    raise error
+
+    def _try_to_start(self, name: str) -> Exception | None:
+        """Start a job afresh; what kept it from starting."""
+        try:
+            # One whose client gave up may have been taken all the same.
+            taken = next((job.id for job in self.rest().jobs() if job.name == name and job.live), "")
+            if taken:
+                self.rest().wait_until_running(taken, SUBMIT_S)
+                self.jobs[name].id = taken
+            else:
+                self.submit(name, None)
+        except (SubmitError, FlinkError) as error:
+            self.say(f"{name} is not started: {str(error).splitlines()[0]}")
+            return error
+        return None
 
     def submit(self, name: str, savepoint: str | None) -> None:
         """Start a job, from a state or afresh; return when its tasks run. Raises SubmitError or FlinkError."""
