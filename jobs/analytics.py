@@ -19,7 +19,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Final
 
-from pyflink.common import Types
 from pyflink.table import StatementSet
 
 from jobs.config import AnalyticsConfig, Config
@@ -32,7 +31,7 @@ from jobs.runtime import (
     create_sink,
     create_source,
     insert_chunks,
-    micro_batches,
+    keyed_batches,
     operator_uid,
     resolution,
     run_statements,
@@ -45,7 +44,6 @@ from udfs.domain import sources
 from udfs.domain.alerting_analytics import AlertingAnalytics
 from udfs.domain.analytics_settings import AnalyticsSettings
 from udfs.operators.run_shard import OUTPUT_TYPE, RunShard, Stage
-from udfs.operators.spread_keys import shard_key
 from udfs.operators.stage_metrics import Measure
 
 NAME: Final = "analytics"
@@ -93,8 +91,7 @@ def build(config: Config, env: Environments) -> StatementSet:
         (sources.MARKET_STATUS, "states_by_symbol"),
     ]
     analysed = (
-        micro_batches(env, views, settings.window_ms, Progress(sources.PROGRESS, "ticks_by_symbol", every))
-        .key_by(shard_key(shards), key_type=Types.INT())
+        keyed_batches(env, views, shards, settings.window_ms, Progress(sources.PROGRESS, "ticks_by_symbol", every))
         .process(RunShard(stage), output_type=OUTPUT_TYPE)
         .name("analyse")
         .uid(operator_uid(config, f"analyse-{shards}"))

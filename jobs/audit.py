@@ -18,7 +18,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from pyflink.common import Types
 from pyflink.table import StatementSet
 
 from jobs.config import Config
@@ -27,7 +26,7 @@ from jobs.runtime import (
     create_environments,
     create_sink,
     insert_chunks,
-    micro_batches,
+    keyed_batches,
     operator_uid,
     run_statements,
     schema_ids,
@@ -39,7 +38,6 @@ from udfs.domain import sources
 from udfs.domain.audit_shard import AUDITED, RECORDS, ROOTS, AuditShard, topics_of
 from udfs.domain.sharding import shard_sql
 from udfs.operators.run_shard import OUTPUT_TYPE, RunShard, Stage
-from udfs.operators.spread_keys import shard_key
 
 NAME: Final = "audit"
 OUTPUTS: Final = (RECORDS, ROOTS)
@@ -75,8 +73,7 @@ def build(config: Config, env: Environments) -> StatementSet:
         compact_bytes=JOURNAL_BYTES,
     )
     chained = (
-        micro_batches(env, [(sources.AUDIT, "audit_inputs")], settings.window_ms)
-        .key_by(shard_key(settings.shards), key_type=Types.INT())
+        keyed_batches(env, [(sources.AUDIT, "audit_inputs")], settings.shards, settings.window_ms)
         .process(RunShard(stage), output_type=OUTPUT_TYPE)
         .name("chain")
         .uid(operator_uid(config, f"chain-{settings.shards}"))

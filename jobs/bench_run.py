@@ -77,10 +77,10 @@ class Measured:
         return self.inputs_per_s / self.cores if self.cores else 0.0
 
 
-def middle(points: list[Point], count: int, bytes_per_record: float = 0.0) -> Measured:
-    """The rates between `FROM_SHARE` and `TO_SHARE` of the output of a run over `count` input records."""
+def middle(points: list[Point], count: int, bytes_per_record: float = 0.0, from_share: float = FROM_SHARE) -> Measured:
+    """The rates between `from_share` and `TO_SHARE` of the output of a run over `count` input records."""
     total = points[-1].written
-    begin = next(point for point in points if point.written >= FROM_SHARE * total)
+    begin = next(point for point in points if point.written >= from_share * total)
     end = next(point for point in points if point.written >= TO_SHARE * total)
     seconds = end.at_s - begin.at_s
     if seconds <= 0:
@@ -140,6 +140,8 @@ class BenchRun:
         self.probe = Probe(config, {})
         self.points: list[Point] = []
         """The last run, as it went."""
+        self.from_share = FROM_SHARE
+        """What of a run's output is warm-up."""
         self.last_written: dict[tuple[str, int], float] = {}
         """When in the last run each partition of the outputs got its last record."""
         self._processes = Processes(config.state_dir, config.log_dir)
@@ -208,7 +210,7 @@ class BenchRun:
                 break
             time.sleep(0.2)
         taken = self.count if cut is None else round(points[-1].written / cut[1])
-        measured = middle(points, taken, (self._bytes() - size_before) / points[-1].written)
+        measured = middle(points, taken, (self._bytes() - size_before) / points[-1].written, self.from_share)
         status(
             f"  {job}: {measured.inputs_per_s:,.0f} {self.inputs[0]}/s, {measured.records_per_s:,.0f} records/s "
             f"over {measured.seconds:.1f} s"

@@ -19,7 +19,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from pyflink.common import Types
 from pyflink.table import StatementSet
 
 from jobs.config import Config
@@ -30,7 +29,7 @@ from jobs.runtime import (
     create_sink,
     create_source,
     insert_chunks,
-    micro_batches,
+    keyed_batches,
     operator_uid,
     resolution,
     schema_ids,
@@ -41,7 +40,6 @@ from udfs.domain import sources
 from udfs.domain.market_shard import MarketShard
 from udfs.domain.normalise import MarketLimits
 from udfs.operators.run_shard import OUTPUT_TYPE, RunShard, Stage
-from udfs.operators.spread_keys import shard_key
 from udfs.operators.stage_metrics import Measure
 
 NAME: Final = "market_data"
@@ -67,8 +65,7 @@ def build(config: Config, env: Environments) -> StatementSet:
         measures=(Measure("market_data_lag_seconds", sources.RAW_FEED),),
     )
     normalised = (
-        micro_batches(env, [(sources.RAW_FEED, "feed_by_symbol")], settings.window_ms)
-        .key_by(shard_key(settings.symbol_shards), key_type=Types.INT())
+        keyed_batches(env, [(sources.RAW_FEED, "feed_by_symbol")], settings.symbol_shards, settings.window_ms)
         .process(RunShard(stage), output_type=OUTPUT_TYPE)
         .name("normalise")
         .uid(operator_uid(config, f"normalise-{settings.symbol_shards}"))

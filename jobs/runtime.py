@@ -12,8 +12,9 @@ from pathlib import Path
 from string import Template
 from typing import Final, Literal
 
-from pyflink.common import Configuration
-from pyflink.datastream import DataStream, StreamExecutionEnvironment
+from pyflink.common import Configuration, Types
+from pyflink.datastream import DataStream, KeyedStream, StreamExecutionEnvironment
+from pyflink.java_gateway import get_gateway
 from pyflink.table import EnvironmentSettings, StatementSet, StreamTableEnvironment
 
 from jobs.config import Config
@@ -21,7 +22,8 @@ from schemas.catalogue import TOPICS
 from schemas.registry import Registry
 from udfs.domain.sharding import shard_sql
 from udfs.operators.resolve_schemas import SchemaResolution
-from udfs.operators.spread_keys import MAX_PARALLELISM
+from udfs.operators.run_shard import INPUT_TYPE
+from udfs.operators.spread_keys import MAX_PARALLELISM, spread_keys
 
 SQL: Final = Path(__file__).resolve().parent.parent / "sql" / "flink"
 SEPARATOR: Final = "\n----\n"
@@ -180,7 +182,7 @@ def all_shards(shards: int) -> str:
 
 
 def view_with_shard(env: Environments, view: str, source: str, shards: int) -> None:
-    """A view of a table made by `create_source` whose records carry the shard of their key, as `micro_batches` wants it."""
+    """A view of a table made by `create_source` whose records carry the shard of their key, as `keyed_batches` wants it."""
     shard = shard_sql("COALESCE(record_key, '')", shards)
     env.table.create_temporary_view(
         view,
@@ -254,10 +256,14 @@ class Progress:
     all_shards: str
 
 
-def micro_batches(
-    env: Environments, inputs: Sequence[tuple[int, str]], window_ms: int, progress: Progress | None = None
-) -> DataStream:
-    """One stream of (shard, source, payloads, positions, newest_ms) rows from several views, each with its source tag.
+def keyed_batches(
+    env: Environments,
+    inputs: Sequence[tuple[int, str]],
+    shards: int,
+    window_ms: int,
+    progress: Progress | None = None,
+) -> KeyedStream:
+    """One stream of `INPUT_TYPE` rows from several views, each with its source tag, keyed by shard (udfs.operators.spread_keys).
 
     With `window_ms` 0 every record is a batch of its own: one call of Python per record, which is what batches are compared
     with. The plan is another then, so that a job cannot go from one to the other with its state.
@@ -273,7 +279,18 @@ def micro_batches(
         env.table.create_temporary_view(batches, env.table.sql_query(f"SELECT *, PROCTIME() AS made FROM ({part})"))
         values = {"source": str(progress.source), "view": batches, "all_shards": progress.all_shards}
         parts.append(query("progress.sql", **values))
-    return env.table.to_data_stream(env.table.sql_query("\nUNION ALL\n".join(parts)))
+    keys = f"ARRAY[{', '.join(map(str, spread_keys(shards)))}]"
+    table = env.table.sql_query(
+        "\nUNION ALL\n".join(query("key_batches.sql", keys=keys, batches=part) for part in parts)
+    )
+    # PyFlink's key_by would call Python for each batch and take all of its records there and back, only to learn the key, which
+    # SQL knows. What it makes of the answer, a row of key and value for Flink's own selector, is made here at once.
+    keyed_type = Types.ROW([Types.INT(), INPUT_TYPE])
+    stream = env.table.to_append_stream(table, keyed_type)
+    by_key = stream._j_data_stream.keyBy(
+        get_gateway().jvm.KeyByKeySelector(), Types.ROW([Types.INT()]).get_java_type_info()
+    )
+    return KeyedStream(by_key, INPUT_TYPE, stream)
 
 
 def name_state(stream: DataStream, after: int, shift: int = 0, prefix: str = "") -> None:

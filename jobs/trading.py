@@ -21,7 +21,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from pyflink.common import Types
 from pyflink.table import Schema, StatementSet
 
 from jobs.config import Config, TradingConfig
@@ -32,7 +31,7 @@ from jobs.runtime import (
     create_sink,
     create_source,
     insert_chunks,
-    micro_batches,
+    keyed_batches,
     name_state,
     operator_uid,
     resolution,
@@ -45,7 +44,6 @@ from udfs.domain.match_shard import MatchShard
 from udfs.domain.risk_shard import RiskShard
 from udfs.domain.sharding import shard_sql
 from udfs.operators.run_shard import FORWARD_TAG, OUTPUT_TYPE, RunShard, Stage
-from udfs.operators.spread_keys import shard_key
 from udfs.operators.stage_metrics import Measure
 
 NAME: Final = "trading"
@@ -87,7 +85,7 @@ def build(config: Config, env: Environments) -> StatementSet:
     _create_inputs(env, settings)
 
     # 2. Validate and risk-check by account.
-    by_account = micro_batches(
+    by_account = keyed_batches(
         env,
         [
             (sources.REFERENCE, "reference_by_account"),
@@ -97,6 +95,7 @@ def build(config: Config, env: Environments) -> StatementSet:
             (sources.ORDERS, "orders_by_account"),
             (sources.CORPORATE_ACTIONS, "actions_by_account"),
         ],
+        settings.account_shards,
         settings.window_ms,
     )
     if settings.window_ms:
@@ -124,8 +123,7 @@ def build(config: Config, env: Environments) -> StatementSet:
         throughput=("order_throughput_total", sources.ORDERS),
     )
     checked = (
-        by_account.key_by(shard_key(settings.account_shards), key_type=Types.INT())
-        .process(RunShard(risk), output_type=OUTPUT_TYPE)
+        by_account.process(RunShard(risk), output_type=OUTPUT_TYPE)
         .name("check_risk")
         .uid(operator_uid(config, f"check_risk-{settings.account_shards}"))
     )
@@ -135,7 +133,7 @@ def build(config: Config, env: Environments) -> StatementSet:
     frames = env.table.from_data_stream(checked.get_side_output(FORWARD_TAG), processing_time)
     env.table.create_temporary_view("frames", frames)
     run_statements(env, "trading_frames.sql")
-    by_symbol = micro_batches(
+    by_symbol = keyed_batches(
         env,
         [
             (sources.CONTROLS, "controls_by_symbol"),
@@ -145,6 +143,7 @@ def build(config: Config, env: Environments) -> StatementSet:
             (sources.REFERENCE, "reference_by_symbol"),
             (sources.CORPORATE_ACTIONS, "actions_by_symbol"),
         ],
+        settings.symbol_shards,
         settings.window_ms,
     )
     if settings.window_ms:
@@ -169,19 +168,23 @@ def build(config: Config, env: Environments) -> StatementSet:
         ),
     )
     matched = (
-        by_symbol.key_by(shard_key(settings.symbol_shards), key_type=Types.INT())
-        .process(RunShard(match), output_type=OUTPUT_TYPE)
+        by_symbol.process(RunShard(match), output_type=OUTPUT_TYPE)
         .name("route_and_match")
         .uid(operator_uid(config, f"route_and_match-{settings.symbol_shards}"))
     )
 
-    # 4. One transactional sink for all topics.
-    env.table.create_temporary_view("chunks", env.table.from_data_stream(checked.union(matched)))
+    # 4. A transactional sink of all topics behind each stage: in one task with it, so that nothing is serialized between.
     # Outputs of one window go to Kafka together: each request costs the broker as much as dozens of records.
     linger = {"properties.linger.ms": str(max(1, min(MAX_LINGER_MS, settings.window_ms // 2)))}
-    create_sink(env, config, "trading_sink", OUTPUTS, transactional_prefix=f"tradestream-{NAME}", extra=linger)
     inserts = env.table.create_statement_set()
-    inserts.add_insert_sql(insert_chunks("chunks", "trading_sink", OUTPUTS))
+    for sink, stream, prefix in (
+        ("trading_sink", matched, f"tradestream-{NAME}"),
+        ("risk_sink", checked, "tradestream-risk"),
+    ):
+        chunks = f"{sink}_chunks"
+        env.table.create_temporary_view(chunks, env.table.from_data_stream(stream))
+        create_sink(env, config, sink, OUTPUTS, transactional_prefix=prefix, extra=linger)
+        inserts.add_insert_sql(insert_chunks(chunks, sink, OUTPUTS))
     return inserts
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from infra import artifacts
 from jobs.config import Config, project_root
-from jobs.runtime import Progress, create_environments, micro_batches, run_statements, view_with_shard
+from jobs.runtime import Progress, create_environments, keyed_batches, run_statements, view_with_shard
 from udfs.domain.sharding import shard_of
 from udfs.domain.sources import MARKET_DATA, PROGRESS
 
@@ -96,9 +96,9 @@ def test_every_shard_is_told_how_far_the_topic_has_come_once_a_second() -> None:
     )
     view_with_shard(env, "ticks_by_symbol", "ticks_source", 3)
     inputs = [(MARKET_DATA, "ticks_by_symbol")]
-    stream = micro_batches(env, inputs, 20, Progress(PROGRESS, "ticks_by_symbol", "ARRAY[0, 1, 2]"))
+    stream = keyed_batches(env, inputs, 3, 20, Progress(PROGRESS, "ticks_by_symbol", "ARRAY[0, 1, 2]"))
     with stream.execute_and_collect() as collected:
-        rows = [tuple(row) for row in collected]
+        rows = [tuple(batch) for _, batch in collected]
     batches = [row for row in rows if row[1] == MARKET_DATA]
     assert {row[0] for row in batches} == {shard_of("IBM", 3)}
     newest_of = {position: row[4] for row in batches for position in row[3]}

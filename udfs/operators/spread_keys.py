@@ -8,8 +8,7 @@ parallelism that divides the number of shards gives every subtask as many.
 Source of the hash: Flink's KeyGroupRangeAssignment and MathUtils.murmurHash; a test compares this with the real classes.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 MAX_PARALLELISM: Final = 128
 """Number of key groups; part of the state, so it never changes (jobs set pipeline.max-parallelism to it)."""
@@ -47,9 +46,3 @@ def spread_keys(shards: int) -> list[int]:
             found.setdefault(group, key)
         key += 1
     return [found[shard * MAX_PARALLELISM // shards] for shard in range(shards)]
-
-
-def shard_key(shards: int) -> Callable[[Sequence[Any]], int]:
-    """The key selector of rows whose first field is a shard."""
-    keys = spread_keys(shards)
-    return lambda row: keys[row[0]]
