@@ -1,7 +1,7 @@
 """The analytics job: normalised market data and rules in; bars, indicators and alerts out.
 
 1. Read market data, alert rules, the NBBO and trading states from Kafka, as bytes, committed records only; and each second,
-   how far market data has come, for the shards whose symbols are silent.
+   how far market data has come in all its partitions, for the shards whose symbols are silent.
 2. Build bars in event time, indicators of them, and the alerts that they and the ticks fire, by symbol shard.
 3. Write analytics, alerts and dead letters in one transaction a checkpoint.
 
@@ -70,7 +70,17 @@ def build(config: Config, env: Environments) -> StatementSet:
         ("states", "market-status"),
     ):
         isolation: Isolation = "read_uncommitted" if TOPICS[topic].at_least_once else "read_committed"
-        create_source(env, config, f"{view}_source", topic, group=NAME, isolation=isolation)
+        create_source(
+            env,
+            config,
+            f"{view}_source",
+            topic,
+            group=NAME,
+            isolation=isolation,
+            # Rules and trading states too: an input without a watermark would hold back all, and an idle one does not.
+            reached="kafka_time",
+            extra=idle_option(settings),
+        )
         if topic != "alert-rules":
             view_with_shard(env, f"{view}_by_symbol", f"{view}_source", shards)
     every = all_shards(shards)
@@ -81,6 +91,7 @@ def build(config: Config, env: Environments) -> StatementSet:
         name="analyse",
         new_engine=partial(AlertingAnalytics, shards=shards, schema_ids=ids, **engine_settings(settings)),
         resolution=resolution(config, ids, INPUTS),
+        progress=sources.PROGRESS,
         # From Kafka's timestamp of the tick until its alert is handed on; committed readers have it a checkpoint later.
         measures=(Measure("alert_latency_seconds", sources.MARKET_DATA, lane="alerts"),),
     )
@@ -103,6 +114,11 @@ def build(config: Config, env: Environments) -> StatementSet:
     inserts = env.table.create_statement_set()
     inserts.add_insert_sql(insert_chunks("chunks", "analytics_sink", OUTPUTS))
     return inserts
+
+
+def idle_option(settings: AnalyticsConfig) -> dict[str, str]:
+    """After what time without a record Flink no longer waits for a partition: half of the idle time, by the machine's clock."""
+    return {"scan.watermark.idle-timeout": f"{settings.idle_s * 500} ms"} if settings.idle_s else {}
 
 
 def engine_settings(settings: AnalyticsConfig) -> dict[str, Any]:

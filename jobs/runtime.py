@@ -139,16 +139,19 @@ def create_source(
     start: Literal["earliest-offset", "latest-offset", "group-offsets"] = "earliest-offset",
     extra: Mapping[str, str] | None = None,
     shape: str = "kafka_source.sql",
+    reached: str = "",
 ) -> None:
     """A source table for a topic of the catalogue: raw, unless `shape` names another statement of sql/flink.
 
-    `start` counts only when the job starts without a savepoint.
+    `start` counts only when the job starts without a savepoint. `reached`: of a raw one, what Flink's watermark is made of, in
+    SQL; without it the source has none.
     """
     env.table.execute_sql(
         query(
             shape,
             table=table,
             topics=TOPICS[topic].name,
+            reached=f",\n    reached AS {reached},\n    WATERMARK FOR reached AS reached" if reached else "",
             options=source_options(config, group, isolation=isolation, start=start, extra=extra),
         )
     )
@@ -249,7 +252,10 @@ def insert_chunks(chunks: str, sink: str, topics: Sequence[str]) -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Progress:
-    """An input for every shard that says how far a view has come by Kafka's time. source: its own tag; all_shards: SQL."""
+    """An input for every shard each second in which a view had records. source: its own tag; all_shards: SQL.
+
+    How far the view has come by Kafka's time is Flink's watermark when it is read (`Stage.progress`).
+    """
 
     source: int
     view: str

@@ -144,7 +144,9 @@ def random_records(
             )  # fmt: skip
             yield MARKET_STATUS, market_status.encode(status, IDS["market-status"]), 0, offsets[-3], now // 1_000_000
         elif chance < 0.30 and progress:
-            yield PROGRESS, b"", PARTITIONS, number, now // 1_000_000 - random.choice([0, 0, 900])
+            for report in range(random.choice([1, 1, 1, 3])):
+                now += report * SECOND_NS
+                yield PROGRESS, b"", PARTITIONS, 10 * number + report, now // 1_000_000 - random.choice([0, 0, 900])
         else:
             price[at] = min(max(price[at] + random.randrange(-300, 301), 98_500), 101_500)
             behind = random.choice([0, 0, 0, 0, SECOND_NS // 2, 3 * SECOND_NS])

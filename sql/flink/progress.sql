@@ -1,6 +1,6 @@
--- How far the records of a view have come by Kafka's time, told to every shard, also to those that got none of them.
+-- Asks every shard to look how far the records of a view have come, also those that got none of them: each reads Flink's
+-- watermark, which has come to it behind the records (udfs/operators/run_shard.py).
 -- Grain: one batch of one record without payload for each shard, once in each second in which the view had records.
--- The oldest batch of that second counts: a partition that is read ahead of the others does not make these look silent.
 -- In: a view of micro-batches with the time at which they were made. Its payloads are asked for, although they are never empty,
 -- because a plan without them would be another one, and Kafka would be read twice.
 SELECT

@@ -9,6 +9,7 @@ from test_bar_corrections import Change, Play, Record
 from tick_days import Tick
 
 from schemas.messages.enums import INDICATOR_NAMES
+from udfs.domain.sources import MARKET_DATA
 
 IDLE_S: Final = 60
 Key = tuple[str, int, int, str]
@@ -40,10 +41,34 @@ def shuffled(random: Random, records: list[Tick | Change]) -> list[Tick | Change
 
 
 class IdlePlay(Play):
-    """An engine of one shard with several partitions; what it wrote. `idle_s` 0: it waits for every partition."""
+    """An engine of one shard with several partitions; what it wrote. `idle_s` 0: it waits for every partition.
 
-    def __init__(self, idle_s: int = IDLE_S) -> None:
+    Kafka's time is that of the day. Now and then the topic's progress is told: that of the partition that is read least far, or,
+    not `exact`, sometimes that of the farthest, as if the reader took all others for idle, which Flink's may do.
+    """
+
+    def __init__(self, idle_s: int = IDLE_S, exact: bool = False) -> None:
         super().__init__(idle_s)
+        self.random = Random(idle_s)
+        self.exact = exact
+        self.read_ms: dict[int, int] = {}
+        self.reached_ms = 0
+
+    def put(self, record: Tick | Change) -> None:
+        partition = self.partition_of(record)
+        kafka_ms = max(record.time_ns // 1_000_000, self.read_ms.get(partition, 0))
+        self.read_ms[partition] = kafka_ms
+        self.shard.apply(MARKET_DATA, record.frame(21), partition, record.number, kafka_ms)
+        if self.random.random() < 0.3:
+            wrong = not self.exact and self.random.random() < 0.3
+            self.go_on(max(self.read_ms.values()) if wrong else min(self.read_ms.values()))
+
+    def go_on(self, reached_ms: int) -> None:
+        """Tell the topic's progress, if it is one."""
+        before_ms = self.reached_ms
+        if reached_ms > before_ms:
+            self.reached_ms = reached_ms
+            self.shard.progress(before_ms, reached_ms)
 
     def partition_of(self, record: Tick | Change) -> int:
         return partition_of(record)

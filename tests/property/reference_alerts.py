@@ -69,6 +69,8 @@ class ReferenceAlerts:
         self.symbols: dict[str, Symbol] = {}
         self.clocks: dict[int, int] = {}
         self.heard: dict[int, int] = {}
+        self.silent_ms: dict[int, int] = {}
+        self.reached = 0
         self.fired: list[Fired] = []
 
     def change(self, rule: AlertRule, usable: bool) -> None:
@@ -119,6 +121,7 @@ class ReferenceAlerts:
     def market(self, event: MarketDataEvent, partition: int, kafka_ms: int) -> None:
         kind, now = MARKET_DATA_KIND_NAMES[event.kind], event.timestamp
         self.heard[partition] = max(kafka_ms, self.heard.get(partition, kafka_ms))
+        self.silent_ms[partition] = 0
         symbol = self.find(event.symbol)
         if symbol is not None and kind in ("QUOTE", "TRADE", "CORRECTION", "CANCEL"):
             symbol.seen_ns = now if symbol.seen_ns is None else max(symbol.seen_ns, now)
@@ -144,10 +147,16 @@ class ReferenceAlerts:
             self.silence(partition, now, event.event_id)
 
     def progress(self, cause: str, kafka_ms: int) -> None:
+        before, self.reached = self.reached, max(kafka_ms, self.reached)
+        if before == 0:
+            return
         for partition, newest in self.clocks.items():
-            silent_ms = kafka_ms - self.heard[partition]
-            if silent_ms >= self.idle_ms:
-                self.silence(partition, newest + silent_ms * 1_000_000, cause)
+            gone_on = self.reached - max(before, self.heard[partition])
+            if gone_on > 0:
+                # No report counts for more than half of what makes a partition idle.
+                self.silent_ms[partition] += min(gone_on, self.idle_ms // 2 + 1)
+                if self.silent_ms[partition] >= self.idle_ms:
+                    self.silence(partition, newest + self.silent_ms[partition] * 1_000_000, cause)
 
     def silence(self, partition: int, now: int, cause: str) -> None:
         for name, other in self.symbols.items():

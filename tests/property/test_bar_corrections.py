@@ -88,9 +88,13 @@ class Play:
         """Where a record lies: all in one."""
         return 0
 
+    def put(self, record: Tick | Change) -> None:
+        """Give the engine a record."""
+        self.shard.apply(MARKET_DATA, record.frame(21), self.partition_of(record), record.number, 5)
+
     def feed(self, records: list[Tick | Change]) -> Self:
         for record in records:
-            self.shard.apply(MARKET_DATA, record.frame(21), self.partition_of(record), record.number, 5)
+            self.put(record)
             self.frames += self.shard.outbox.market_analytics.values
             self.letters += [dead_letter.decode(value, 23) for value in self.shard.outbox.dead_letter.values]
             self.shard.outbox.clear()

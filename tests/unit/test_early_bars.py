@@ -15,7 +15,7 @@ from schemas.messages import alert_rules, alerts, market_analytics, market_data
 from schemas.messages.enums import INDICATOR_NAMES, MARKET_DATA_KIND_CANCEL
 from udfs.domain.alerting_analytics import AlertingAnalytics
 from udfs.domain.analytics_shard import AnalyticsShard
-from udfs.domain.sources import ALERT_RULES, MARKET_DATA
+from udfs.domain.sources import ALERT_RULES, MARKET_DATA, PROGRESS
 from udfs.domain.state_codec import StateError
 
 GOLDEN: Final = Path(__file__).resolve().parent.parent / "golden"
@@ -25,33 +25,32 @@ FIVE_MINUTES_S: Final = 300
 
 
 def tick(number: int, symbol: str, price: int, volume: int, at_s: float) -> Tick:
-    # Of the other partition only the time is wanted: a trade that may not set a price is in no bar.
-    return Tick(number, symbol, price, volume, OPENING_NS + int(at_s * SECOND_NS), symbol != "OTHER")
+    return Tick(number, symbol, price, volume, OPENING_NS + int(at_s * SECOND_NS))
 
 
 class Bench:
-    """An engine whose partition 0 has what a test is about, and whose partition 1 goes on."""
+    """An engine whose partition 0 has what a test is about; the others go on. Kafka's time is that of the ticks."""
 
     def __init__(self, idle_s: int = 60) -> None:
         self.engine = AnalyticsShard(0, 1, SHARD_IDS, SECOND_NS, 300 * SECOND_NS, SPECS, idle_s * SECOND_NS)
         self.number = 0
+        self.reached_ms = 0
 
     def trade(self, price: int, volume: int, at_s: float, symbol: str = "A") -> list[str]:
         self.number += 1
-        return self.apply(tick(self.number, symbol, price, volume, at_s).frame(21), 0)
+        return self.apply(tick(self.number, symbol, price, volume, at_s).frame(21), at_s)
 
     def elsewhere(self, at_s: float) -> list[str]:
-        self.number += 1
-        return self.apply(tick(self.number, "OTHER", 10_000, 1, at_s).frame(21), 1)
-
-    def progress(self, passed_s: float) -> list[str]:
-        """The topic has gone on for so long since Kafka had the last record."""
-        self.engine.progress(5 + int(passed_s * 1_000))
+        """The topic goes on to a time, which is told each second."""
+        until_ms = round(at_s * 1_000)
+        while self.reached_ms < until_ms:
+            before_ms, self.reached_ms = self.reached_ms, min(self.reached_ms + 1_000, until_ms)
+            self.engine.progress(before_ms, self.reached_ms)
         return self.written()
 
-    def apply(self, frame: bytes, partition: int) -> list[str]:
+    def apply(self, frame: bytes, at_s: float) -> list[str]:
         """What comes of a record: length, name, revision and value of each bar or indicator."""
-        self.engine.apply(MARKET_DATA, frame, partition, self.number, 5)
+        self.engine.apply(MARKET_DATA, frame, 0, self.number, round(at_s * 1_000))
         return self.written()
 
     def written(self) -> list[str]:
@@ -77,12 +76,15 @@ def cancel(was: Tick, number: int, at_s: float) -> bytes:
     )  # fmt: skip
 
 
-def test_last_bar_of_a_silent_partition_comes_when_another_is_a_minute_past_its_end() -> None:
+def test_last_bar_of_a_silent_partition_comes_when_the_topic_is_a_minute_past_its_end() -> None:
     bench = Bench()
     assert bench.trade(10_000, 100, 297) == []
-    assert bench.elsewhere(298 + 59) == []
+    assert bench.elsewhere(297 + 59.9) == []
+    # The clock stands at 297 s; the bar of the second ends at 298.
+    assert bench.elsewhere(298 + 59.9) == []
     assert bench.elsewhere(298 + 60) == ["1 bar r0 close 10000 volume 100"]
     # Minute and five minutes end at 300; the hour of half past nine ends at ten.
+    assert bench.elsewhere(359.9) == []
     assert bench.elsewhere(360) == [
         "60 bar r0 close 10000 volume 100",
         "300 bar r0 close 10000 volume 100",
@@ -94,25 +96,49 @@ def test_last_bar_of_a_silent_partition_comes_when_another_is_a_minute_past_its_
     assert bench.elsewhere(9_000) == []
 
 
-def test_last_bar_comes_when_the_topic_is_a_minute_past_its_end_and_the_shard_hears_of_one_partition_only() -> None:
+def test_record_of_the_partition_ends_its_silence_and_its_own_clock_gives_the_bars_once_more() -> None:
     bench = Bench()
     bench.trade(10_000, 100, 297)
-    # The clock stands at 297 s; the bar of the second ends at 298.
-    assert bench.progress(59) == []
-    assert bench.progress(60.9) == []
-    assert bench.progress(61) == ["1 bar r0 close 10000 volume 100"]
-    assert bench.progress(62.9) == []
-    assert bench.progress(63)[:2] == ["60 bar r0 close 10000 volume 100", "300 bar r0 close 10000 volume 100"]
-    assert bench.progress(64) == []
-    # A record of the partition ends its silence, and its own clock gives the bars once more.
+    assert bench.elsewhere(363)[1:] == [
+        "60 bar r0 close 10000 volume 100",
+        "300 bar r0 close 10000 volume 100",
+        "300 SESSION_VWAP r0 1",
+    ]
     assert bench.trade(20_000, 50, 299) == ["1 bar r1 close 10000 volume 100"]
+    # It is as old as its timestamp says, but it has only now been read: the silence begins when it came.
+    assert bench.elsewhere(363 + 59.9) == []
     assert bench.trade(20_000, 50, 301)[-2:] == ["300 bar r1 close 20000 volume 150", "300 SESSION_VWAP r1 1.33333"]
 
 
-def test_topic_that_goes_on_tells_nothing_when_it_is_off() -> None:
+def test_nothing_is_told_early_when_it_is_off() -> None:
     bench = Bench(0)
     bench.trade(10_000, 100, 297)
-    assert bench.progress(9_000) == []
+    assert bench.elsewhere(9_000) == []
+    assert bench.trade(10_000, 100, 299) == ["1 bar r0 close 10000 volume 100"]
+
+
+def test_partition_that_is_read_ahead_of_the_others_is_not_silent_before_they_have_come_so_far() -> None:
+    bench = Bench()
+    bench.trade(10_000, 100, 0)
+    bench.trade(10_000, 100, 599)
+    # The others come from the beginning to the second at which this one was read last, and a minute on.
+    assert bench.elsewhere(599) == []
+    assert bench.elsewhere(600 + 59.9) == []
+    assert "1 bar r0 close 10000 volume 100" in bench.elsewhere(600 + 60)
+
+
+def test_one_report_however_late_does_not_make_a_partition_idle() -> None:
+    bench = Bench()
+    bench.trade(10_000, 100, 297)
+    bench.elsewhere(298)
+    # All sources were silent for an hour. The first of them to speak is heard before this one.
+    bench.engine.progress(298_000, 3_898_000)
+    assert bench.written() == []
+    # Half of the idle time has been counted; the second report completes it.
+    bench.engine.progress(3_898_000, 3_926_000)
+    assert bench.written() == []
+    bench.engine.progress(3_926_000, 3_928_000)
+    assert "1 bar r0 close 10000 volume 100" in bench.written()
 
 
 def test_trade_that_comes_after_its_bar_was_told_is_an_update_of_the_same_key() -> None:
@@ -143,9 +169,9 @@ def test_bar_told_early_and_unchanged_is_given_once_more_by_its_own_clock() -> N
 def test_bar_told_early_whose_trades_were_taken_back_is_given_without_them() -> None:
     bench = Bench()
     only = tick(1, "A", 10_000, 100, 297)
-    bench.apply(only.frame(21), 0)
+    bench.apply(only.frame(21), 297)
     bench.elsewhere(400)
-    assert bench.apply(cancel(only, 2, 297.5), 0) == []
+    assert bench.apply(cancel(only, 2, 297.5), 297.5) == []
     assert bench.trade(20_000, 7, 305, "B") == [
         "1 bar r1 close None volume 0",
         "60 bar r1 close None volume 0",
@@ -181,30 +207,21 @@ def test_quotes_of_a_silent_partition_are_told_and_told_again_by_its_clock() -> 
     ]
 
 
-@pytest.mark.parametrize("alone", [True, False])
-def test_nothing_is_told_early_without_another_partition_or_when_it_is_off(alone: bool) -> None:
-    bench = Bench(60 if alone else 0)
-    bench.trade(10_000, 100, 297)
-    if not alone:
-        assert bench.elsewhere(9_000) == []
-        assert bench.trade(10_000, 100, 299)[0] == "1 bar r0 close 10000 volume 100"
-    else:
-        assert bench.trade(10_000, 100, 299) == ["1 bar r0 close 10000 volume 100"]
-
-
 def test_bar_told_early_fires_its_alert_by_the_record_that_told_it() -> None:
     engine = AlertingAnalytics(0, 1, IDS, SECOND_NS, 300 * SECOND_NS, SPECS, 60 * SECOND_NS)
     watch = rule("spike", "VOLUME_ABOVE", "A", thresholdE4=500 * 10_000, windowSeconds=60)
     engine.apply(ALERT_RULES, alert_rules.encode(watch, IDS["alert-rules"]), 0, 0, 5)
-    engine.apply(MARKET_DATA, tick(1, "A", 10_000, 600, 58).frame(IDS["market-data"]), 0, 1, 5)
-    engine.apply(MARKET_DATA, tick(2, "OTHER", 10_000, 1, 130).frame(IDS["market-data"]), 1, 77, 5)
+    engine.apply(MARKET_DATA, tick(1, "A", 10_000, 600, 58).frame(IDS["market-data"]), 0, 1, 58_000)
+    for second in range(130):
+        engine.apply(PROGRESS, b"", 1, second, 1_000 + 1_000 * second)
 
     (frame,) = engine.outbox.alerts.values
     alert = alerts.decode(frame, IDS["alerts"])
     assert alert.cause_id == f"A-60s-{OPENING_NS // SECOND_NS}-BAR-0"
-    assert (alert.cause_partition, alert.cause_offset, alert.timestamp) == (1, 77, OPENING_NS + 130 * SECOND_NS)
+    # The clock stood at 58 s, where Kafka's time was 58 s too; the minute was over at 60 s, and another one after that.
+    assert (alert.cause_partition, alert.cause_offset, alert.timestamp) == (1, 119, OPENING_NS + 60 * SECOND_NS)
     # When its own clock gives the bar again, the rule holds as before and says nothing.
-    engine.apply(MARKET_DATA, tick(3, "A", 10_000, 1, 70).frame(IDS["market-data"]), 0, 2, 5)
+    engine.apply(MARKET_DATA, tick(3, "A", 10_000, 1, 70).frame(IDS["market-data"]), 0, 2, 70_000)
     assert len(engine.outbox.alerts.values) == 1
 
 

@@ -6,7 +6,7 @@ Ordering: alerts of one record are written in its order: those of the price, of 
 one value in the order in which the rules were made. A rule holds for the records that are applied after it.
 Time: that of the events, never a wall clock. Silence is measured by the clock of a Kafka partition within the shard, the
 newest time of its records: it goes on with the records of other symbols. When all of them are silent and the topic has gone
-on for `idle_ns` without the partition, by Kafka's timestamps (`progress`), it is reckoned to have gone on for as long.
+on for `idle_ns` without the partition (partition_silence.py), it is reckoned to have gone on for as long.
 Rules: the latest record of a ruleId is in force whatever its version, because only that one is left after compaction. One that
 is not active removes the rule, one that cannot be used removes it too and is a dead letter, one that says nothing new
 changes nothing, and any other makes the rule anew. Every shard gets every record of alert-rules, so that a rule whose
@@ -56,7 +56,6 @@ from udfs.domain.alert_state import read_rule, write_rule
 from udfs.domain.alert_symbol import AlertSymbol
 from udfs.domain.alert_writer import AlertWriter, Cause
 from udfs.domain.analytics_settings import AnalyticsSettings
-from udfs.domain.analytics_symbol import UNHEARD
 from udfs.domain.dead_letters import DeadLetters
 from udfs.domain.ids import position_id
 from udfs.domain.outbox import Lane
@@ -67,7 +66,9 @@ from udfs.domain.state_codec import StateError, StateReader, StateWriter
 ALERTS_KIND: Final = 6
 _HEARD_VERSION: Final = 2
 """Snapshots of earlier versions do not have Kafka's timestamp of a partition's last record."""
-_VERSION: Final = _HEARD_VERSION
+_COUNTED_VERSION: Final = 3
+"""Snapshots of earlier versions do not count a partition's silence."""
+_VERSION: Final = _COUNTED_VERSION
 _NS_PER_S: Final = 1_000_000_000
 _RATIO: Final = 1_000_000
 _MAX_VALUE: Final = 4e14
@@ -148,8 +149,7 @@ class AlertShard:
         clock = self._clocks.get(partition)
         if clock is None:
             clock = self._clocks[partition] = Clock()
-        if kafka_timestamp_ms > clock.heard_ms:
-            clock.heard_ms = kafka_timestamp_ms
+        clock.silence.hear(kafka_timestamp_ms)
         symbol = self._find(event.symbol)
         if symbol is not None and event.kind in _ALIVE:
             see(symbol, clock, partition, time_ns)
@@ -168,12 +168,10 @@ class AlertShard:
             if clock.waiting and clock.waiting[0][0] <= time_ns:
                 self._silence(clock, Cause(MARKET_DATA, partition, offset, event.event_id, "", time_ns, time_ns))
 
-    def progress(self, partition: int, offset: int, kafka_ms: int) -> None:
-        """The topic has come to this Kafka timestamp, that of a record at this place: look at silent partitions."""
+    def progress(self, partition: int, offset: int, before_ms: int, now_ms: int) -> None:
+        """The topic has come from one Kafka timestamp to a later one, says the record at this place: look at idle partitions."""
         for clock in self._clocks.values():
-            if clock.heard_ms == UNHEARD:
-                clock.heard_ms = kafka_ms
-            silent_ns = self._settings.silent_ns(clock.heard_ms, kafka_ms)
+            silent_ns = clock.silence.go_on(before_ms, now_ms, self._settings.idle_ns)
             now_ns = clock.newest_ns + silent_ns
             if silent_ns and clock.waiting and clock.waiting[0][0] <= now_ns:
                 place = position_id(TOPICS[MARKET_DATA], partition, offset)
@@ -397,7 +395,7 @@ class AlertShard:
         for partition, clock in self._clocks.items():
             out.put(partition)
             out.put(clock.newest_ns)
-            out.put(clock.heard_ms)
+            clock.silence.write(out)
         for symbol in self._symbols.values():
             symbol.write(out)
         for held in self._rules.values():
@@ -426,7 +424,7 @@ class AlertShard:
             clock = self._clocks[reader.take()] = Clock()
             clock.newest_ns = reader.take()
             if reader.version >= _HEARD_VERSION:
-                clock.heard_ms = reader.take()
+                clock.silence.read(reader, reader.version >= _COUNTED_VERSION)
         for _ in range(symbols):
             symbol = AlertSymbol(reader.take_text())
             symbol.read(reader)

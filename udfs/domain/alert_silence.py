@@ -13,19 +13,19 @@ from typing import Final
 
 from udfs.domain.alert_index import HIGH, LOW, NEVER, Machine
 from udfs.domain.alert_symbol import AlertSymbol
-from udfs.domain.analytics_symbol import UNHEARD
+from udfs.domain.partition_silence import PartitionSilence
 
 _NS_PER_S: Final = 1_000_000_000
 
 
 class Clock:
-    """The newest time of a partition, Kafka's timestamp of its last record, and the machines that wait for a silence."""
+    """The newest time of a partition, its silence by the topic's progress, and the machines that wait for one."""
 
-    __slots__ = ("heard_ms", "newest_ns", "token", "waiting")
+    __slots__ = ("newest_ns", "silence", "token", "waiting")
 
     def __init__(self) -> None:
         self.newest_ns: int = NEVER
-        self.heard_ms: int = UNHEARD
+        self.silence = PartitionSilence()
         self.waiting: list[tuple[int, int, Machine]] = []
         self.token: int = 0
 

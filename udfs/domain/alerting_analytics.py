@@ -18,7 +18,9 @@ from udfs.domain.outbox import Lane
 from udfs.domain.sources import MARKET_DATA, PROGRESS
 from udfs.domain.state_codec import StateReader, StateWriter
 
-_VERSION: Final = 1
+_REACHED_VERSION: Final = 2
+"""Snapshots of earlier versions do not have how far the topic has come."""
+_VERSION: Final = _REACHED_VERSION
 _KIND: Final = 5
 
 
@@ -71,6 +73,8 @@ class AlertingAnalytics:
             [length // SECOND_NS for length in INDICATOR_LENGTHS_NS],
             settings,
         )
+        # The Kafka timestamp (ms) to which market-data has come; 0 before it was told.
+        self._reached_ms: int = 0
         self._market_data = schema_ids["market-data"]
         self._market_analytics = schema_ids["market-analytics"]
         self._refused = DeadLetters(self.outbox.dead_letter, schema_ids["dead-letter"], "analyse", job="analytics")
@@ -94,10 +98,19 @@ class AlertingAnalytics:
         self._analysed(place, event.timestamp, partition, offset)
 
     def _progress(self, partition: int, offset: int, kafka_ms: int) -> None:
-        """The topic has come to this Kafka timestamp, that of its record at this place."""
+        """Market-data has come to this Kafka timestamp, as the record at this place has told.
+
+        It may be one of before: a job that was restored begins to learn how far the topic has come anew, with 0.
+        """
+        before_ms = self._reached_ms
+        if kafka_ms <= before_ms:
+            return
+        self._reached_ms = kafka_ms
+        if before_ms == 0:
+            return
         place = len(self.outbox.market_analytics.keys)
-        self.analytics.progress(kafka_ms)
-        self.alerts.progress(partition, offset, kafka_ms)
+        self.analytics.progress(before_ms, kafka_ms)
+        self.alerts.progress(partition, offset, before_ms, kafka_ms)
         # No record of their own partition has this time: windows are over at their ends.
         self._analysed(place, None, partition, offset)
 
@@ -120,6 +133,7 @@ class AlertingAnalytics:
         out = StateWriter()
         out.put_bytes(self.analytics.snapshot())
         out.put_bytes(self.alerts.snapshot())
+        out.put(self._reached_ms)
         return out.finish(_VERSION, _KIND)
 
     def restore(self, data: bytes) -> None:
@@ -129,7 +143,9 @@ class AlertingAnalytics:
             return
         reader = StateReader(data, _KIND, _VERSION)
         analytics, alerts = reader.take_bytes(), reader.take_bytes()
+        reached_ms = reader.take() if reader.version >= _REACHED_VERSION else 0
         reader.expect_end()
         self.analytics.restore(analytics)
         self.alerts.restore(alerts)
+        self._reached_ms = reached_ms
         self.outbox.clear()

@@ -78,11 +78,6 @@ class AnalyticsSettings:
                     raise IndicatorError(f"{spec.text()} has the name of one before it: one of a kind and period")
                 self.outputs.append((code, period))
 
-    def silent_ns(self, heard_ms: int, now_ms: int) -> int:
-        """How long a partition has been idle: the time from its last record to now, by Kafka's timestamps; 0: it is not."""
-        silent_ns = (now_ms - heard_ms) * 1_000_000
-        return silent_ns if 0 < self.idle_ns <= silent_ns else 0
-
     def computed(self) -> list[tuple[int, int]]:
         """Code and period of every indicator that is published."""
         return [output for output in self.outputs if output[0] != UNPUBLISHED] + [(code, 0) for code in ALWAYS]

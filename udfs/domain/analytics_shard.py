@@ -9,12 +9,11 @@ Ordering: what one record causes is written in its order, a bar before its indic
 Time: the symbols of this shard that share a Kafka partition have one clock, the newest time of their records, of any kind.
 It closes the bars of all of them, so that no symbol waits for one that is silent, and a partition that is read faster than
 another one makes nobody late. It stands still when all of them are silent.
-Idle partitions: when another partition of the shard has gone on for `idle_ns` without a record of this one, the bars and windows
-of quotes of this one that ended as long ago are told early (early_bars.py), as they are by then. Its clock stands where it stood:
-trades that come later are as late as they would have been, and it gives these bars again, with the next revision, when it
-passes their ends. The same is done when `progress` says, by Kafka's timestamps, that the topic has gone on for `idle_ns` without
-a record of the partition in this shard: its clock is then reckoned to have gone on for as long. What is told early depends on how
-partitions are mixed by the reader; the last revisions do not.
+Idle partitions: when the topic has gone on for `idle_ns` without a record of a partition in this shard (partition_silence.py),
+its clock is reckoned to have gone on for as long, and its bars and windows of quotes that ended `idle_ns` before are told
+early (early_bars.py), as they are by then. The clock itself stands where it stood: trades that come later are as late as they
+would have been, and it gives these bars again, with the next revision, when it passes their ends. What is told early depends
+on the place of the topic's progress among the records; the last revisions do not.
 Late trades: a bar that was given is given again with the next revision while the clock is less than `lateness_ns` past its
 end, and with it its indicators, revised. A trade that is later than that for its bar of a second is a dead letter (LATE),
 even where a longer bar could still take it and does.
@@ -46,16 +45,16 @@ from schemas.messages.enums import (
     MARKET_DATA_KIND_TRADE,
 )
 from udfs.domain.analytics_settings import INDICATOR_LENGTHS_NS, UNPUBLISHED, AnalyticsSettings
-from udfs.domain.analytics_symbol import LONG_AGO, UNHEARD, AnalyticsPartition, AnalyticsSymbol
+from udfs.domain.analytics_symbol import LONG_AGO, AnalyticsPartition, AnalyticsSymbol
 from udfs.domain.analytics_writer import AnalyticsOutbox, AnalyticsWriter
 from udfs.domain.bars import LATE, LENGTHS_NS, REVISED, SECOND_NS, TAKEN, UNKNOWN, Bar
 from udfs.domain.dead_letters import DeadLetters
-from udfs.domain.early_bars import EARLY_VERSION, HEARD_VERSION
+from udfs.domain.early_bars import COUNTED_VERSION, EARLY_VERSION, HEARD_VERSION
 from udfs.domain.indicator_series import SESSIONS_VERSION
 from udfs.domain.normalise import LARGEST_LIMIT
 from udfs.domain.state_codec import StateError, StateReader, StateWriter
 
-_VERSION: Final = HEARD_VERSION
+_VERSION: Final = COUNTED_VERSION
 ANALYTICS_STATE_KIND: Final = 4
 _NOTHING_DUE: Final = 2**62
 
@@ -96,8 +95,6 @@ class AnalyticsShard:
         self._writer = AnalyticsWriter(self.outbox, schema_ids["market-analytics"])
         self._refused = DeadLetters(self.outbox.dead_letter, schema_ids["dead-letter"], "analyse", job="analytics")
         self._partitions: dict[int, AnalyticsPartition] = {}
-        # The newest second of all partitions.
-        self._leading_ns: int = LONG_AGO
 
     def apply(self, source: int, payload: bytes, partition: int, offset: int, kafka_timestamp_ms: int) -> None:
         """Apply one record of market-data (a Confluent frame)."""
@@ -150,24 +147,16 @@ class AnalyticsShard:
                     self._publish(symbol)
                     if symbol.early.told:
                         self._close_early(symbol)
-                if second > self._leading_ns:
-                    self._leading_ns = clock.heard_ns = second
-                    if self._settings.idle_ns and len(self._partitions) > 1:
-                        self._look_at_idle()
-        clock.heard_ns = self._leading_ns
         clock.due_ns = LONG_AGO
-        if kafka_timestamp_ms > clock.heard_ms:
-            clock.heard_ms = kafka_timestamp_ms
+        clock.silence.hear(kafka_timestamp_ms)
 
-    def progress(self, kafka_ms: int) -> None:
-        """The topic has come to this Kafka timestamp: tell what is over in the partitions that have been silent."""
-        settings = self._settings
+    def progress(self, before_ms: int, now_ms: int) -> None:
+        """The topic has come from one Kafka timestamp to a later one: tell what is over in the partitions that are idle."""
+        idle_ns = self._settings.idle_ns
         for clock in self._partitions.values():
-            if clock.heard_ms == UNHEARD:
-                clock.heard_ms = kafka_ms
-            silent_ns = settings.silent_ns(clock.heard_ms, kafka_ms)
+            silent_ns = clock.silence.go_on(before_ms, now_ms, idle_ns)
             if silent_ns and clock.due_ns <= clock.newest_ns + silent_ns:
-                clock.due_ns = self._tell(clock, clock.newest_ns + silent_ns - settings.idle_ns) + settings.idle_ns
+                clock.due_ns = self._tell(clock, clock.newest_ns + silent_ns - idle_ns) + idle_ns
 
     def flush(self) -> None:
         """Nothing is written once a batch."""
@@ -181,16 +170,14 @@ class AnalyticsShard:
         out.put(self._settings.lateness_ns)
         out.put_text(self._settings.indicators)
         out.put(self._settings.idle_ns)
-        out.put(self._leading_ns)
         out.put(len(self._partitions))
         for number, clock in self._partitions.items():
             out.put(number)
             out.put(clock.newest_ns)
             out.put(clock.closed_ns)
             out.put(clock.quotes_ns)
-            out.put(clock.heard_ns)
             out.put(clock.due_ns)
-            out.put(clock.heard_ms)
+            clock.silence.write(out)
             out.put(len(clock.symbols))
             for symbol in clock.symbols.values():
                 out.put_text(symbol.name)
@@ -214,7 +201,9 @@ class AnalyticsShard:
                 f"the state was made with delays of {found[0]}, {found[1]} and {idle_ns} ns and the indicators {found[2]}: "
                 "settings of the analytics job cannot change while its state is kept; start it afresh for new ones"
             )
-        leading_ns = reader.take() if reader.version >= EARLY_VERSION else LONG_AGO
+        by_others = EARLY_VERSION <= reader.version < COUNTED_VERSION
+        if by_others:
+            reader.take()
         partitions: dict[int, AnalyticsPartition] = {}
         for _ in range(reader.take()):
             clock = partitions[reader.take()] = AnalyticsPartition()
@@ -223,21 +212,16 @@ class AnalyticsShard:
             if reader.version >= SESSIONS_VERSION:
                 clock.quotes_ns = reader.take()
             if reader.version >= EARLY_VERSION:
-                clock.heard_ns = reader.take()
+                if by_others:
+                    reader.take()
                 clock.due_ns = reader.take()
             if reader.version >= HEARD_VERSION:
-                clock.heard_ms = reader.take()
+                clock.silence.read(reader, reader.version >= COUNTED_VERSION)
             for _ in range(reader.take()):
                 symbol = AnalyticsSymbol(reader.take_text(), settings)
                 symbol.read(reader)
                 clock.symbols[symbol.name] = symbol
         reader.expect_end()
-        if reader.version < EARLY_VERSION:
-            # As if every partition had been heard just now.
-            leading_ns = max([clock.closed_ns for clock in partitions.values()], default=LONG_AGO)
-            for clock in partitions.values():
-                clock.heard_ns = leading_ns
-        self._leading_ns = leading_ns
         self._partitions = partitions
         self.outbox.clear()
 
@@ -415,13 +399,6 @@ class AnalyticsShard:
                 self._writer.value(symbol.key, symbol.name, start_ns, end_ns, revision, code, 0, value, board.newest_ns)
 
     # ---------------------------------------------------------------------------------------------------- idle partitions
-
-    def _look_at_idle(self) -> None:
-        """The leading clock has come to another second: tell what is over in the partitions that have been silent."""
-        idle_ns = self._settings.idle_ns
-        for clock in self._partitions.values():
-            if clock.due_ns <= self._leading_ns and self._leading_ns - clock.heard_ns >= idle_ns:
-                clock.due_ns = self._tell(clock, self._leading_ns - idle_ns) + idle_ns
 
     def _tell(self, clock: AnalyticsPartition, time_ns: int) -> int:
         """Tell what ended in a partition by a time and its clock has not closed; returns the next such end after it."""

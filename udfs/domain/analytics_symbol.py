@@ -10,12 +10,11 @@ from udfs.domain.bar_ladder import BarLadder
 from udfs.domain.bars import LENGTHS_NS
 from udfs.domain.early_bars import EARLY_VERSION, EarlyBars
 from udfs.domain.indicator_series import SESSIONS_VERSION, IndicatorSeries
+from udfs.domain.partition_silence import PartitionSilence
 from udfs.domain.quote_board import QuoteBoard
 from udfs.domain.state_codec import StateReader, StateWriter
 
 LONG_AGO: Final = -(2**62)
-UNHEARD: Final = -1
-"""No Kafka timestamp: that of the last record is not known, as in the state of a release that did not keep it."""
 
 
 class AnalyticsSymbol:
@@ -67,17 +66,16 @@ class AnalyticsSymbol:
 class AnalyticsPartition:
     """A clock and its symbols. `closed_ns`: the second up to which bars were looked at; `quotes_ns`: the time of quotes.
 
-    heard_ns: the leading clock's time when the last record of this partition came. due_ns: the leading clock's time at which
-    there may be something to tell early, as long as this partition is silent. heard_ms: Kafka's timestamp of its last record.
+    silence: how long the topic has gone on without it. due_ns: the time of the clock, silence included, at which there may be
+    something to tell early, as long as this partition is silent.
     """
 
-    __slots__ = ("closed_ns", "due_ns", "heard_ms", "heard_ns", "newest_ns", "quotes_ns", "symbols")
+    __slots__ = ("closed_ns", "due_ns", "newest_ns", "quotes_ns", "silence", "symbols")
 
     def __init__(self) -> None:
         self.newest_ns: int = LONG_AGO
         self.closed_ns: int = LONG_AGO
         self.quotes_ns: int = LONG_AGO
-        self.heard_ns: int = LONG_AGO
         self.due_ns: int = LONG_AGO
-        self.heard_ms: int = UNHEARD
+        self.silence = PartitionSilence()
         self.symbols: dict[str, AnalyticsSymbol] = {}

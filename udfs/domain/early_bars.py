@@ -18,6 +18,8 @@ EARLY_VERSION: Final = 4
 """Snapshots of earlier versions have no bars that were told early."""
 HEARD_VERSION: Final = 5
 """Snapshots of earlier versions do not have Kafka's timestamp of a partition's last record."""
+COUNTED_VERSION: Final = 6
+"""Snapshots of earlier versions do not count a partition's silence, and have what was told by others of the same shard."""
 
 
 class _Told:

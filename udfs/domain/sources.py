@@ -16,7 +16,7 @@ MARKET_STATUS: Final = 11
 # 12 to 19 may be taken by jobs that are being built beside this one.
 AUDIT: Final = 20
 PROGRESS: Final = 21
-"""How far the records of a topic have come by Kafka's time, whatever their shard: no payload, the place of one of them."""
+"""How far all partitions of a topic have come by Kafka's time, whatever their shard: no payload, the place of a record."""
 
 TOPICS: Final[dict[int, str]] = {
     ORDERS: "orders",

@@ -7,7 +7,7 @@ The journal is compacted into a snapshot when it has grown past `compact_bytes` 
 writing snapshots stays proportional to the work of applying. After a restore an engine is rebuilt at the first batch of its
 shard: restore the snapshot, apply the journal again, drop what that emits (it was emitted before the checkpoint).
 
-Input rows:  (shard, source, payloads, positions, newest_ms)
+Input rows:  (shard, source, payloads, positions, newest_ms); of a batch that asks for the progress, newest_ms is the watermark.
 Output rows: (topic, keys, values), at most `CHUNK` records each, because SQL's UNNEST copies the whole array for every row it
              makes; and, for a stage that has a next stage, side-output rows (shard, frames, newest_ms), whose frames are one
              journal entry. SQL gathers these into micro-batches again: one batch of accounts touches most symbols, so
@@ -112,6 +112,7 @@ class Stage:
     new_engine: makes the empty engine of a shard.
     forward: source tag of the frames that this stage sends to the next one, None when there is no next stage.
     receive: source tag of the frames that this stage gets from the one before it.
+    progress: source tag of the batches that ask how far the inputs have come.
     resolution: reads records that do not start like a current record of their source.
     compact_bytes: size of a journal that is worth a snapshot.
     measures: histograms for Flink's metrics.
@@ -122,6 +123,7 @@ class Stage:
     new_engine: Callable[[int], Engine]
     forward: int | None = None
     receive: int | None = None
+    progress: int | None = None
     resolution: SchemaResolution | None = None
     compact_bytes: int = 4 * 1024 * 1024
     limit: DeadLetterLimit = field(default_factory=DeadLetterLimit)
@@ -182,7 +184,12 @@ class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no ty
             frames = [frame for entry in value[2] for frame in decode_batch(entry).payloads]
             batch = Batch(value[1], frames, [0] * len(frames), value[4])
         else:
-            batch = Batch(value[1], self._current(value[1], value[2]), list(value[3]), value[4])
+            newest_ms = value[4]
+            if value[1] == self.stage.progress:
+                # None of the inputs has a record before it on its way here, so that it is later than all that a shard knows.
+                # After a restore there is none yet, a large negative number.
+                newest_ms = max(0, ctx.timer_service().current_watermark())
+            batch = Batch(value[1], self._current(value[1], value[2]), list(value[3]), newest_ms)
         entry = encode_batch(batch)
         began = time.perf_counter()
         _apply(shard.engine, batch)
