@@ -132,7 +132,7 @@ class AnalyticsConfig:
     lateness_s: int = 300
     """How long after that late trades still correct it, at most 300."""
     idle_s: int = 60
-    """Bars of a partition that is silent are given when another of its shard is so far past their end; 0 waits for it."""
+    """Bars of a partition that is silent are given when all others are so far past their end; 0 waits for it."""
     indicators: str = "sma:20,ema:20,rsi:14,atr:14,bbands:20:2,macd:12:26:9,rvol:20,relvol:20"
     """Of the bars of 5 and 15 minutes and an hour, written as for `tradestream indicators`; one of a kind and period."""
 
