@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
+import time
 from collections import Counter
-from itertools import count
+from collections.abc import Iterable
+from itertools import count, repeat
 from typing import Final
 
 import confluent_kafka
@@ -19,8 +21,10 @@ from conftest import RunningStack
 from test_exactly_once import PATIENCE_S, Run, read_committed, taskmanager_of, wait_until
 from tick_days import OPENING_NS, SECOND_NS, Tick, random_day
 
+from infra.feeds.partitions import kafka_partition
 from jobs.analytics import engine_settings
 from jobs.submit import submit_job
+from schemas.catalogue import TOPICS
 from schemas.messages import alert_rules, alerts, dead_letter, market_analytics, market_status, nbbo
 from schemas.messages.enums import ALERT_CONDITION_NAMES, MARKET_CAUSE_CODES, MARKET_STATE_CODES
 from udfs.domain.alerting_analytics import AlertingAnalytics
@@ -36,8 +40,8 @@ Placed = tuple[str, str, bytes, int, int]
 """The same, and the partition and offset that Kafka gave it."""
 
 
-def produce(run: Run, items: list[Item]) -> list[Placed]:
-    """Send records in order; they come back with their places."""
+def produce(run: Run, items: list[Item], times_ms: Iterable[int] = repeat(0)) -> list[Placed]:
+    """Send records in order, with Kafka timestamps, 0: now; they come back with their places."""
     placed: list[Placed] = []
     failures: list[str] = []
 
@@ -49,8 +53,8 @@ def produce(run: Run, items: list[Item]) -> list[Placed]:
             placed.append((message.topic(), key, message.value(), message.partition(), message.offset()))
 
     producer = confluent_kafka.Producer({**run.config.kafka.confluent(), "enable.idempotence": True, "linger.ms": 5})
-    for topic, key, value in items:
-        producer.produce(topic, key=key, value=value, on_delivery=delivered)
+    for (topic, key, value), time_ms in zip(items, times_ms, strict=False):
+        producer.produce(topic, key=key, value=value, timestamp=time_ms, on_delivery=delivered)
         producer.poll(0)
     assert producer.flush(60) == 0 and not failures, failures[:3]
     return placed
@@ -220,3 +224,62 @@ def test_symbol_whose_source_dies_is_told_by_the_ticks_of_other_shards_and_its_l
     assert alert.observed_e4 >= 30_000 and alert.timestamp >= OPENING_NS + 3 * SECOND_NS
     assert (alert.cause_partition, alert.cause_offset) in places
     assert (quiet, SECOND_NS, 0) in {(bar.symbol, bar.window_end - bar.window_start, bar.revision) for bar in bars}
+
+
+@pytest.mark.timeout(600)
+def test_history_with_one_partition_ten_minutes_ahead_tells_no_silence_that_was_none(stack: RunningStack) -> None:
+    partitions = TOPICS["market-data"].partitions_local
+    ahead = "AHEAD"
+    behind = next(
+        name
+        for name in (f"BEHIND{number}" for number in range(100))
+        if kafka_partition(name.encode(), partitions) != kafka_partition(ahead.encode(), partitions)
+    )
+    began_ms = int(time.time() * 1_000) - 1_800_000
+    with Run(stack) as run:
+        run.config = dataclasses.replace(
+            run.config,
+            flink=dataclasses.replace(run.config.flink, parallelism=1),
+            analytics=dataclasses.replace(run.config.analytics, idle_s=40),
+        )
+        run.job_ids["analytics"] = submit_job(run.config, "analytics", timeout_s=PATIENCE_S)
+        run.probe.job_ids = dict(run.job_ids)
+        watch = rule("still", "STALE", "*", windowSeconds=10)
+        produce(run, [("alert-rules", "still", alert_rules.encode(watch, run.ids["alert-rules"]))])
+        taken(run, "alert-rules")
+        frame_id = run.ids["market-data"]
+
+        def history(symbol: str, seconds: range) -> None:
+            """A tick every five seconds of the market's time, which Kafka's was too."""
+            ticks = [Tick(second, symbol, 10_000, 100, OPENING_NS + second * SECOND_NS) for second in seconds[::5]]
+            items = [("market-data", symbol, tick.frame(frame_id)) for tick in ticks]
+            produce(run, items, [began_ms + second * 1_000 for second in seconds[::5]])
+
+        def told() -> list[alerts.Alert]:
+            return [alerts.decode(value) for _, value in read_committed(run.config, "alerts")]
+
+        history(behind, range(60))
+        history(ahead, range(660))
+        for at_s in range(60, 660, 60):
+            # Each by itself, so that there are seconds in which the topic has records of the one only.
+            history(ahead, range(600 + at_s, 660 + at_s))
+            time.sleep(1.1)
+            history(behind, range(at_s, at_s + 60))
+            time.sleep(1.1)
+        taken(run, "market-data")
+        bars = [market_analytics.decode(value) for _, value in read_committed(run.config, "market-analytics")]
+        assert {bar.symbol for bar in bars} == {ahead, behind} and not any(bar.revision for bar in bars)
+        assert told() == []
+
+        # The source of the one dies; the other goes on, ten minutes ahead as before.
+        numbers = count(1_260, 5)
+
+        def told_in_the_end() -> bool:
+            second = next(numbers)
+            history(ahead, range(second, second + 5))
+            return bool(told())
+
+        wait_until("the silence is told", told_in_the_end, 120)
+        (alert,) = told()
+    assert (alert.rule_id, alert.symbol) == ("still", behind)
+    assert alert.timestamp >= OPENING_NS + (655 + 40) * SECOND_NS
