@@ -9,10 +9,13 @@ withdraws both sides.
 
 Ordering: by line, as in the file. Invariants: those of feed_adapter.py. Known limits: one session day a file; no trade
 ids, so that no trade can be corrected.
-Complexity: linear in the length of the line, which is bounded by `MarketLimits.max_line_bytes`.
+Complexity: linear in the length of the line, which is bounded by `MarketLimits.max_line_bytes`. Numbers are read byte by byte,
+and what comes behind them (exchange, condition, suspicious: few lines differ in it) once for each way in which it is written.
 """
 
 from typing import Final
+
+from mypy_extensions import i64
 
 from schemas.messages.enums import (
     DEAD_LETTER_REASON_INVALID_VALUE,
@@ -42,6 +45,11 @@ _MAX_DIGITS: Final = 15
 _MAX_CONDITION_DIGITS: Final = 16
 _TRADE_FIELDS: Final = 6
 _QUOTE_FIELDS: Final = 8
+_TAIL_FIELDS: Final = 3
+_MAX_TAILS: Final = 4_096
+_COMMA: Final = 0x2C
+_ZERO: Final = 0x30
+_NINE: Final = 0x39
 
 
 class _Fields:
@@ -108,35 +116,68 @@ class _Fields:
             self._refusal = Refusal(reason, detail)
 
 
-class LeanQuotes(FeedAdapter):
+class _Tail:
+    """What a line ends with: exchange, flags and whether it is suspicious."""
+
+    __slots__ = ("condition", "exchange", "flags", "suspicious")
+
+    def __init__(self, exchange: str, flags: int, condition: str, suspicious: bool) -> None:
+        self.exchange = exchange
+        self.flags = flags
+        self.condition = condition
+        self.suspicious = suspicious
+
+
+class LeanLines(FeedAdapter):
+    """Lines of either kind."""
+
+    __slots__ = ("_tails",)
+
+    def __init__(self) -> None:
+        self._tails: dict[bytes, _Tail] = {}
+
+    def _tail(self, line: bytes, at: i64) -> _Tail | None:
+        """The end of a line, None when it is not regular."""
+        spelled = line[at:]
+        tail = self._tails.get(spelled)
+        if tail is None:
+            tail = _read_tail(spelled)
+            if tail is not None:
+                if len(self._tails) >= _MAX_TAILS:
+                    self._tails = {}
+                self._tails[spelled] = tail
+        return tail
+
+
+class LeanQuotes(LeanLines):
     """Quote lines."""
+
+    __slots__ = ()
 
     def read(self, raw: RawFeedRecord, symbol: str, limits: MarketLimits, event: FeedEvent) -> Refusal | None:
         """Fill `event` from a quote line, or say why not."""
-        parts = raw.payload.split(b",")
-        if not _is_regular(raw.payload, parts, _QUOTE_FIELDS, 5, limits):
-            return _explain_quote(raw.payload, limits)
-        time_ms = int(parts[0])
-        bid_price = int(parts[1])
-        bid_size = int(parts[2])
-        ask_price = int(parts[3])
-        ask_size = int(parts[4])
-        condition = _flags(parts[6])
+        line = raw.payload
+        time_ms, at = _number(line, 0)
+        bid_price, at = _number(line, at)
+        bid_size, at = _number(line, at)
+        ask_price, at = _number(line, at)
+        ask_size, at = _number(line, at)
+        tail = None if at < 0 or len(line) > limits.max_line_bytes else self._tail(line, at)
         largest = limits.max_price_e4
         if (
-            time_ms > DAY_MS
+            tail is None
+            or time_ms > DAY_MS
             or bid_price > largest
             or ask_price > largest
             or bid_size > limits.max_size
             or ask_size > limits.max_size
-            or condition < 0
         ):
-            return _explain_quote(raw.payload, limits)
+            return _explain_quote(line, limits)
         event.kind = EVENT_QUOTE
         event.time_ns = raw.base_time_ns + time_ms * NS_PER_MS
-        event.exchange = EXCHANGES[parts[5]]
-        event.firm = condition & ~FIRM_QUOTE_CONDITIONS == 0
-        event.suspicious = parts[7] == b"1"
+        event.exchange = tail.exchange
+        event.firm = tail.flags & ~FIRM_QUOTE_CONDITIONS == 0
+        event.suspicious = tail.suspicious
         event.bid_price = bid_price
         event.bid_size = bid_size
         event.ask_price = ask_price
@@ -147,45 +188,58 @@ class LeanQuotes(FeedAdapter):
         return event.check_sides()
 
 
-class LeanTrades(FeedAdapter):
+class LeanTrades(LeanLines):
     """Trade lines."""
+
+    __slots__ = ()
 
     def read(self, raw: RawFeedRecord, symbol: str, limits: MarketLimits, event: FeedEvent) -> Refusal | None:
         """Fill `event` from a trade line, or say why not."""
-        parts = raw.payload.split(b",")
-        if not _is_regular(raw.payload, parts, _TRADE_FIELDS, 3, limits):
-            return _explain_trade(raw.payload, limits)
-        time_ms = int(parts[0])
-        price = int(parts[1])
-        size = int(parts[2])
-        condition = _flags(parts[4])
-        if time_ms > DAY_MS or price > limits.max_price_e4 or size > limits.max_size or condition < 0:
-            return _explain_trade(raw.payload, limits)
+        line = raw.payload
+        time_ms, at = _number(line, 0)
+        price, at = _number(line, at)
+        size, at = _number(line, at)
+        tail = None if at < 0 or len(line) > limits.max_line_bytes else self._tail(line, at)
+        if tail is None or time_ms > DAY_MS or price > limits.max_price_e4 or size > limits.max_size:
+            return _explain_trade(line, limits)
         event.kind = EVENT_TRADE
         event.time_ns = raw.base_time_ns + time_ms * NS_PER_MS
         event.price = price
         event.size = size
-        event.exchange = EXCHANGES[parts[3]]
-        event.sets_price = condition & INELIGIBLE_SALE_CONDITIONS == 0
-        event.suspicious = parts[5] == b"1"
-        event.condition = parts[4].decode("ascii")
+        event.exchange = tail.exchange
+        event.sets_price = tail.flags & INELIGIBLE_SALE_CONDITIONS == 0
+        event.suspicious = tail.suspicious
+        event.condition = tail.condition
         event.trade_id = ""
         return event.check_trade()
 
 
-def _is_regular(line: bytes, parts: list[bytes], expected: int, numbers: int, limits: MarketLimits) -> bool:
-    """Whether a line has all its fields, the first of them numbers, then a known exchange, and 0 or 1 at the end.
+def _number(line: bytes, at: i64) -> tuple[i64, i64]:
+    """The decimal number at a place and the place behind its comma; no place (-1) when there is none, or no place was given."""
+    value: i64 = 0
+    start = at
+    end: i64 = len(line)
+    while 0 <= at < end:
+        digit: i64 = line[at]
+        if digit == _COMMA:
+            return value, at + 1 if at > start else -1
+        if digit < _ZERO or digit > _NINE or at - start >= _MAX_DIGITS:
+            break
+        value = value * 10 + digit - _ZERO
+        at += 1
+    return 0, -1
 
-    Both forms end with exchange, condition and suspicious.
-    """
-    return (
-        len(parts) == expected
-        and len(line) <= limits.max_line_bytes
-        and b"" not in parts
-        and b"".join(parts[:numbers]).isdigit()
-        and parts[numbers] in EXCHANGES
-        and (parts[-1] == b"0" or parts[-1] == b"1")
-    )
+
+def _read_tail(spelled: bytes) -> _Tail | None:
+    """What comes behind the numbers of a line: a known exchange, hexadecimal flags, and 0 or 1; None when it does not."""
+    parts = spelled.split(b",")
+    if len(parts) != _TAIL_FIELDS or (parts[2] != b"0" and parts[2] != b"1"):
+        return None
+    exchange = EXCHANGES.get(parts[0])
+    flags = _flags(parts[1])
+    if exchange is None or flags < 0:
+        return None
+    return _Tail(exchange, flags, parts[1].decode("ascii"), parts[2] == b"1")
 
 
 def _flags(part: bytes) -> int:
