@@ -7,9 +7,9 @@ records; one that is ahead of it is not silent before the progress has passed it
 A report counts half of the idle time at the most: when all sources come back after a pause, one of them is the first, and its
 record moves the progress by the whole pause. It takes a second report, a second later, without a record of the partition.
 Invariants: a record of the partition begins the silence anew, whatever its timestamp; silence only grows between two records.
-Known limits: Flink has one watermark for all inputs of the job: what another topic says while this one says nothing moves it, and
-until the topic has come so far no silence counts. A partition that the reader starves for longer than Flink waits for it (half of the idle time) counts as one with
-nothing more.
+Known limits: Flink has one watermark for all inputs of the job: what another topic says while this one says nothing moves it,
+and until the topic has come so far no silence counts. A partition that the reader starves for longer than Flink waits for it
+(half of the idle time) counts as one with nothing more.
 Complexity: constant.
 """
 
