@@ -3,7 +3,7 @@
 1. Read orders, reference data, controls, corporate actions, NBBO and the match stage's own outcomes from Kafka, as raw bytes.
 2. Validate and risk-check by account shard; refused orders are answered here, approved ones go on as frames.
 3. Route and match by symbol shard; all events of an approved order are written here, in order.
-4. Write everything to Kafka in one transaction a checkpoint.
+4. Write everything to Kafka, each stage's subtasks in one transaction a checkpoint.
 
 Inputs: orders, reference-data, controls, corporate-actions, nbbo (uncommitted), order-outcomes (committed: only a final
 fill moves money).
