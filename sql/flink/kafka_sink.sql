@@ -1,4 +1,4 @@
--- One sink for all topics of a job: one transaction a checkpoint commits everything that the job says, together.
+-- One sink for all topics of a job, or of a stage: one transaction of a subtask and checkpoint commits what it says, together.
 -- Grain: one Kafka record. Columns: topic (one of the listed; the connector has it when there are several), record_key,
 -- payload (Confluent frame).
 CREATE TEMPORARY TABLE ${table} (
