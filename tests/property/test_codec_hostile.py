@@ -156,7 +156,7 @@ def test_bombs_at_every_field_cost_little_time_and_memory(topic: str) -> None:
 
 def test_array_blocks_of_other_writers_are_read() -> None:
     module = module_of("order-outcomes")
-    outcome = zigzag(3) + b"ACC" + zigzag(1) + b"o" + zigzag(1) + b"s" + b"\x00" + zigzag(5) * 4 + b"\x01" + b"\x00" * 3
+    outcome = zigzag(3) + b"ACC" + zigzag(1) + b"o" + zigzag(1) + b"s" + b"\x00" + zigzag(5) * 4 + b"\x01" + b"\x00" * 4
     head, tail = b"\x00\x00\x00\x00\x07" + zigzag(3), zigzag(99) + b"\x00"
     size = zigzag(len(outcome))
     several = [
