@@ -193,7 +193,8 @@ def test_produced_lines_come_back_decoded_and_bad_ones_are_told(tradestream: Cli
     records = [json.loads(line) for line in shown]
     assert [record["value"]["controlId"] for record in records] == ["C-0", "C-1", "C-2"]
     # Fields that the line leaves out have the schema's defaults.
-    assert records[0]["value"] == CONTROL | {"controlId": "C-0", "symbol": None, "limit": None}
+    optional = ("symbol", "limit", "settlementDate", "failedSale")
+    assert records[0]["value"] == CONTROL | {"controlId": "C-0"} | dict.fromkeys(optional)
     assert {record["key"] for record in records} == {"ACME"}
 
 
