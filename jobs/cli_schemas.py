@@ -17,9 +17,7 @@ from schemas.registry import COMPATIBILITY, NOT_FOUND, Registry, RegistryError
 
 def open_registry(config: Config) -> Registry:
     """A client of the configured registry."""
-    settings = config.registry
-    credentials = (settings.username, settings.password.reveal()) if settings.username else None
-    return Registry(settings.url, credentials=credentials)
+    return Registry(config.registry.url, credentials=config.registry.credentials)
 
 
 def register_all(registry: Registry) -> dict[str, int]:

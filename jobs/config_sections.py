@@ -49,6 +49,11 @@ class RegistryConfig:
     username: str = ""
     password: Secret = NO_SECRET
 
+    @property
+    def credentials(self) -> tuple[str, str] | None:
+        """User and password, for a registry that asks for them."""
+        return (self.username, self.password.reveal()) if self.username else None
+
 
 @dataclass(frozen=True, slots=True)
 class FlinkConfig:

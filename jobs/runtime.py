@@ -17,9 +17,9 @@ from pyflink.datastream import DataStream, KeyedStream, StreamExecutionEnvironme
 from pyflink.java_gateway import get_gateway
 from pyflink.table import EnvironmentSettings, StatementSet, StreamTableEnvironment
 
+from jobs.cli_schemas import open_registry
 from jobs.config import Config
 from schemas.catalogue import TOPICS
-from schemas.registry import Registry
 from udfs.domain.sharding import shard_sql
 from udfs.operators.resolve_schemas import SchemaResolution
 from udfs.operators.run_shard import INPUT_TYPE
@@ -311,22 +311,12 @@ def name_state(stream: DataStream, after: int, shift: int = 0, prefix: str = "")
             transformation.setUid(f"{prefix}{int(number) - shift}_{rest}")
 
 
-def registry(config: Config) -> Registry:
-    """The schema registry."""
-    return Registry(config.registry.url, credentials=_credentials(config))
-
-
-def _credentials(config: Config) -> tuple[str, str] | None:
-    settings = config.registry
-    return (settings.username, settings.password.reveal()) if settings.username else None
-
-
 def schema_ids(config: Config, topics: Sequence[str]) -> dict[str, int]:
     """The registered id of the current schema of each topic.
 
     Raises JobError when one is not registered, RegistryError when the registry cannot be asked.
     """
-    known = registry(config)
+    known = open_registry(config)
     ids = {}
     for topic in topics:
         entry = TOPICS[topic]
@@ -342,7 +332,7 @@ def schema_ids(config: Config, topics: Sequence[str]) -> dict[str, int]:
 
 def resolution(config: Config, ids: Mapping[str, int], streams: Mapping[int, str]) -> SchemaResolution:
     """What reads records of other schema versions; `streams`: topic by source tag."""
-    return SchemaResolution(config.registry.url, _credentials(config), streams, ids)
+    return SchemaResolution(config.registry.url, config.registry.credentials, streams, ids)
 
 
 def submit(inserts: StatementSet, name: str) -> str:

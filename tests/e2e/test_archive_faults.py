@@ -18,9 +18,10 @@ import pytest
 from conftest import RunningStack
 
 from jobs import migrate, topics
+from jobs.cli_schemas import open_registry, register_all
 from jobs.config import Config, project_root
 from jobs.flink_rest import FlinkRest
-from jobs.runtime import registry, schema_ids
+from jobs.runtime import schema_ids
 from jobs.submit import submit_job
 from schemas.catalogue import ARCHIVED, TOPICS
 from udfs.operators.arrow_blocks import table_of
@@ -149,9 +150,8 @@ def test_archive_killed_in_the_middle_equals_committed_kafka(stack: RunningStack
     with topics.admin(config) as admin:
         topics.delete(admin, list(topics.existing(admin, [TOPICS[LATER]])))
         topics.create(admin, config, [TOPICS[topic] for topic in there])
-    known = registry(config)
-    for topic in ARCHIVED:
-        known.register(TOPICS[topic].subject, TOPICS[topic].schema_file.read_text(encoding="utf-8"))
+    known = open_registry(config)
+    register_all(known)
     migrate.apply(config, print)
     records = payloads(schema_ids(config, PRODUCED))
     # The stack is shared: another test's dead letters are archived like any other record.
