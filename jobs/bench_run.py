@@ -21,7 +21,7 @@ from infra.stack import Stack, terminate_as_interrupt
 from jobs import topics
 from jobs.bench_cpu import each_us, stage_times
 from jobs.cli_common import META_OVERRIDES, load_config, status
-from jobs.cli_schemas import open_registry, register_all
+from jobs.cli_schemas import SETUP_TIMEOUT_S, open_registry, register_all
 from jobs.config import Config
 from jobs.demo_setup import demo_config
 from jobs.demo_watch import Probe
@@ -153,7 +153,7 @@ class BenchRun:
             topics.delete(admin, list(topics.existing(admin, every)))
             wait(lambda: not topics.existing(admin, every), "the old topics are not deleted")
             topics.create(admin, self.config, every)
-        return register_all(open_registry(self.config))
+        return register_all(open_registry(self.config, SETUP_TIMEOUT_S))
 
     def measure(self, job: str, config: Config | None = None, cut: tuple[float, float] | None = None) -> Measured:
         """Run a job over all input records and cancel it at their end. config: other settings than the run's.

@@ -22,6 +22,8 @@ from jobs.submit_together import together
 
 SUBMIT_S: Final = 300.0
 """How long a job may take until all its tasks run, on a slow and busy machine."""
+START_S: Final = 600.0
+"""How long each step of the set-up may take: nothing has been struck yet, and a busy machine is no finding."""
 JOBS_EVERY_S: Final = 2.0
 _COMMITTED: Final = ("order-events",)
 _QUIET_S: Final = 1.5
@@ -87,7 +89,7 @@ class Keeper:
 
     def submit_all(self) -> None:
         """Start all jobs afresh; on a machine so busy that a client gives up, again. Raises SubmitError or FlinkError."""
-        deadline = time.monotonic() + self.limit_s
+        deadline = time.monotonic() + START_S
         while missing := [name for name, job in self.jobs.items() if not job.id]:
             for name, error in together({name: partial(self._try_to_start, name) for name in missing}, self.stack):
                 if error is None:

@@ -35,7 +35,8 @@ DECODED: Final = frozenset(
 )
 _COMPARED: Final = ("order-events", "trade-events")
 """Topics whose rows in ClickHouse are compared value by value."""
-_SHOWN: Final = 40
+_SHOWN: Final = 20
+"""Violations of a kind that are kept: many of one must not hide another."""
 
 
 class Violation(NamedTuple):
@@ -87,6 +88,7 @@ class Ledger:
         self.lock = threading.RLock()
         self.violations: list[Violation] = []
         self.violation_count = 0
+        self._reported: Counter[str] = Counter()
         self.parts: dict[tuple[str, int], _Part] = {}
         self.orders = Orders(self.report)
         self.letters: Counter[tuple[str, int, int]] = Counter()
@@ -101,9 +103,10 @@ class Ledger:
         self._schemas: dict[str, Any] = {}
 
     def report(self, kind: str, text: str) -> None:
-        """Note a violation."""
+        """Count a violation, and keep the first ones of its kind."""
         self.violation_count += 1
-        if len(self.violations) < _SHOWN:
+        self._reported[kind] += 1
+        if self._reported[kind] <= _SHOWN:
             self.violations.append(Violation(kind, text))
 
     def count(self, topic: str) -> int:

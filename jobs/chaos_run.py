@@ -27,11 +27,11 @@ from infra.feeds.workloads import DeterministicFlow
 from jobs import chaos_load, migrate, topics
 from jobs.chaos_archive import Archive
 from jobs.chaos_faults import FAULTS, JOBS, PATIENCE, Fault
-from jobs.chaos_keep import Keeper, KeptJob
+from jobs.chaos_keep import START_S, Keeper, KeptJob
 from jobs.chaos_ledger import DECODED, READ, Ledger
 from jobs.chaos_load import Ghosts, Load, Reader
 from jobs.cli_reconcile import compare_topic
-from jobs.cli_schemas import open_registry, register_all
+from jobs.cli_schemas import SETUP_TIMEOUT_S, open_registry, register_all
 from jobs.config import Config
 from jobs.demo_setup import demo_config
 from jobs.demo_watch import Probe
@@ -118,7 +118,7 @@ class ChaosRun(Keeper):
         self.say("creating topics, schemas and tables")
         with topics.admin(config) as client:
             topics.create(client, config, list(TOPICS.values()))
-        known = open_registry(config)
+        known = open_registry(config, SETUP_TIMEOUT_S)
         known.set_compatibility(COMPATIBILITY)
         ids = register_all(known)
         migrate.apply(config, lambda _line: None)
@@ -148,8 +148,8 @@ class ChaosRun(Keeper):
         self._send_phases("quotes")
         self._load.start()
         self._ghosts.start()
-        if self._await_fresh(time.monotonic(), self.options.limit_s) is None:
-            raise ChaosError(f"no order was answered and archived within {self.options.limit_s:.0f} s; {self._logs()}")
+        if self._await_fresh(time.monotonic(), START_S) is None:
+            raise ChaosError(f"no order was answered and archived within {START_S:.0f} s; {self._logs()}")
         self.say("the session is open, orders are answered and archived")
 
     def _session(self) -> Iterator[Item]:
@@ -165,7 +165,7 @@ class ChaosRun(Keeper):
                 continue
             for topic, key, value, _ in phase.items:
                 load.send(topic, key, value, {"orders": "command", "raw-feed": "tick"}.get(topic, "other"))
-            deadline = time.monotonic() + self.options.limit_s
+            deadline = time.monotonic() + START_S
             while load.flush():
                 self._expect(deadline, "Kafka does not take what is sent")
             if self.jobs:
@@ -176,7 +176,7 @@ class ChaosRun(Keeper):
     def _await_inputs(self, inputs: tuple[str, ...]) -> None:
         """Wait until the jobs have taken these topics, and for one more checkpoint: some are read in two places."""
         probe = Probe(self.config, {name: job.id for name, job in self.jobs.items()})
-        deadline = time.monotonic() + self.options.limit_s
+        deadline = time.monotonic() + START_S
         for topic in inputs:
             while probe.input_lag(topic):
                 self._expect(deadline, f"the jobs do not take {topic}")
@@ -186,7 +186,7 @@ class ChaosRun(Keeper):
 
     def _expect(self, deadline: float, what: str) -> None:
         if time.monotonic() > deadline:
-            raise ChaosError(f"{what} within {self.options.limit_s:.0f} s; {self._logs()}")
+            raise ChaosError(f"{what} within {START_S:.0f} s; {self._logs()}")
         self._watch()
         time.sleep(_TICK_S)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Final
 
 import click
 
@@ -14,10 +15,13 @@ from schemas.catalogue import TOPICS, Topic
 from schemas.compatibility import incompatibilities
 from schemas.registry import COMPATIBILITY, NOT_FOUND, Registry, RegistryError
 
+SETUP_TIMEOUT_S: Final = 60.0
+"""For set-up, which nobody watches: a registry whose JVM has just started on a busy machine needs more than ten seconds."""
 
-def open_registry(config: Config) -> Registry:
-    """A client of the configured registry."""
-    return Registry(config.registry.url, credentials=config.registry.credentials)
+
+def open_registry(config: Config, timeout_s: float = 10.0) -> Registry:
+    """A client of the configured registry. timeout_s: of each request."""
+    return Registry(config.registry.url, timeout_s, credentials=config.registry.credentials)
 
 
 def register_all(registry: Registry) -> dict[str, int]:

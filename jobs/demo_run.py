@@ -20,7 +20,7 @@ from infra.feeds.phases import Phase
 from infra.feeds.publisher import Publisher
 from infra.stack import Stack
 from jobs import migrate, topics
-from jobs.cli_schemas import open_registry, register_all
+from jobs.cli_schemas import SETUP_TIMEOUT_S, open_registry, register_all
 from jobs.config import Config
 from jobs.demo_alerts import demo_rules, rule_items
 from jobs.demo_archive import Archive
@@ -114,7 +114,7 @@ class DemoRun:
         with topics.admin(config) as client:
             made = topics.create(client, config, list(TOPICS.values()))
         display.remark(f"{len(made)} topics")
-        registry = open_registry(config)
+        registry = open_registry(config, SETUP_TIMEOUT_S)
         registry.set_compatibility(COMPATIBILITY)
         ids = register_all(registry)
         display.remark(f"{len(ids)} schemas")

@@ -17,7 +17,7 @@ from pyflink.datastream import DataStream, KeyedStream, StreamExecutionEnvironme
 from pyflink.java_gateway import get_gateway
 from pyflink.table import EnvironmentSettings, StatementSet, StreamTableEnvironment
 
-from jobs.cli_schemas import open_registry
+from jobs.cli_schemas import SETUP_TIMEOUT_S, open_registry
 from jobs.config import Config
 from schemas.catalogue import TOPICS
 from udfs.domain.sharding import shard_sql
@@ -316,7 +316,7 @@ def schema_ids(config: Config, topics: Sequence[str]) -> dict[str, int]:
 
     Raises JobError when one is not registered, RegistryError when the registry cannot be asked.
     """
-    known = open_registry(config)
+    known = open_registry(config, SETUP_TIMEOUT_S)
     ids = {}
     for topic in topics:
         entry = TOPICS[topic]

@@ -393,6 +393,15 @@ def test_order_still_open_after_the_close_is_reported() -> None:
     assert read(entries, acks=lambda acks: acks[:2], closed=False).violations == []
 
 
+def test_many_violations_of_one_kind_do_not_hide_another() -> None:
+    ledger = Ledger(IDS)
+    for number in range(1_000):
+        ledger.report("lost", f"record {number}")
+    ledger.report("duplicate", "record 1")
+    assert kinds(ledger) == {"lost", "duplicate"}
+    assert ledger.violation_count == 1_001 and len(ledger.violations) < 100
+
+
 def test_second_reading_that_differs_is_reported() -> None:
     ledger = read(log())
     part = ledger.parts["trade-events", 0]
