@@ -29,7 +29,7 @@ from schemas.messages import orders
 ALERTS = re.findall(r"^ +- alert: (\w+)$", (prometheus.FOLDER / "alerts.yml").read_text(encoding="utf-8"), re.MULTILINE)
 FIRED: dict[str, str] = {}
 """What each alert said when it fired."""
-PATIENCE_S = 240.0
+PATIENCE_S = 400.0
 LATE_MS = 5_000
 REPEATS = 3_000_000
 """Orders of a burst: many enough that no machine takes them within the half minute that the alert waits."""
