@@ -12,18 +12,28 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from confluent_kafka import KafkaException
+from kafka.errors import KafkaError
+
 from infra.stack import Stack, StackError
+from jobs import migrate, topics
+from jobs.cli_schemas import SETUP_TIMEOUT_S, open_registry, register_all
 from jobs.config import Config
 from jobs.demo_watch import Probe
 from jobs.flink_rest import FlinkError, FlinkRest
 from jobs.job_state import find_state, savepoint_directory
 from jobs.submit import SubmitError, submit_job
 from jobs.submit_together import together
+from schemas.catalogue import TOPICS
+from schemas.registry import COMPATIBILITY, RegistryError
 
 SUBMIT_S: Final = 300.0
 """How long a job may take until all its tasks run, on a slow and busy machine."""
 START_S: Final = 600.0
 """How long each step of the set-up may take: nothing has been struck yet, and a busy machine is no finding."""
+AWAY: Final = (ClickHouseError, KafkaException, FlinkError, OSError)
+"""What clients say of a component that is not there."""
 JOBS_EVERY_S: Final = 2.0
 _COMMITTED: Final = ("order-events",)
 _QUIET_S: Final = 1.5
@@ -53,6 +63,25 @@ class Keeper:
         self.recover_from = 0.0
         """When the system had everything again that it needs to recover; monotonic seconds, 0 when no fault said so."""
         self._looked = 0.0
+
+    def set_up(self) -> dict[str, int]:
+        """Make topics, schemas and tables; the schemas' ids. What a server does not answer in time is asked again."""
+        config = self.config
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                with topics.admin(config) as client:
+                    topics.create(client, config, list(TOPICS.values()))
+                known = open_registry(config, SETUP_TIMEOUT_S)
+                known.set_compatibility(COMPATIBILITY)
+                ids = register_all(known)
+                migrate.apply(config, lambda _line: None)
+                return ids
+            except (*AWAY, KafkaError, RegistryError) as error:
+                refused = isinstance(error, RegistryError) and error.status
+                if refused or time.monotonic() > deadline:
+                    raise
+                self.say(f"  not answered, tried again: {error!r:.200}")
 
     def mend(self) -> None:
         """Start again what is dead, resume jobs that are gone."""

@@ -17,36 +17,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from clickhouse_connect.driver.exceptions import ClickHouseError
-from confluent_kafka import KafkaException
-
 from infra.feeds.items import Item
 from infra.feeds.phases import Phase
 from infra.feeds.sessions import DEFAULT_DAY, trading_day
 from infra.feeds.workloads import DeterministicFlow
-from jobs import chaos_load, migrate, topics
+from jobs import chaos_load
 from jobs.chaos_archive import Archive
 from jobs.chaos_faults import FAULTS, JOBS, PATIENCE, Fault
-from jobs.chaos_keep import START_S, Keeper, KeptJob
+from jobs.chaos_keep import AWAY, START_S, Keeper, KeptJob
 from jobs.chaos_ledger import DECODED, READ, Ledger
 from jobs.chaos_load import Ghosts, Load, Reader
 from jobs.cli_reconcile import compare_topic
-from jobs.cli_schemas import SETUP_TIMEOUT_S, open_registry, register_all
 from jobs.config import Config
 from jobs.demo_setup import demo_config
 from jobs.demo_watch import Probe
-from jobs.flink_rest import FlinkError
 from jobs.reconcile_archive import Tally
 from schemas.catalogue import ARCHIVED, TOPICS
-from schemas.registry import COMPATIBILITY
 
 TASKMANAGERS: Final = 4
 """A slot for each job and a spare one: for the one that is struck, and for a rescaled job."""
 _TICK_S: Final = 0.5
 _EARLY: Final = 200
 T = TypeVar("T")
-_AWAY: Final = (ClickHouseError, KafkaException, FlinkError, OSError)
-"""What clients say of a component that is not there."""
 
 
 class ChaosError(RuntimeError):
@@ -116,12 +108,7 @@ class ChaosRun(Keeper):
         self.config = demo_config(_in(self._base, self._folder), TASKMANAGERS, {}, running=True)
         config = self.config
         self.say("creating topics, schemas and tables")
-        with topics.admin(config) as client:
-            topics.create(client, config, list(TOPICS.values()))
-        known = open_registry(config, SETUP_TIMEOUT_S)
-        known.set_compatibility(COMPATIBILITY)
-        ids = register_all(known)
-        migrate.apply(config, lambda _line: None)
+        ids = self.set_up()
         self.ledger = Ledger({topic: ids[topic] for topic in DECODED})
         self._reader = Reader(config, self.ledger)
         self._reader.start()
@@ -247,7 +234,7 @@ class ChaosRun(Keeper):
                 answered = [ack for ack in fresh if self.ledger.answered(ack)]
             if wanted == {ack.kind for ack in answered}:
                 order = next(ack for ack in answered if ack.kind == "command")
-                with contextlib.suppress(*_AWAY):
+                with contextlib.suppress(*AWAY):
                     if archive.holds(order.topic, order.partition, order.offset):
                         return time.monotonic()
             time.sleep(_TICK_S / 2)
@@ -301,7 +288,7 @@ class ChaosRun(Keeper):
                 return {"partitions are not read to their ends": unread}
             behind = archive.behind()
             return {"records and rows do not agree": behind} if behind else {}
-        except _AWAY as error:
+        except AWAY as error:
             return {f"no answer: {error}": 1}
 
     def _check_archive(self, archive: Archive) -> None:
@@ -309,7 +296,7 @@ class ChaosRun(Keeper):
             try:
                 archive.check()
                 return
-            except _AWAY as error:
+            except AWAY as error:
                 self.say(f"ClickHouse does not answer ({error}), attempt {attempt + 1}")
                 time.sleep(2.0)
         self.ledger.report("stall", "ClickHouse could not be asked")
