@@ -97,6 +97,8 @@ class ChaosRun(Keeper):
         self._poisoned = 0
         self._recovery_s = 0.0
         """Of a part of the present fault."""
+        self.enough: Callable[[], bool] = lambda: False
+        """Whether what a broken build was to be caught at has been found: nobody waits for what will never settle then."""
 
     # ------------------------------------------------------------------------------------------------- beginning
 
@@ -256,10 +258,10 @@ class ChaosRun(Keeper):
                 left = self._unsettled(load, archive)
                 # Twice in a row: what nobody waits for any more could still come.
                 settled = settled + 1 if not left else 0
-                if settled == 2:
+                if settled == 2 or self.enough():
                     break
                 time.sleep(_TICK_S)
-            if left:
+            if left and not self.enough():
                 self.ledger.report("stall", f"{what}: not settled within {self.options.limit_s:.0f} s: {left}")
             settled_s = time.monotonic() - began
             with self.ledger.lock:
