@@ -321,6 +321,22 @@ INSTRUCTIONS: tuple[Broken, ...] = (
         "(not row.listing or row.listing == listing)",
         "not row.listing",
     ),
+    ("late limit for the close keeps its price", "late_pricing", "    order.worst_price = price\n", ""),
+    (
+        "late limit for the close taken without a reference price",
+        "late_pricing",
+        "    if price == 0:\n        return False\n",
+        "    if price == 0:\n        return True\n",
+    ),
+    (
+        "late limit to buy gets the lower price",
+        "late_limits",
+        "price_e4 < self.high_e4 else self.high_e4",
+        "price_e4 < self.low_e4 else self.low_e4",
+    ),
+    ("reference price told once only", "late_limits", "[10 * MINUTE_NS, 5 * MINUTE_NS]", "[5 * MINUTE_NS]"),
+    ("reference price with the book", "uncrossing", "0, set(), False", "0, set(), True"),
+    ("late limits of every listing", "late_pricing", "    if guard.listing != NASDAQ:", '    if guard.listing == "":'),
     (
         "half pennies too early",
         "rules",

@@ -6,12 +6,12 @@ from math import floor
 from typing import Any
 
 from reference_actions import action_text, after, new_terms, ratio
-from reference_auctions import ReferenceAuctions
+from reference_late import ReferenceLate
 from reference_records import has_limit, left
 from reference_rules import fees_of_a_share, round_lot, text
 
 
-class ReferenceAdjusting(ReferenceAuctions):
+class ReferenceAdjusting(ReferenceLate):
     """What an action makes of orders, prices and bands."""
 
     def action(self, f: dict[str, Any]) -> None:

@@ -34,6 +34,8 @@ class ReferenceAuctions(ReferenceOrders):
                 "low": 0,
                 "high": 0,
                 "events": 0,
+                "listing": "",
+                "told": [],
             }
             self.symbols[name] = s
             if self.session is not None:
@@ -276,29 +278,8 @@ class ReferenceAuctions(ReferenceOrders):
         meeting = [
             o for o in self.live() if o["symbol"] == s["symbol"] and o["place"] != "WAIT" and self.takes_part(o, kind)
         ]
-        while True:
-            sides = [[o for o in meeting if (o["side"] == "BUY") == is_buy] for is_buy in (True, False)]
-            buys, sells = (
-                [(o["worst"] if has_limit(o) else None, left(o)) for o in side if not o["imbalanceOnly"]]
-                for side in sides
-            )
-            fillers = [[(o["worst"], left(o)) for o in side if o["imbalanceOnly"]] for side in sides]
-            result = uncross(buys, sells, reference, *limits, s["tick"], (fillers[0], fillers[1]))
-            price, quantity, _ = result
-            # A market order pays or gets no worse than what was reserved for it; without it the price is another one.
-            beyond = [
-                o
-                for o in meeting
-                if not has_limit(o)
-                and (
-                    not self.reaches(o["side"], o["worst"], price)
-                    or (o["side"] == "SELL_SHORT" and price < s["short floor"])
-                )
-            ]
-            if not quantity or not beyond:
-                break
-            self.seen.add("market order out of its auction")
-            meeting = [o for o in meeting if o not in beyond]
+        result, sides = self.agree(s, meeting, reference, limits, s["short floor"])
+        price, quantity, _ = result
         lines = [
             [o for o in self.in_line(side) if not has_limit(o) or self.reaches(o["side"], o["worst"], price)]
             for side in sides
@@ -317,6 +298,36 @@ class ReferenceAuctions(ReferenceOrders):
             self.fill(sell, part, price, trade, buy["orderId"], "TRDS", "AUCTION")
             self.printed(s, price, part)
         return result
+
+    def agree(
+        self,
+        s: dict[str, Any],
+        meeting: list[dict[str, Any]],
+        reference: int,
+        limits: tuple[int, int],
+        floor: int,
+    ) -> tuple[tuple[int, int, int], list[list[dict[str, Any]]]]:
+        """What orders agree on, and those of them that take part, buys and sells; `floor`: the lowest price of short sales."""
+        while True:
+            sides = [[o for o in meeting if (o["side"] == "BUY") == is_buy] for is_buy in (True, False)]
+            buys, sells = (
+                [(o["worst"] if has_limit(o) else None, left(o)) for o in side if not o["imbalanceOnly"]]
+                for side in sides
+            )
+            fillers = [[(o["worst"], left(o)) for o in side if o["imbalanceOnly"]] for side in sides]
+            result = uncross(buys, sells, reference, *limits, s["tick"], (fillers[0], fillers[1]))
+            price, quantity, _ = result
+            # A market order pays or gets no worse than what was reserved for it; without it the price is another one.
+            beyond = [
+                o
+                for o in meeting
+                if not has_limit(o)
+                and (not self.reaches(o["side"], o["worst"], price) or (o["side"] == "SELL_SHORT" and price < floor))
+            ]
+            if not quantity or not beyond:
+                return result, sides
+            self.seen.add("market order out of its auction")
+            meeting = [o for o in meeting if o not in beyond]
 
     @staticmethod
     def in_line(orders: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from reference_adjusting import ReferenceAdjusting
+from reference_late import telling_times
 from reference_records import NEVER, left
 from reference_rules import round_lot
 
@@ -40,6 +41,7 @@ class ReferenceMarket(ReferenceAdjusting):
                 self.index, self.breaker.prior = terms["symbol"], terms["priorClose"]
                 return
             s = self.symbol(terms["symbol"])
+            s["listing"] = terms["primaryExchange"]
             s["tick"] = terms["tickSize"]
             s["prior"] = terms["priorClose"]
             s["fresh"] = self.phase == "CLOSED"
@@ -177,7 +179,7 @@ class ReferenceMarket(ReferenceAdjusting):
         if self.phase == "PRE_OPEN" and self.session is not None:
             return int(self.session["openTime"])
         if self.phase == "OPEN" and self.session is not None:
-            return int(self.session["closeTime"])
+            return min([int(self.session["closeTime"]), *self.telling])
         following = self.next_session()
         return NEVER if following is None else self.entry(following)
 
@@ -197,7 +199,8 @@ class ReferenceMarket(ReferenceAdjusting):
         while self.due() <= now:
             self.day = max(self.day, self.due())
             while self.next_phase() <= self.day:
-                {"PRE_OPEN": self.open_market, "OPEN": self.close_market}.get(self.phase, self.begin_session)()
+                in_session = self.tell_prices if self.telling else self.close_market
+                {"PRE_OPEN": self.open_market, "OPEN": in_session}.get(self.phase, self.begin_session)()
             if self.breaker_halted and self.breaker.ends <= self.day:
                 self.breaker_halted = False
                 for s in self.symbols.values():
@@ -227,6 +230,7 @@ class ReferenceMarket(ReferenceAdjusting):
         self.flush()
         actions = self.due_actions(following)
         self.session = following
+        self.telling = telling_times(following)
         self.phase = "PRE_OPEN"
         for f in actions:
             self.adjust(f)
@@ -242,6 +246,7 @@ class ReferenceMarket(ReferenceAdjusting):
                 self.taken = [t for t in self.taken if t["symbol"] != s["symbol"]]
             s["restricted"] = s["fallen"]
             s["fallen"] = s["fresh"] = False
+            s["told"] = []
         if self.session["openTime"] <= self.day:
             self.open_market()
             return

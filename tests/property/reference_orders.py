@@ -44,6 +44,10 @@ class ReferenceOrders(ReferenceRecords):
             self.seen.add("kill switch met an order on its way")
             self.finish(order, "CANCELLED", "CANCEL_KILL_SWITCH", None)
             return True
+        late_from = self.price_late(s, order)
+        if late_from:
+            self.finish(order, "CANCELLED", "MATCH_AUCTION_UNFILLED", f"late_from_ns={late_from} reference_price=none")
+            return True
         allowed = self.allowed(s, order, order["price"])
         if order["close"] <= self.clock:
             self.expire(order)

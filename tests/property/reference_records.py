@@ -38,6 +38,8 @@ class ReferenceRecords:
         self.phase = "ANY_TIME"
         self.session: dict[str, Any] | None = None
         self.sessions: dict[str, dict[str, Any]] = {}
+        # When prices for late limit orders for the close are still to be told today.
+        self.telling: list[int] = []
         self.symbols: dict[str, dict[str, Any]] = {}
         self.orders: list[dict[str, Any]] = []
         self.triggered: list[dict[str, Any]] = []

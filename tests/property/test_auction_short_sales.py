@@ -1,4 +1,4 @@
-"""Short sales under Rule 201 and imbalance-only orders in auctions: the match stage against the reference market.
+"""Auctions: short sales under Rule 201, imbalance-only orders, late limits for the close; matching against the reference market.
 
 Approved orders go straight to both, because the reference's risk stage knows only cash accounts, which do not sell short.
 """
@@ -24,6 +24,8 @@ TICK = 100
 CLOSE_BEFORE = 20_0000
 EARLY = 3_600 * h.SECOND
 STEPS = 130
+BEFORE_THE_CLOSE = (700, 500, 280)
+"""Seconds, around the two times at which Nasdaq tells reference prices."""
 SIDES = ("BUY", "BUY", "BUY", "SELL", "SELL_SHORT", "SELL_SHORT", "SELL_SHORT_EXEMPT")
 
 
@@ -37,11 +39,19 @@ class Approved:
         self.count = 0
         self.price = CLOSE_BEFORE
         self.halted = False
+        # Some days have so few orders for the close that nothing meets before it.
+        self.for_close = self.random.choice((25, 25, 3))
 
     def steps(self) -> list[h.Step]:
         """All steps: reference data, each day's pre-open, trading and closing auction."""
         steps = [
-            h.instrument(SYMBOL, TICK, priorClose=CLOSE_BEFORE, luldTier=self.random.choice((None, None, 1))),
+            h.instrument(
+                SYMBOL,
+                TICK,
+                priorClose=CLOSE_BEFORE,
+                luldTier=self.random.choice((None, None, 1)),
+                primaryExchange=self.random.choice(("XNYS", "XNAS", "Q")),
+            ),
             h.session("day-1", h.OPEN, h.CLOSE, h.OPEN - EARLY),
             h.session("day-2", h.NEXT_OPEN, h.NEXT_CLOSE, h.NEXT_OPEN - EARLY),
             h.snapshot_end(),
@@ -57,6 +67,10 @@ class Approved:
                 self.price = CLOSE_BEFORE * 88 // 100
                 steps.append(self.quote([self.price]))
             steps += [self.step() for _ in range(STEPS // 3)]
+            for before in BEFORE_THE_CLOSE:
+                self.now = max(self.now, end - before * h.SECOND)
+                steps.append(("clock", self.now))
+                steps += [self.step() for _ in range(STEPS // 12)]
             if self.halted:
                 self.halted = False
                 steps.append(h.control("UNHALT", SYMBOL, self.now))
@@ -102,7 +116,7 @@ class Approved:
         self.count += 1
         side = rnd.choice(SIDES)
         kind = rnd.choices(("LIMIT", "MARKET"), weights=(75, 25))[0]
-        time_in_force = rnd.choices(("DAY", "GTC", "IOC", "OPG", "CLS"), weights=(30, 15, 5, 25, 25))[0]
+        time_in_force = rnd.choices(("DAY", "GTC", "IOC", "OPG", "CLS"), weights=(30, 15, 5, 25, self.for_close))[0]
         price = self.near() if kind == "LIMIT" else None
         fields = h.order(
             f"o{self.count}",
@@ -213,6 +227,11 @@ def check_short_sales(records: list[h.Record], market: ReferenceMarket, label: s
 SITUATIONS = {
     "imbalance-only order filled",
     "imbalance-only order moved to the best price",
+    "late limit order at its price",
+    "late limit order priced again",
+    "late limit order without a price",
+    "no reference price for late orders",
+    "reference price for late orders",
     "short sale in an auction",
     "short sale moved before the closing",
     "short sale moved before the opening",
@@ -221,7 +240,7 @@ SITUATIONS = {
 }
 
 
-def test_short_sales_and_imbalance_only_orders_equal_the_reference_market() -> None:
+def test_auctions_of_random_days_equal_the_reference_market() -> None:
     seen: set[str] = set()
     for seed in range(40):
         seen |= compare(seed)

@@ -321,6 +321,25 @@ def test_release_with_listings_takes_orders_for_the_close_as_the_listing_exchang
     assert [order.order_id for order in desk.risk[0].book.open.values()] == ["n2"]
 
 
+def test_release_without_reference_prices_prices_late_orders_once_it_knows_the_listing() -> None:
+    # Both stages at 15:54 of the first day: s1 sells and b1 buys AAPL at the close, r1 rests.
+    desk = h.Desk(check_every_step=True)
+    for name, engine in (("match_state_v4", desk.match[0]), ("risk_state_v6_close", desk.risk[0])):
+        engine.restore(b64decode((GOLDEN / f"{name}.txt").read_text(encoding="ascii")))
+    desk.offsets = dict.fromkeys(range(10), 1000)
+    desk.restart()
+    guard = desk.match[0].protection.guards["AAPL"]
+    assert (guard.listing, desk.match[0].protection.deadline_ns) == ("", h.CLOSE - 10 * 60 * h.SECOND)
+    desk.run([h.instrument("AAPL", primaryExchange="XNAS"), ("clock", h.CLOSE - 5 * 60 * h.SECOND)])
+    desk.restart()
+    prices = desk.match[0].protection.guards["AAPL"].late_prices
+    # 100 shares meet from 100.00 to 101.00, and nothing is asked: nearest to the prior close.
+    assert (prices.low_e4, prices.high_e4) == (100_0000, 100_0000)
+    late = h.CLOSE - 4 * 60 * h.SECOND
+    desk.run([h.order("l1", "A2", "AAPL", "BUY", 10, 105_0000, "CLS", late)])
+    assert {o.order_id: o.worst_price for o in resting(desk)}["l1"] == 100_0000
+
+
 def test_release_with_fails_goes_on_to_their_deadline() -> None:
     # A1 owes 100 of IBM, of which 40 are bought, by the opening of the second day; a short sale rests.
     desk = h.Desk(check_every_step=True)

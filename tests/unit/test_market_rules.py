@@ -14,7 +14,7 @@ from schemas.messages.enums import (
     TIME_IN_FORCE_DAY,
     TIME_IN_FORCE_OPG,
 )
-from udfs.domain import circuit_breaker, close_out, fees, luld_tables, rules, short_sale
+from udfs.domain import circuit_breaker, close_out, fees, late_limits, luld_tables, rules, short_sale
 from udfs.domain.fees import fee_allowance_e4, sale_fees_e4, section_31_fee_e4, taf_e4
 from udfs.domain.rules import NEVER_NS, instant_ns
 from udfs.domain.short_sale import ShortSaleTest
@@ -45,6 +45,7 @@ TABLES = {
     "limit protection": rules.LIMIT_PROTECTION,
     "auction clip": rules.AUCTION_CLIP,
     "auction cut-offs": rules.AUCTION_CUTOFFS,
+    "reference prices before the close": late_limits.REFERENCE_TIMES,
     "access fees": rules.ACCESS_FEE_CAPS,
     "venue fees": rules.VENUE_FEES,
     "band terms": luld_tables.BAND_TERMS,
@@ -186,6 +187,33 @@ def test_auction_cutoff_at_nasdaq_is_that_of_all_before_october_2018(order_type:
     day_close = instant_ns("2018-10-18T16:00:00-04:00")
     found = rules.auction_cutoff_ns(TIME_IN_FORCE_CLS, order_type, day_open, day_close, False, rules.NASDAQ)
     assert found == day_close - 10 * rules.MINUTE_NS
+
+
+#  close, minutes before it at which reference prices for late limits are told
+@pytest.mark.parametrize(
+    ("close", "minutes"),
+    [
+        ("2018-10-18T16:00:00-04:00", []),
+        ("2018-10-19T16:00:00-04:00", [5]),
+        ("2019-10-01T16:00:00-04:00", [5]),
+        ("2019-10-02T16:00:00-04:00", [10, 5]),
+        ("2026-11-27T13:00:00-05:00", [10, 5]),
+    ],
+)
+def test_reference_times_before_the_close_by_date(close: str, minutes: list[int]) -> None:
+    close_ns = instant_ns(close)
+    assert late_limits.reference_times(close_ns) == [close_ns - m * rules.MINUTE_NS for m in minutes]
+
+
+@pytest.mark.parametrize(
+    ("told", "buys_at", "sells_at"),
+    [([], 0, 0), ([0], 0, 0), ([100], 100, 110), ([100, 0], 100, 110), ([120, 90], 115, 110), ([105, 112], 112, 110)],
+)
+def test_late_limit_gets_the_more_aggressive_reference_price(told: list[int], buys_at: int, sells_at: int) -> None:
+    prices = late_limits.ReferencePrices()
+    for price in told:
+        prices.tell(price)
+    assert (prices.priced(True, 115), prices.priced(False, 110)) == (buys_at, sells_at)
 
 
 @pytest.mark.parametrize(("time_in_force", "auction"), [(TIME_IN_FORCE_OPG, OPEN), (TIME_IN_FORCE_CLS, CLOSE)])

@@ -26,6 +26,7 @@ from schemas.messages.enums import (
     REASON_CODE_CORPORATE_ACTION,
     REASON_CODE_EXPIRY_INSTRUMENT,
     REASON_CODE_EXPIRY_SESSION_CLOSE,
+    REASON_CODE_MATCH_AUCTION_UNFILLED,
     REASON_CODE_MATCH_COLLAR,
     REASON_CODE_MATCH_FOK_UNFILLED,
     REASON_CODE_MATCH_IOC_REMAINDER,
@@ -346,4 +347,6 @@ def _ending(order: Order, reason: int, limit: int, observed: int) -> str | None:
         return f"price={money_text(order.worst_price)} allowed={money_text(limit)} national_best={money_text(observed)}"
     if reason == REASON_CODE_REPLACE_FILLED:
         return "new_quantity=" + str(limit) + " filled=" + str(observed)
+    if reason == REASON_CODE_MATCH_AUCTION_UNFILLED and limit:
+        return "late_from_ns=" + str(limit) + " reference_price=none"
     return None

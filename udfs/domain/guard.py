@@ -11,6 +11,7 @@ from schemas.messages.market_status import encode_fields
 from udfs.domain.auction import AuctionResult
 from udfs.domain.corporate_actions import Action, scaled_price
 from udfs.domain.ids import market_event_id
+from udfs.domain.late_limits import ReferencePrices
 from udfs.domain.luld import PriceBands
 from udfs.domain.market import Market
 from udfs.domain.rules import round_lot
@@ -25,7 +26,9 @@ class Guard:
         "events",
         "fresh_close",
         "halted",
+        "late_prices",
         "listed",
+        "listing",
         "market",
         "prior_close_e4",
         "short_sale",
@@ -41,6 +44,9 @@ class Guard:
         self.halted: bool = False
         # Whether reference data has named it.
         self.listed: bool = False
+        # The exchange that lists it, as rules.listing_exchange names it; "" while that is not known.
+        self.listing: str = ""
+        self.late_prices = ReferencePrices()
         self.state: int = MARKET_STATE_UNKNOWN
         self.events: int = 0
 
@@ -96,6 +102,15 @@ class Guard:
         if midpoint:
             return midpoint
         return self.market.last_price if self.market.last_price else self.prior_close_e4
+
+    def settle_prints(self, time_ns: int) -> None:
+        """Prints of an auction make the reference by their own way, not as trades of continuous trading."""
+        market = self.market
+        if market.print_count:
+            self.short_sale.on_trade(market.print_low, self.prior_close_e4, time_ns)
+            market.print_count = 0
+            market.print_sum = 0
+            market.print_low = 0
 
     def split(self, action: Action, time_ns: int) -> None:
         """Prices of before a split become those of after it."""

@@ -198,6 +198,10 @@ class MatchShard:
                 reason = REASON_CODE_MATCH_AUCTION_UNFILLED if late else REASON_CODE_CANCEL_KILL_SWITCH
                 matcher.refuse(order, frame.reserved_e4, reason)
                 return
+            late_from_ns = self.protection.admit(order)
+            if late_from_ns:
+                matcher.refuse(order, frame.reserved_e4, REASON_CODE_MATCH_AUCTION_UNFILLED, late_from_ns)
+                return
             matcher.place(order, frame.reserved_e4, self.clock_ns)
         self.protection.traded(market)
 

@@ -1,9 +1,10 @@
-"""The match stage's state as values of a snapshot, version 4; versions 1 to 3 are read too.
+"""The match stage's state as values of a snapshot, version 5; versions 1 to 4 are read too.
 
 Ordering: live orders oldest first, which is also their order within each price; markets in the order in which they
 came. A snapshot of version 1 has no stops, auctions or bands; its orders all rest, in the order of their priority. One
 of version 2 has no orders with the instructions imbalance only or do not reduce. Orders of a snapshot before version 4
-pay no regulatory fees, as they were promised when they were approved.
+pay no regulatory fees, as they were promised when they were approved. Before version 5 nobody knew here which exchange
+lists a symbol: until reference data says so again, its late orders for the close keep their price.
 Invariant: read after write gives an engine that behaves the same; heaps and links are built again, not stored.
 Complexity: linear.
 """
@@ -19,7 +20,7 @@ from udfs.domain.state_codec import StateReader, StateWriter
 from udfs.domain.street import Street, Venue
 
 MATCH_KIND: Final = 2
-MATCH_VERSION: Final = 4
+MATCH_VERSION: Final = 5
 
 
 def write_matcher(writer: StateWriter, matcher: Matcher) -> None:

@@ -76,10 +76,13 @@ class Matcher(Filler):
         if self.triggered:
             self.work_off(market)
 
-    def refuse(self, order: Order, reserved_e4: int, reason: int) -> None:
-        """Take an approved order in only to end it, because trading was stopped since it was approved."""
+    def refuse(self, order: Order, reserved_e4: int, reason: int, limit: int = 0) -> None:
+        """Take an approved order in only to end it, because of what has changed since it was approved.
+
+        limit: the number behind the reason, as Reporter.ended takes it.
+        """
         self.reporter.placed(order, reserved_e4)
-        self.end(order, ORDER_STATUS_CANCELLED, reason, 0, 0)
+        self.end(order, ORDER_STATUS_CANCELLED, reason, limit, 0)
 
     def cancel(self, key: str, reason: int = REASON_CODE_CANCEL_REQUESTED) -> bool:
         """End a live order; False when there is none."""

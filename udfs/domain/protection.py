@@ -36,12 +36,14 @@ from udfs.domain.book import Order
 from udfs.domain.circuit_breaker import MarketWideBreaker
 from udfs.domain.filling import NEVER
 from udfs.domain.guard import Guard
+from udfs.domain.late_limits import LateWindow
+from udfs.domain.late_pricing import price_late, tell_reference_prices
 from udfs.domain.luld import LIMIT_STATE, PAUSED, STRADDLE
 from udfs.domain.market import Market
 from udfs.domain.matching import Matcher
 from udfs.domain.order_adjuster import OrderAdjuster
 from udfs.domain.outbox import Lane
-from udfs.domain.rules import auction_clip, round_lot
+from udfs.domain.rules import auction_clip, listing_exchange, round_lot
 from udfs.domain.sessions import SessionTable, SessionTimes
 from udfs.domain.uncrossing import CLOSING, OPENING, REOPENING, end_auction_only, hold_auction, prepare_auction
 
@@ -65,6 +67,7 @@ class Protection:
         "halted_all",
         "index_symbol",
         "lane",
+        "late",
         "matcher",
         "phase",
         "schema_id",
@@ -84,6 +87,7 @@ class Protection:
         self.index_symbol: str = ""
         self.guards: dict[str, Guard] = {}
         self.session: SessionTimes | None = None
+        self.late = LateWindow()
         self.phase: int = ANY_TIME
         self.clock_ns: int = 0
         self.deadline_ns: int = NEVER
@@ -106,6 +110,7 @@ class Protection:
         guard = self.guard(instrument.symbol)
         market = guard.market
         guard.listed = True
+        guard.listing = listing_exchange(instrument.primary_exchange)
         market.tick_e4 = instrument.tick_size
         guard.prior_close_e4 = instrument.prior_close
         guard.fresh_close = self.phase == CLOSED
@@ -131,8 +136,7 @@ class Protection:
         self.sessions.put(session)
         current = self.session
         if current is not None and current.date == session.date:
-            self.session = session
-            self.breaker.begin_session(session.open_ns, session.close_ns)
+            self._take_times(session)
             for guard in self.guards.values():
                 guard.begin_session(session.open_ns, session.close_ns)
         self.deadline_ns = self._next_deadline()
@@ -156,7 +160,7 @@ class Protection:
         """
         if self.phase != CLOSED or self.session is None:
             return
-        index = self._index_after(self.session)
+        index = self.sessions.index_after(self.session)
         if index < 0:
             return
         session = self.sessions.sessions[index]
@@ -303,9 +307,9 @@ class Protection:
         if session is not None and self.phase == PRE_OPEN:
             deadline = session.open_ns
         elif session is not None and self.phase == OPEN:
-            deadline = session.close_ns
+            deadline = self.late.next_ns()
         else:
-            index = self._index_after(session)
+            index = self.sessions.index_after(session)
             if index >= 0:
                 deadline = self.sessions.sessions[index].pre_open_ns
         if self.breaker_halted and self.breaker.halt_ends_ns < deadline:
@@ -317,22 +321,18 @@ class Protection:
                     deadline = own
         return deadline
 
-    def _index_after(self, session: SessionTimes | None) -> int:
-        """Index of the first session after another; -1 when there is none."""
-        for index, known in enumerate(self.sessions.sessions):
-            if session is None or known.open_ns > session.open_ns:
-                return index
-        return -1
-
     def _meet(self, now: int) -> None:
         """Do what is due at a time."""
         session = self.session
         if self.phase == PRE_OPEN and session is not None and now >= session.open_ns:
             self._open(session)
+        if self.phase == OPEN and self.late.is_due(now):
+            self.late.told += 1
+            tell_reference_prices(self.guards, now)
         if self.phase == OPEN and session is not None and now >= session.close_ns:
             self._close()
         if self.phase in (ANY_TIME, CLOSED):
-            index = self._index_after(session)
+            index = self.sessions.index_after(session)
             if index >= 0 and now >= self.sessions.sessions[index].pre_open_ns:
                 self._begin(self.sessions.sessions[index])
         if self.breaker_halted and not self.breaker.halted(now):
@@ -350,8 +350,7 @@ class Protection:
     def _begin(self, session: SessionTimes) -> None:
         """A session's orders are taken from now on; without a time before the opening it opens at once."""
         actions = self.adjuster.begin(self.session, session, self.sessions)
-        self.session = session
-        self.breaker.begin_session(session.open_ns, session.close_ns)
+        self._take_times(session)
         self.breaker_halted = False
         for action in actions:
             if action.is_split() and action.symbol in self.guards:
@@ -367,6 +366,22 @@ class Protection:
             return
         for guard in self.guards.values():
             self.refresh(guard, MARKET_CAUSE_SESSION)
+
+    def _take_times(self, session: SessionTimes) -> None:
+        """A session begins, or its times change."""
+        self.session = session
+        self.breaker.begin_session(session.open_ns, session.close_ns)
+        if self.late.begin(session.close_ns):
+            for guard in self.guards.values():
+                guard.late_prices.forget()
+
+    def admit(self, order: Order) -> int:
+        """Whether an order may come in: 0, or from when on orders are late of which it is one that may not.
+
+        A late one gets the price that it may have.
+        """
+        late_from_ns = self.late.late_from_ns() if self.phase == OPEN else 0
+        return late_from_ns if late_from_ns and not price_late(order, self.guards[order.symbol]) else 0
 
     def _open(self, session: SessionTimes) -> None:
         """The opening: an auction in every symbol that is not halted, then continuous trading."""
@@ -397,7 +412,7 @@ class Protection:
             guard.bands.configure(guard.bands.tier, guard.bands.leverage, guard.prior_close_e4)
             if self.matcher.triggered:
                 self.matcher.work_off(market)
-            self._settle_prints(guard)
+            guard.settle_prints(self.clock_ns)
             guard.bands.advance(self.clock_ns)
             guard.state = MARKET_STATE_CLOSED
             market.low = 0
@@ -456,7 +471,7 @@ class Protection:
         market = guard.market
         matcher = self.matcher
         end_auction_only(matcher, market, kind)
-        self._settle_prints(guard)
+        guard.settle_prints(self.clock_ns)
         self.refresh(guard, cause, result)
         if not market.trading:
             return
@@ -475,15 +490,6 @@ class Protection:
         if matcher.triggered:
             matcher.work_off(market)
         matcher.quotes_changed(market)
-
-    def _settle_prints(self, guard: Guard) -> None:
-        """Prints of an auction make the reference by their own way, not as trades of continuous trading."""
-        market = guard.market
-        if market.print_count:
-            guard.short_sale.on_trade(market.print_low, guard.prior_close_e4, self.clock_ns)
-            market.print_count = 0
-            market.print_sum = 0
-            market.print_low = 0
 
 
 def _is_auction_only(order: Order) -> bool:

@@ -1,10 +1,11 @@
 """The state of market protection as values of a snapshot.
 
+Versions before 5 of the match stage's state know no listing exchanges and no reference prices for late limit orders.
 Ordering: guards in the order in which their symbols came. Invariant: read after write gives the same behaviour.
 Complexity: linear in symbols and sessions.
 """
 
-from udfs.domain.protection import Protection
+from udfs.domain.protection import OPEN, Protection
 from udfs.domain.sessions import SessionTimes
 from udfs.domain.state_codec import StateReader, StateWriter
 
@@ -25,6 +26,7 @@ def write_protection(writer: StateWriter, protection: Protection) -> None:
     writer.put_flag(protection.breaker_halted)
     writer.put_flag(protection.halted_all)
     writer.put_text(protection.index_symbol)
+    writer.put(protection.late.told)
     protection.breaker.write(writer)
     writer.put(len(protection.guards))
     for symbol, guard in protection.guards.items():
@@ -37,6 +39,9 @@ def write_protection(writer: StateWriter, protection: Protection) -> None:
         writer.put(guard.events)
         guard.bands.write(writer)
         guard.short_sale.write(writer)
+        writer.put_text(guard.listing)
+        writer.put(guard.late_prices.high_e4)
+        writer.put(guard.late_prices.low_e4)
     protection.adjuster.write(writer)
 
 
@@ -54,6 +59,12 @@ def read_protection(reader: StateReader, protection: Protection) -> None:
     protection.breaker_halted = reader.take_flag()
     protection.halted_all = reader.take_flag()
     protection.index_symbol = reader.take_text()
+    if protection.session is not None:
+        protection.late.begin(protection.session.close_ns)
+    if reader.version > 4:
+        protection.late.told = reader.take()
+    elif protection.phase == OPEN:
+        protection.deadline_ns = min(protection.deadline_ns, protection.late.next_ns())
     protection.breaker.read(reader)
     for _ in range(reader.take()):
         market = protection.matcher.market(reader.take_text())
@@ -67,5 +78,9 @@ def read_protection(reader: StateReader, protection: Protection) -> None:
         guard.events = reader.take()
         guard.bands.read(reader)
         guard.short_sale.read(reader)
+        if reader.version > 4:
+            guard.listing = reader.take_text()
+            guard.late_prices.high_e4 = reader.take()
+            guard.late_prices.low_e4 = reader.take()
         market.trading = trading
     protection.adjuster.read(reader)

@@ -75,6 +75,13 @@ class SessionTable:
         index = bisect_right(self.entries, time_ns)
         return self.sessions[index - 1] if index > 0 else None
 
+    def index_after(self, session: SessionTimes | None) -> int:
+        """Index of the first session after another, or of all for None; -1 when there is none."""
+        for index, known in enumerate(self.sessions):
+            if session is None or known.open_ns > session.open_ns:
+                return index
+        return -1
+
     def next_open_after(self, time_ns: int) -> int:
         """Opening of the first session that opens after a time; -1 when none is known."""
         index = bisect_right(self.opens, time_ns)

@@ -60,24 +60,13 @@ def prepare_auction(filler: Filler, market: Market, kind: int, short_restricted:
     close of our book too: until then it is displayed. What rests at the close was displayed above the bid of its time.
     Returns the lowest price for short sales, which hold_auction takes for those without a limit; 0 for none.
     """
-    street = market.street
-    bid = market.book.best_bid()
-    if street.bid_price is not None and street.bid_price > bid:
-        bid = street.bid_price
-    ask = market.book.best_ask()
-    if street.ask_price is not None and (ask == 0 or street.ask_price < ask):
-        ask = street.ask_price
+    bid, ask = _best_prices(market)
     for order in market.queue:
-        if not order.imbalance_only or not is_for(order, kind):
-            continue
-        if order.is_buy:
-            if 0 < bid < order.worst_price:
-                order.worst_price = bid
-        elif ask > order.worst_price:
-            order.worst_price = ask
+        if order.imbalance_only and is_for(order, kind):
+            order.worst_price = _inside(order, bid, ask)
     if not short_restricted:
         return 0
-    floor = street.bid_price or 0
+    floor = market.street.bid_price or 0
     if kind == CLOSING:
         floor = max(floor, market.book.bids.displayed(market.print_lot))
     if floor == 0:
@@ -95,6 +84,40 @@ def prepare_auction(filler: Filler, market: Market, kind: int, short_restricted:
     return floor
 
 
+def _best_prices(market: Market) -> tuple[int, int]:
+    """The best bid and ask of our book and of exchanges; 0 for none."""
+    street = market.street
+    bid = market.book.best_bid()
+    if street.bid_price is not None and street.bid_price > bid:
+        bid = street.bid_price
+    ask = market.book.best_ask()
+    if street.ask_price is not None and (ask == 0 or street.ask_price < ask):
+        ask = street.ask_price
+    return bid, ask
+
+
+def _inside(order: Order, bid: int, ask: int) -> int:
+    """The worst price of an imbalance-only order that may be no more aggressive than the best of its side."""
+    if order.is_buy:
+        return bid if 0 < bid < order.worst_price else order.worst_price
+    return ask if ask > order.worst_price else order.worst_price
+
+
+def indicative_price(market: Market, reference: int, low: int, high: int) -> int:
+    """Where the orders for the close would meet by now, the book left out; 0 where they do not.
+
+    It lies between the best bid and ask, of our book and of exchanges. reference, low, high: as hold_auction takes them; they
+    count where one of the two is missing, or where they cross.
+    Source: Nasdaq Rule 4754(a)(7)(A), the current reference price of its imbalance indicators.
+    """
+    bid, ask = _best_prices(market)
+    if 0 < bid <= ask:
+        reference = (bid + ask) // 2
+        low = bid
+        high = ask
+    return _agree(market, CLOSING, reference, low, high, 0, set(), False).price_e4
+
+
 def hold_auction(
     filler: Filler, market: Market, kind: int, reference: int, low: int, high: int, short_floor: int = 0
 ) -> AuctionResult:
@@ -105,8 +128,20 @@ def hold_auction(
     short_floor: as prepare_auction returns it.
     """
     out: set[int] = set()
+    result = _agree(market, kind, reference, low, high, short_floor, out, True)
+    if result.quantity > 0:
+        _fill(filler, market, kind, result.price_e4, result.quantity, out)
+        # At once, not with the end of the auction: a pause that is extended has none.
+        market.queue = [order for order in market.queue if order.place == QUEUED]
+    return result
+
+
+def _agree(
+    market: Market, kind: int, reference: int, low: int, high: int, short_floor: int, out: set[int], with_book: bool
+) -> AuctionResult:
+    """The auction's price and quantity; `out` gets the ranks of the market orders that it would be too bad for."""
     while True:
-        result = _find_price(market, kind, reference, low, high, out)
+        result = _find_price(market, kind, reference, low, high, out, with_book)
         beyond = len(out)
         if result.quantity > 0:
             for order in market.queue:
@@ -115,12 +150,7 @@ def hold_auction(
                 if _is_beyond(order, result.price_e4) or _is_short_below(order, result.price_e4, short_floor):
                     out.add(order.rank)
         if len(out) == beyond:
-            break
-    if result.quantity > 0:
-        _fill(filler, market, kind, result.price_e4, result.quantity, out)
-        # At once, not with the end of the auction: a pause that is extended has none.
-        market.queue = [order for order in market.queue if order.place == QUEUED]
-    return result
+            return result
 
 
 def _is_beyond(order: Order, price: int) -> bool:
@@ -133,7 +163,9 @@ def _is_short_below(order: Order, price: int, short_floor: int) -> bool:
     return price < short_floor and order.side == SIDE_SELL_SHORT
 
 
-def _find_price(market: Market, kind: int, reference: int, low: int, high: int, out: set[int]) -> AuctionResult:
+def _find_price(
+    market: Market, kind: int, reference: int, low: int, high: int, out: set[int], with_book: bool
+) -> AuctionResult:
     """The auction's price and quantity without the market orders whose ranks are in `out`."""
     bids: dict[int, int] = {}
     asks: dict[int, int] = {}
@@ -141,17 +173,23 @@ def _find_price(market: Market, kind: int, reference: int, low: int, high: int, 
     imbalance_asks: dict[int, int] = {}
     market_buy = 0
     market_sell = 0
-    _add_levels(bids, market.book.bids)
-    _add_levels(asks, market.book.asks)
+    bid, ask = _best_prices(market)
+    if with_book:
+        _add_levels(bids, market.book.bids)
+        _add_levels(asks, market.book.asks)
     for order in market.queue:
         if not _takes_part(order, kind, out):
             continue
         leaves = order.quantity - order.cum_quantity
         if _is_limit(order):
             levels = bids if order.is_buy else asks
+            price = order.worst_price
             if order.imbalance_only:
                 levels = imbalance_bids if order.is_buy else imbalance_asks
-            levels[order.worst_price] = levels.get(order.worst_price, 0) + leaves
+                if not with_book:
+                    # An auction's own orders have been moved by prepare_auction; these may move again until it is held.
+                    price = _inside(order, bid, ask)
+            levels[price] = levels.get(price, 0) + leaves
         elif order.is_buy:
             market_buy += leaves
         else:
