@@ -177,7 +177,7 @@ _SUGGESTIONS: Final = (
         "The life of the order with the most fills",
         "SELECT sequence, status, last_quantity AS filled, last_price AS price,\n"
         "    leaves_quantity AS leaves, venue\n"
-        "FROM order_events WHERE order_id = (\n"
+        "FROM order_events WHERE sequence > 0 AND order_id = (\n"
         "    SELECT order_id FROM order_events WHERE last_quantity > 0\n"
         "    GROUP BY order_id ORDER BY count() DESC, order_id LIMIT 1)\n"
         "ORDER BY sequence LIMIT 8",

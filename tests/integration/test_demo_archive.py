@@ -87,3 +87,24 @@ def test_rules_of_quality_hold_until_a_row_breaks_one(
     check = check_quality(config, found.counts())
     assert check.problem_count == 1 and check.problems[0].startswith("alerts: keys: event_id is unique: 2 rows")
     assert [event.status for event in published] == [REPORT_STATUS_GENERATED, REPORT_STATUS_FAILED]
+
+
+def test_life_of_the_order_with_the_most_fills_begins_with_its_first_event(config: Config) -> None:
+    # A cancel that came too late is answered without a number in the order's sequence: it is no part of its life.
+    rows = [
+        ("o1", "CANCEL_REJECTED", "EXECUTED", 0, 0),
+        ("o1", "STATUS", "VALIDATED", 1, 0),
+        ("o1", "STATUS", "PARTIALLY_FILLED", 2, 60),
+        ("o1", "STATUS", "EXECUTED", 3, 40),
+        ("o2", "STATUS", "EXECUTED", 1, 10),
+    ]
+    found = Archive(config)
+    client: Any = found.client
+    values = ", ".join(str(row) for row in rows)
+    client.command(f"INSERT INTO order_events (order_id, event_type, status, sequence, last_quantity) VALUES {values}")
+    life = next(s for s in found.suggestions() if s.title == "The life of the order with the most fills")
+    assert [(row[0], row[1], row[2]) for row in life.rows] == [
+        ("1", "VALIDATED", "0"),
+        ("2", "PARTIALLY_FILLED", "60"),
+        ("3", "EXECUTED", "40"),
+    ]
