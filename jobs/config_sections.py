@@ -121,6 +121,9 @@ class TradingConfig:
     window_ms: int = 10
     """How long records are gathered for one call of Python: longer is faster under load, shorter is quicker to answer.
     0: one call per record, many times slower; a job cannot change to it or from it with its state."""
+    separate_stages: bool = False
+    """Whether the risk and the match stage run in TaskManagers of their own, with an interpreter each: a fifth faster under load,
+    and twice as many slots."""
     reference_price_window_ms: int = 250
     """How often the risk stage learns the last NBBO of a symbol, which market orders are reserved at."""
 

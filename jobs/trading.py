@@ -127,6 +127,9 @@ def build(config: Config, env: Environments) -> StatementSet:
         .name("check_risk")
         .uid(operator_uid(config, f"check_risk-{settings.account_shards}"))
     )
+    if settings.separate_stages:
+        # Threads of one TaskManager take turns at its interpreter; sources and the match stage stay in the default group.
+        checked = checked.slot_sharing_group("check_risk")
 
     # 3. Route and match by symbol.
     processing_time = Schema.new_builder().column_by_expression("processed", "PROCTIME()").build()
