@@ -64,6 +64,14 @@ class Keeper:
         """When the system had everything again that it needs to recover; monotonic seconds, 0 when no fault said so."""
         self._looked = 0.0
 
+    def start_stack(self) -> None:
+        """Bring up the stack, at a second attempt if need be: a process gives up when others are slow to come."""
+        try:
+            self.stack.up()
+        except StackError as error:
+            self.say(f"  not started, tried again: {str(error).splitlines()[0]}")
+            self.stack.up()
+
     def set_up(self) -> dict[str, int]:
         """Make topics, schemas and tables; the schemas' ids. What a server does not answer in time is asked again."""
         config = self.config

@@ -105,7 +105,7 @@ class ChaosRun(Keeper):
     def start(self) -> None:
         """Bring up the stack, topics, schemas, tables and jobs, and open the session under load."""
         self.say("starting Kafka, registry, Flink and ClickHouse")
-        self.stack.up()
+        self.start_stack()
         # Loaded again, to have the password that `up` made.
         self.config = demo_config(_in(self._base, self._folder), TASKMANAGERS, {}, running=True)
         config = self.config
