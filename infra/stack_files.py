@@ -219,6 +219,8 @@ def flink_config(config: Config, module_options: tuple[str, ...]) -> str:
         # that is busy with all of this, is left alone for half a minute.
         "heartbeat.interval": "2 s",
         "heartbeat.timeout": "30 s",
+        # By default a process ends when its actor system needs more than ten seconds, which a busy machine gives it.
+        "pekko.startup-timeout": "60 s",
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "500 ms",
         "restart-strategy.exponential-delay.max-backoff": "10 s",
