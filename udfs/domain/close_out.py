@@ -12,7 +12,9 @@ positive until it is forgotten; every fail is told once when it comes, when it i
 Sources: 17 CFR 242.204(a), (a)(1), (a)(3) and (b); settlement cycle 17 CFR 240.15c6-1.
 Known limits: sessions stand for settlement days. A fail of an account binds that account, which clearing has allocated it to
 (Rule 204(d)); one of the firm binds all accounts, and only clearing closes it, because each shard sees the purchases of its
-own accounts only. That purchases are net of sales (204(a)) is not looked at, and a split does not change a fail.
+own accounts only. A sale of the same day takes nothing back of a purchase: the rule has no netting, but a purchase does not
+count where such a sale re-establishes the fail without a legitimate economic purpose (Rel. 34-60388, 74 FR 38265), and
+purposes are for people to judge. A split does not change a fail.
 Complexity: linear in the open fails for a control, a purchase in their symbol and a deadline; in the open orders for a miss.
 """
 
