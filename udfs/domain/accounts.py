@@ -55,6 +55,7 @@ class AccountBook:
         account.open_orders += 1
         if account.margin is not None:
             account.orders[order.key] = order
+            order.position.orders[order.key] = order
         if order.pending is None and order.awaited is None:
             self._hold_plain(order, order.remaining)
         else:
@@ -249,6 +250,7 @@ class AccountBook:
         account.open_orders -= 1
         if account.margin is not None:
             account.orders.pop(order.key, None)
+            order.position.orders.pop(order.key, None)
         back = order.located - order.filled
         if back > 0:
             account.locates[order.position.symbol] = account.locates.get(order.position.symbol, 0) + back

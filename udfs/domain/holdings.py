@@ -25,7 +25,7 @@ class Position:
 
     `locked`: shares that written calls of a cash account are covered by. `basis_e4`: of a future, the sum of contracts
     times the price that each was bought at or last settled at; `unpriced` contracts were there when the account was
-    loaded and count at the first settlement price.
+    loaded and count at the first settlement price. `orders`: those of a margin account that are open, as they came.
     """
 
     __slots__ = (
@@ -38,6 +38,7 @@ class Position:
         "open_sells",
         "open_shorts",
         "opened_today",
+        "orders",
         "oversold",
         "quantity",
         "symbol",
@@ -60,6 +61,7 @@ class Position:
         # For day trades: units opened since the session began, and whether the last fill closed some of them.
         self.opened_today: int = 0
         self.closing: bool = False
+        self.orders: dict[str, OpenOrder] = {}
 
     def offered(self) -> int:
         """Units open in orders to sell, of every marking."""

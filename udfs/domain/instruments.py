@@ -41,6 +41,7 @@ class InstrumentState:
         "expiry_ns",
         "final_e4",
         "fresh_close",
+        "has_options",
         "is_call",
         "is_future",
         "is_option",
@@ -104,6 +105,8 @@ class InstrumentState:
         # Whether the prior close was given after the last session had closed, and whether there was a reverse split.
         self.fresh_close: bool = False
         self.was_reversed: bool = False
+        # Whether an option on it was ever listed here; nothing that a snapshot holds, because it follows from the options.
+        self.has_options: bool = False
 
     def pays_fees(self) -> bool:
         """Whether a sale of it pays the regulatory fees of fees.py: a stock does."""

@@ -12,14 +12,14 @@ A resting order is filled when the market has come to it: what it buys is not ma
 not below, so that it never gains by its fill.
 Ordering: none. Invariants: pure; a reservation is never negative.
 Known limits: at most `MAX_AXES` sides of instruments of one group can have orders at once; a further one is refused.
-Complexity: 2 to the power of these sides, times the options of the group squared; a stock or future without options has
-two sides at most.
+Complexity: linear in the group's orders, and in the account's positions where there are options on it; 2 to the power of these
+sides, times the options of the group squared; a stock or future without options has two sides at most.
 """
 
 from typing import Final
 
 from udfs.domain.corporate_actions import scaled_price
-from udfs.domain.holdings import AccountState, OpenOrder
+from udfs.domain.holdings import AccountState, OpenOrder, Position
 from udfs.domain.instruments import InstrumentState
 from udfs.domain.margin import (
     OptionLeg,
@@ -148,14 +148,16 @@ def group_reservation(
 ) -> Cost | None:
     """The most that the group's open orders can take, with `extra` and without one of them; None: too many sides."""
     works: list[Work] = []
-    for order in account.orders.values():
-        if order is not without and order.held_shares > 0 and in_group(order.position.instrument, group):
-            works.append(work_of(order))
+    positions = _positions(account, instruments, group)
+    for position in positions:
+        for order in position.orders.values():
+            if order is not without and order.held_shares > 0:
+                works.append(work_of(order))
     if extra is not None:
         works.append(extra)
     if not works:
         return Cost(0, 0)
-    holdings = _holdings(account, instruments, group, works)
+    holdings = _holdings(positions, instruments, group, works)
     calls = False
     for holding in holdings:
         instrument = holding.instrument
@@ -183,7 +185,7 @@ def group_reservation(
 def change_cost(account: AccountState, instruments: dict[str, InstrumentState], work: Work, time_ns: int) -> Cost:
     """What one trade alone takes of the excess; negative when it gives back."""
     group = group_of(work.instrument)
-    holdings = _holdings(account, instruments, group, [work])
+    holdings = _holdings(_positions(account, instruments, group), instruments, group, [work])
     axis = 0
     for index, holding in enumerate(holdings):
         if holding.instrument is work.instrument:
@@ -192,15 +194,24 @@ def change_cost(account: AccountState, instruments: dict[str, InstrumentState], 
     return _cost(holdings, [axis], 1, before, instruments, group, time_ns)
 
 
+def _positions(account: AccountState, instruments: dict[str, InstrumentState], group: str) -> list[Position]:
+    """The positions of a group, in the account's order; of a group without options it is one at most."""
+    basis = instruments.get(group)
+    if basis is None or basis.has_options:
+        return [position for position in account.positions.values() if in_group(position.instrument, group)]
+    own = account.positions.get(group)
+    return [own] if own is not None and in_group(own.instrument, group) else []
+
+
 def _holdings(
-    account: AccountState, instruments: dict[str, InstrumentState], group: str, works: list[Work]
+    positions: list[Position], instruments: dict[str, InstrumentState], group: str, works: list[Work]
 ) -> list[_Holding]:
     """The instruments of a group that are held or ordered."""
     underlying = instruments.get(group)
     found: dict[str, _Holding] = {}
-    for position in account.positions.values():
+    for position in positions:
         instrument = position.instrument
-        if position.quantity != 0 and in_group(instrument, group):
+        if position.quantity != 0:
             found[instrument.symbol] = _Holding(instrument, position.quantity, underlying)
     for work in works:
         instrument = work.instrument

@@ -14,15 +14,13 @@ Complexity: as of the two stages, with one record each way for every row.
 from collections.abc import Callable
 from typing import Final
 
-from schemas.messages import controls, dead_letter, nbbo, order_events, orders, reference_data
+from schemas.messages import dead_letter, nbbo, order_events, orders, reference_data
 from schemas.messages.enums import (
     ACCOUNT_TYPE_MARGIN,
     ASSET_CLASS_STOCK,
     COMMAND_TYPE_CODES,
     COMMAND_TYPE_NEW,
     COMMAND_TYPE_UNKNOWN,
-    CONTROL_KIND_CLOCK,
-    CONTROL_SCOPE_ALL,
     DEAD_LETTER_REASON_DUPLICATE_ORDER_ID,
     DEAD_LETTER_REASON_REPLAYED_ORDER,
     ORDER_EVENT_TYPE_STATUS,
@@ -313,12 +311,10 @@ class MarketDesk:
                 key = "session:" + session.date
                 self.put_reference(ReferenceData(REFERENCE_KIND_SESSION, key, None, None, session, 0, time_ns))
         self.clock_ns = time_ns
-        payload = controls.encode_fields(
-            _IDS["controls"], "clock", CONTROL_KIND_CLOCK, CONTROL_SCOPE_ALL, None, None, "match", "", time_ns
-        )
-        self.market.apply(sources.CONTROLS, payload, 0, 0, 0)
+        # As a CLOCK control would, one for each row.
+        self.market.advance(time_ns, "clock")
         self._deliver()
-        self.risk.apply(sources.CONTROLS, payload, 0, 0, 0)
+        self.risk.clock.advance(time_ns)
 
     def _make_up(self, command: OrderCommand) -> None:
         """Reference data for an account or a symbol that is seen for the first time."""

@@ -258,7 +258,7 @@ class MatchShard:
         if old or not market.street.is_news(record.sequence):
             self.old_quotes += 1
             return
-        self._advance(record.timestamp, record.event_id)
+        self.advance(record.timestamp, record.event_id)
         self.reporter.begin(record.event_id, record.timestamp)
         market.street.update(record)
         low = record.trade_low
@@ -283,7 +283,7 @@ class MatchShard:
             return
         cause_id = ids.position_id(sources.TOPICS[sources.CONTROLS], partition, offset)
         if control.kind == CONTROL_KIND_CLOCK:
-            self._advance(control.timestamp, cause_id)
+            self.advance(control.timestamp, cause_id)
             return
         self.reporter.begin(cause_id, control.timestamp)
         if control.kind == CONTROL_KIND_INDEX_LEVEL:
@@ -391,7 +391,7 @@ class MatchShard:
             elif instrument.symbol and shard_of(instrument.symbol, self.shards) == self.shard:
                 self.protection.configure(instrument)
 
-    def _advance(self, time_ns: int, cause_id: str) -> None:
+    def advance(self, time_ns: int, cause_id: str) -> None:
         """Input time has reached `time_ns`."""
         if time_ns <= self.clock_ns or time_ns > LAST_NS:
             return

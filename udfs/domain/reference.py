@@ -61,6 +61,7 @@ class ReferenceBook:
         "contracts",
         "instruments",
         "next_expiry_ns",
+        "optioned",
         "sessions",
         "shards",
         "waiting",
@@ -73,6 +74,8 @@ class ReferenceBook:
         # Options and futures that have not expired yet.
         self.contracts: dict[str, InstrumentState] = {}
         self.next_expiry_ns: int = NEVER_NS
+        # Symbols that options are on, whether they are known already or not.
+        self.optioned: dict[str, bool] = {}
         self.sessions = SessionTable()
         self.waiting: list[WaitingRecord] = []
         self.arrivals: int = 0
@@ -132,6 +135,7 @@ class ReferenceBook:
         state = self.instruments.get(symbol)
         if state is None:
             state = InstrumentState(symbol, shard_of(symbol, self.shards))
+            state.has_options = symbol in self.optioned
             self.instruments[symbol] = state
         return state
 
@@ -139,10 +143,20 @@ class ReferenceBook:
         """Add or change an instrument."""
         state = self.instrument(instrument.symbol)
         state.take_terms(instrument)
-        if (state.is_option or state.is_future) and not state.expired:
-            self.contracts[state.symbol] = state
+        if state.is_option or state.is_future:
+            self.note_contract(state)
             self.find_next_expiry()
         return state
+
+    def note_contract(self, contract: InstrumentState) -> None:
+        """Remember an option or a future that may expire, and what an option is on."""
+        if not contract.expired:
+            self.contracts[contract.symbol] = contract
+        if contract.is_option:
+            self.optioned[contract.underlying] = True
+            basis = self.instruments.get(contract.underlying)
+            if basis is not None:
+                basis.has_options = True
 
     def find_next_expiry(self) -> None:
         """Look again when the next contract expires."""
@@ -226,6 +240,7 @@ class ReferenceBook:
             for order in self.accounts.open.values():
                 if order.account is state:
                     state.orders[order.key] = order
+                    order.position.orders[order.key] = order
         rule = account.intraday_rule
         margin.intraday_rule = INTRADAY_RULE_INTRADAY_MARGIN if rule is None else rule
 

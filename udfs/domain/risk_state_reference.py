@@ -148,8 +148,8 @@ def read_reference(reader: StateReader, reference: ReferenceBook) -> None:
         instrument.quote_sequence = reader.take()
         instrument.fresh_close = reader.take_flag()
         instrument.was_reversed = reader.take_flag()
-        if (instrument.is_option or instrument.is_future) and not instrument.expired:
-            reference.contracts[instrument.symbol] = instrument
+        if instrument.is_option or instrument.is_future:
+            reference.note_contract(instrument)
     reference.find_next_expiry()
     for _ in range(reader.take()):
         date = reader.take_text()
