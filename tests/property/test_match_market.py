@@ -162,3 +162,23 @@ def test_row_that_is_no_row_of_the_header_is_malformed_under_all_rules(row: str)
         summary = match_stream([COMMAND_HEADER + "\n", row + "\n"], out, desk=desk)
         assert out.getvalue().splitlines()[1].split(",")[-1] == "VALIDATION_MALFORMED"
         assert (summary.commands, summary.malformed, summary.live) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("first", "reasons"),
+    [
+        # Bought a hundred, sells more: what the account had before is made up with its first sale.
+        ("BUY", ["", ""]),
+        ("SELL", ["", ""]),
+        # Who begins short holds nothing that could be sold long.
+        ("SELL_SHORT", ["", "VALIDATION_SHORT_MARKING"]),
+    ],
+)
+def test_shares_are_made_up_with_the_first_sale_unless_it_is_short(first: str, reasons: list[str]) -> None:
+    rows = [
+        f"1,{at('11-09 15:00')},NEW,o1,A,IBM,{first},LIMIT,DAY,100,100.00,,",
+        f"2,{at('11-09 15:01')},NEW,o2,A,IBM,SELL,LIMIT,DAY,500,101.00,,",
+    ]
+    out = io.StringIO()
+    match_stream([f"{line}\n" for line in (COMMAND_HEADER, *rows)], out, "us-equities")
+    assert [line.split(",")[-1] for line in out.getvalue().splitlines()[1:]] == reasons

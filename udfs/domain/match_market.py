@@ -2,7 +2,7 @@
 
 Each row is an order command whose time moves the clock; the national best is our own book's. Without reference data of
 its own the desk makes it up: an account that is seen for the first time is a margin account with `CASH_E4`, it holds
-`HELD` shares of what its first order in a symbol sells (long, not short), a symbol is a stock of tier 2 that is easy to
+`HELD` shares of a symbol when its first sale of it is long, not short, a symbol is a stock of tier 2 that is easy to
 borrow, and sessions are asked for from who runs the desk.
 Ordering: reports are in the order in which things happen; what a row's time causes comes before the row.
 Invariants: the rules are those of the running job, because the engines are; a row that is wrong is answered by a
@@ -359,7 +359,7 @@ class MarketDesk:
             )
 
         holding = command.account_id + "\n" + command.symbol
-        if command.command == COMMAND_TYPE_NEW and holding not in self.holdings:
+        if command.command == COMMAND_TYPE_NEW and command.side != SIDE_BUY and holding not in self.holdings:
             self.holdings.add(holding)
             account_state = self.risk.book.accounts.get(command.account_id)
             instrument_state = self.risk.reference.instruments.get(command.symbol)
