@@ -11,6 +11,7 @@ import contextlib
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -39,6 +40,8 @@ _TICK_E4: Final = 100
 _FEED: Final = "chaos"
 _QUOTE_DISTANCE: Final = 150
 """As in DeterministicFlow: quotes stand still, so many ticks from the middle."""
+_RECENT: Final = 100_000
+"""Many enough that what was sent first after a fault is still known when it is answered and archived, minutes later."""
 POISON: Final = ("orders", "raw-feed", "reference-data", "controls", "corporate-actions")
 """Every topic that outsiders write and a running job reads."""
 
@@ -59,7 +62,7 @@ class Load:
         self._stop = threading.Event()
         self._acks: list[Ack] = []
         self._acks_lock = threading.Lock()
-        self.recent: list[Ack] = []
+        self.recent: deque[Ack] = deque(maxlen=_RECENT)
         """The newest acknowledged commands and ticks, oldest first."""
         # Infinite patience: what was handed over is written, however long the broker is away.
         settings = producer_settings(config.kafka) | _QUIET | {"delivery.timeout.ms": 0}
@@ -107,7 +110,6 @@ class Load:
                 self._acks.append(ack)
                 if kind in ("command", "tick"):
                     self.recent.append(ack)
-                    del self.recent[:-2_000]
 
         if kind != "poison":
             self.samples[topic] = value

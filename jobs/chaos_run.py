@@ -38,6 +38,7 @@ TASKMANAGERS: Final = 4
 """A slot for each job and a spare one: for the one that is struck, and for a rescaled job."""
 _TICK_S: Final = 0.5
 _EARLY: Final = 200
+_FIRST: Final = 1_000
 T = TypeVar("T")
 
 
@@ -231,7 +232,8 @@ class ChaosRun(Keeper):
         while time.monotonic() < deadline:
             self.mend()
             self._watch()
-            fresh = [ack for ack in list(load.recent) if ack.sent_s > since]
+            # The first ones are answered first.
+            fresh = [ack for ack in list(load.recent) if ack.sent_s > since][:_FIRST]
             with self.ledger.lock:
                 answered = [ack for ack in fresh if self.ledger.answered(ack)]
             if wanted == {ack.kind for ack in answered}:
