@@ -48,6 +48,8 @@ from udfs.operators.stage_metrics import Measure
 
 NAME: Final = "analytics"
 OUTPUTS: Final = ("market-analytics", "alerts", "dead-letter")
+SINKS: Final = {"analytics_sink": ("38_sink", "31_sink")}
+"""By which names savepoints know the sink, and knew it before the shards were told how far market data has come (`submit`)."""
 INPUTS: Final[dict[int, str]] = {
     sources.MARKET_DATA: "market-data",
     sources.ALERT_RULES: "alert-rules",
@@ -141,7 +143,7 @@ def main() -> None:
     """Submit the job to the cluster that `flink run` points at."""
     config = Config.load()
     env = create_environments(config, NAME)
-    submit(build(config, env), NAME)
+    submit(env, build(config, env), NAME, SINKS)
 
 
 if __name__ == "__main__":

@@ -26,10 +26,10 @@ from pyflink.table import StatementSet
 
 from jobs.config import Config
 from jobs.migrate import endpoint
-from jobs.runtime import Environments, create_environments, query, schema_ids, submit
+from jobs.runtime import Environments, create_environments, keyed_rows, query, schema_ids, submit
 from schemas.catalogue import ARCHIVED, TOPICS
 from udfs.operators.clickhouse_writer import Limits
-from udfs.operators.write_clickhouse import OUTPUT_TYPE, RegistryAddress, WriteClickhouse, WriteSettings, key_of
+from udfs.operators.write_clickhouse import INPUT_TYPE, OUTPUT_TYPE, RegistryAddress, WriteClickhouse, WriteSettings
 
 NAME: Final = "archive"
 GROUP: Final = f"tradestream-{NAME}"
@@ -75,7 +75,9 @@ def build(config: Config, env: Environments, settings: ArchiveSettings | None = 
 
     # 2. Batches.
     window = f"{settings.window_ms / 1000:.3f}"
-    batches = env.table.to_data_stream(env.table.sql_query(query("archive_batches.sql", window=window)))
+    batches = keyed_rows(
+        env, env.table.sql_query(query("archive_batches.sql", window=window)), Types.STRING(), INPUT_TYPE
+    )
 
     # 3. Write.
     registry = config.registry
@@ -88,12 +90,7 @@ def build(config: Config, env: Environments, settings: ArchiveSettings | None = 
             limits=settings.limits,
         )
     )
-    progress = (
-        batches.key_by(key_of, key_type=Types.STRING())
-        .process(writer, output_type=OUTPUT_TYPE)
-        .name("write_clickhouse")
-        .uid("write_clickhouse")
-    )
+    progress = batches.process(writer, output_type=OUTPUT_TYPE).name("write_clickhouse").uid("write_clickhouse")
     env.table.create_temporary_view("archive_written", env.table.from_data_stream(progress))
     env.table.execute_sql(query("archive_progress.sql"))
     inserts = env.table.create_statement_set()
@@ -120,7 +117,8 @@ def main() -> None:
     config = Config.load()
     interval_ms = max(CHECKPOINT_INTERVAL_MS, config.flink.checkpoint_interval_ms)
     options = FLINK_OPTIONS | {"execution.checkpointing.interval": f"{interval_ms} ms"}
-    submit(build(config, create_environments(config, NAME, options), ArchiveSettings()), NAME)
+    env = create_environments(config, NAME, options)
+    submit(env, build(config, env), NAME)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,8 @@ from udfs.operators.run_shard import OUTPUT_TYPE, RunShard, Stage
 
 NAME: Final = "audit"
 OUTPUTS: Final = (RECORDS, ROOTS)
+SINKS: Final = {"audit_sink": ("11_sink",)}
+"""By which names savepoints know the sink: the number that Flink gave it first."""
 JOURNAL_BYTES: Final = 256 * 1024
 """A chain's state is some hundred bytes and its journal is the records themselves, so snapshots are made early."""
 
@@ -91,7 +93,7 @@ def main() -> None:
     """Submit the job to the cluster that `flink run` points at."""
     config = Config.load()
     env = create_environments(config, NAME)
-    submit(build(config, env), NAME)
+    submit(env, build(config, env), NAME, SINKS)
 
 
 if __name__ == "__main__":

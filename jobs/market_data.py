@@ -45,6 +45,8 @@ from udfs.operators.stage_metrics import Measure
 NAME: Final = "market_data"
 LEDGER: Final = ("market-data", "controls", "dead-letter")
 LAST_VALUES: Final = ("nbbo", "market-depth")
+SINKS: Final = {"ledger_sink": ("11_sink",), "last_values_sink": ("15_sink",)}
+"""By which names savepoints know the sinks: the numbers that Flink gave them first."""
 _NS_PER_S: Final = 1_000_000_000
 
 
@@ -102,7 +104,7 @@ def main() -> None:
     """Submit the job to the cluster that `flink run` points at."""
     config = Config.load()
     env = create_environments(config, NAME)
-    submit(build(config, env), NAME)
+    submit(env, build(config, env), NAME, SINKS)
 
 
 if __name__ == "__main__":

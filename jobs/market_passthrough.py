@@ -59,7 +59,7 @@ def main() -> None:
     """Submit the job to the cluster that `flink run` points at."""
     config = Config.load()
     env = create_environments(config, NAME)
-    submit(build(config, env), NAME)
+    submit(env, build(config, env), NAME)
 
 
 if __name__ == "__main__":

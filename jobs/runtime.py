@@ -12,10 +12,11 @@ from pathlib import Path
 from string import Template
 from typing import Final, Literal
 
-from pyflink.common import Configuration, Types
+from py4j.java_gateway import JavaObject
+from pyflink.common import Configuration, TypeInformation, Types
 from pyflink.datastream import DataStream, KeyedStream, StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
-from pyflink.table import EnvironmentSettings, StatementSet, StreamTableEnvironment
+from pyflink.table import EnvironmentSettings, StatementSet, StreamTableEnvironment, Table
 
 from jobs.cli_schemas import SETUP_TIMEOUT_S, open_registry
 from jobs.config import Config
@@ -289,14 +290,20 @@ def keyed_batches(
     table = env.table.sql_query(
         "\nUNION ALL\n".join(query("key_batches.sql", keys=keys, batches=part) for part in parts)
     )
-    # PyFlink's key_by would call Python for each batch and take all of its records there and back, only to learn the key, which
-    # SQL knows. What it makes of the answer, a row of key and value for Flink's own selector, is made here at once.
-    keyed_type = Types.ROW([Types.INT(), INPUT_TYPE])
-    stream = env.table.to_append_stream(table, keyed_type)
+    return keyed_rows(env, table, Types.INT(), INPUT_TYPE)
+
+
+def keyed_rows(env: Environments, table: Table, key_type: TypeInformation, row_type: TypeInformation) -> KeyedStream:
+    """The rows in the second column of a table as a stream, keyed by the first column.
+
+    PyFlink's key_by would call Python for each row and take all of it there and back, only to learn the key, which SQL knows.
+    What it makes of the answer, a row of key and value for Flink's own selector, is made here at once.
+    """
+    stream = env.table.to_append_stream(table, Types.ROW([key_type, row_type]))
     by_key = stream._j_data_stream.keyBy(
-        get_gateway().jvm.KeyByKeySelector(), Types.ROW([Types.INT()]).get_java_type_info()
+        get_gateway().jvm.KeyByKeySelector(), Types.ROW([key_type]).get_java_type_info()
     )
-    return KeyedStream(by_key, INPUT_TYPE, stream)
+    return KeyedStream(by_key, row_type, stream)
 
 
 def name_state(stream: DataStream, after: int, shift: int = 0, prefix: str = "") -> None:
@@ -335,11 +342,47 @@ def resolution(config: Config, ids: Mapping[str, int], streams: Mapping[int, str
     return SchemaResolution(config.registry.url, config.registry.credentials, streams, ids)
 
 
-def submit(inserts: StatementSet, name: str) -> str:
-    """Start the job without waiting for its end, and print its id for `tradestream submit`."""
-    client = inserts.execute().get_job_client()
-    if client is None:
-        raise RuntimeError(f"Flink gave no client for job {name}; is the cluster's REST address right?")
-    job_id = str(client.get_job_id())
+def plan(env: Environments, inserts: StatementSet, name: str, sinks: Mapping[str, tuple[str, ...]]) -> JavaObject:
+    """The job as it is given to Flink. `sinks`: those of `submit`."""
+    inserts.attach_as_datastream()
+    found = set()
+    for transformation in env.stream._j_stream_execution_environment.getTransformations():
+        table = _sink_table(transformation.getName())
+        if table in sinks:
+            found.add(table)
+            transformation.setUid(sinks[table][0])
+    if found != sinks.keys():
+        raise JobError(f"job {name} has no sink {', '.join(sorted(sinks.keys() - found))} that could be named")
+    graph = env.stream._generate_stream_graph(clear_transformations=True, job_name=name)
+    for node in graph.getStreamNodes().toArray():
+        now, *before = sinks.get(_sink_table(node.getOperatorName()), ("",))
+        if before:
+            # A sink is two operators, writer and committer, whose uids contain the sink's.
+            node.setUserHash(_operator_id(node.getTransformationUID().replace(now, before[0])))
+    return graph
+
+
+def _sink_table(operator: str) -> str:
+    """The table of an operator that Flink named "table[number]..."."""
+    return operator.partition("[")[0]
+
+
+def _operator_id(uid: str) -> str:
+    """What savepoints have in place of a uid (Flink's StreamGraphHasherV2)."""
+    jvm = get_gateway().jvm
+    hashing = jvm.org.apache.flink.shaded.guava33.com.google.common.hash.Hashing.murmur3_128(0)
+    return str(hashing.hashString(uid, jvm.java.nio.charset.StandardCharsets.UTF_8).toString())
+
+
+def submit(
+    env: Environments, inserts: StatementSet, name: str, sinks: Mapping[str, tuple[str, ...]] | None = None
+) -> str:
+    """Start the job without waiting for its end, and print its id for `tradestream submit`.
+
+    `sinks`: by which name savepoints know the sink of a table; a second name is what it was called before, so that a savepoint
+    of that time is restored too. A sink that is left out is called by its number in Flink's plan, which one more input changes.
+    """
+    graph = plan(env, inserts, name, sinks or {})
+    job_id = str(env.stream._j_stream_execution_environment.executeAsync(graph).getJobID())
     print(f"submitted {name} {job_id}", flush=True)
     return job_id

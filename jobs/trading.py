@@ -56,6 +56,8 @@ OUTPUTS: Final = (
     "order-outcomes",
     "dead-letter",
 )
+SINKS: Final = {"trading_sink": ("88_sink",), "risk_sink": ("93_sink",)}
+"""By which names savepoints know the sinks: the numbers that Flink gave them first."""
 FIRST_RISK_INPUTS: Final = 38
 """Flink's last number for the risk stage's first five inputs."""
 LATER_RISK_INPUTS: Final = 8
@@ -222,7 +224,7 @@ def main() -> None:
     """Submit the job to the cluster that `flink run` points at."""
     config = Config.load()
     env = create_environments(config, NAME, pace(config.trading.window_ms))
-    submit(build(config, env), NAME)
+    submit(env, build(config, env), NAME, SINKS)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""The analytics job on the real stack: a disordered day with a TaskManager killed in its middle, against two recomputations.
+"""The analytics job on the real stack: a disordered day with a TaskManager killed in its middle, and an upgrade, against two
+recomputations.
 
 The records of each partition are read back from Kafka in their order, and what committed readers see of market-analytics and
 dead-letter must be, byte by byte, what an undisturbed engine says of them; and the bars what a plain sort of the trades makes.
@@ -10,6 +11,7 @@ import contextlib
 import dataclasses
 import random
 from collections import Counter
+from pathlib import Path
 from typing import Final
 
 import confluent_kafka
@@ -19,6 +21,7 @@ from test_exactly_once import PATIENCE_S, Run, read_committed, taskmanager_of, w
 from tick_days import SECOND_NS, Tick, expected_bars, random_day
 
 from jobs.analytics import engine_settings
+from jobs.job_state import savepoint_directory
 from jobs.submit import submit_job
 from schemas.messages import dead_letter, market_analytics
 from schemas.messages.enums import ANALYTICS_KIND_BAR, DEAD_LETTER_REASON_NAMES
@@ -27,6 +30,7 @@ from udfs.domain.bars import LENGTHS_NS
 from udfs.domain.sharding import shard_of
 from udfs.domain.sources import MARKET_DATA
 
+OLDER: Final = Path(__file__).with_name("older_analytics.py")
 TICKS: Final = 20_000
 SYMBOLS: Final = 12
 
@@ -53,7 +57,7 @@ def produce(run: Run, ticks: list[Tick]) -> dict[int, list[tuple[int, bytes, byt
 
 
 @pytest.mark.timeout(600)
-def test_analytics_killed_in_the_middle_equals_two_recomputations(stack: RunningStack) -> None:
+def test_analytics_killed_in_the_middle_and_upgraded_equals_two_recomputations(stack: RunningStack) -> None:
     day = random_day(random.Random(11), TICKS, SYMBOLS, 3.0)
     final = max(tick.time_ns for tick in day) + 7_200 * SECOND_NS
     closing = [Tick(TICKS + n, f"S{n}", 10_000, 0, final) for n in range(SYMBOLS)]
@@ -64,7 +68,7 @@ def test_analytics_killed_in_the_middle_equals_two_recomputations(stack: Running
             flink=dataclasses.replace(run.config.flink, parallelism=1),
             analytics=dataclasses.replace(run.config.analytics, idle_s=0),
         )
-        job = run.job_ids["analytics"] = submit_job(one, "analytics", timeout_s=PATIENCE_S)
+        job = run.job_ids["analytics"] = submit_job(one, str(OLDER), timeout_s=PATIENCE_S)
         parts = [produce(run, day[: TICKS // 2])]
         wait_until(
             "the first half is read", lambda: sum(run.probe.ends(("market-analytics",), committed=False).values()) > 500
@@ -73,7 +77,9 @@ def test_analytics_killed_in_the_middle_equals_two_recomputations(stack: Running
         run.stack.kill_component(taskmanager_of(run.config, job, "analyse"))
         wait_until("the job restarted", lambda: run.rest.restarts(job) >= 1)
         run.rest.wait_until_running(job, PATIENCE_S)
+        savepoint = run.rest.stop(job, savepoint_directory(run.config, "analytics"))
         parts.append(produce(run, [*day[TICKS * 3 // 4 :], *closing]))
+        run.job_ids["analytics"] = submit_job(one, "analytics", from_savepoint=savepoint, timeout_s=PATIENCE_S)
         run.probe.job_ids = dict(run.job_ids)
 
         settings = engine_settings(run.config.analytics)

@@ -1,65 +1,15 @@
-"""The analytics job's graph as Flink plans it, and which shards a rule for alerts goes to."""
+"""The analytics job's inputs in a running Flink: which shards rules and the progress of market data go to."""
 
 from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import sys
 from pathlib import Path
 
-from infra import artifacts
-from jobs.config import Config, project_root
+from jobs.config import Config
 from jobs.runtime import Progress, create_environments, keyed_batches, run_statements, view_with_shard
 from udfs.domain.sharding import shard_of
 from udfs.domain.sources import MARKET_DATA, PROGRESS
-
-PLAN = """
-import json, sys
-from jobs import analytics
-from jobs.config import Config
-from jobs.runtime import create_environments
-
-analytics.schema_ids = lambda config, topics: {topic: number for number, topic in enumerate(topics, start=1)}
-config = Config.load(environment={})
-env = create_environments(config, "analytics", {"pipeline.jars": sys.argv[1]})
-analytics.build(config, env).attach_as_datastream()
-nodes = env.stream._j_stream_execution_environment.getStreamGraph(False).getStreamNodes().toArray()
-print(json.dumps([(node.getTransformationUID(), node.getOperatorName()) for node in nodes]))
-"""
-"""Flink counts what it plans through the life of a JVM, so this needs one of its own, as a submission has."""
-# What has state that cannot be had again, as in test_trading_graph.py: by these names an earlier savepoint is restored.
-UIDS = {
-    "1_kafka": "ticks_source",
-    "6_kafka": "rules_source",
-    "14_kafka": "quotes_source",
-    "20_kafka": "states_source",
-    "4_window-aggregate": "",
-    "11_window-aggregate": "",
-    "17_window-aggregate": "",
-    "23_window-aggregate": "",
-    "28_window-aggregate": "",
-    "analyse-8": "",
-}
-
-
-def test_state_keeps_its_name_every_input_is_read_once_and_none_is_planned_as_a_join() -> None:
-    folder = artifacts.ensure(Config.load(environment={}), print).flink_connectors
-    connector = next(folder.glob("*kafka*.jar")).as_uri()
-    done = subprocess.run(
-        [sys.executable, "-c", PLAN, connector], cwd=project_root(), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    nodes: list[tuple[str | None, str]] = json.loads(done.stdout.splitlines()[-1])
-    # A join would keep every record in its state for ever.
-    assert not [name for _, name in nodes if "Join" in name]
-    # One source and one window of micro-batches for each topic, and the window of the progress, which is made of the first.
-    names = {
-        uid: name.rpartition("default_database.")[2] if uid.endswith("_kafka") else ""
-        for uid, name in nodes
-        if uid is not None and uid.endswith(("_kafka", "_window-aggregate", "-8"))
-    }
-    assert names == UIDS
 
 
 def test_rules_go_to_every_shard_in_their_order_and_tombstones_to_one(tmp_path: Path) -> None:

@@ -4,34 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
 import sys
 import sysconfig
-from collections import Counter
 from pathlib import Path
 from typing import Final
 
 import pytest
+from job_plans import plan_of
 from pyflink.common import Row, Types
 
-from infra import artifacts
-from jobs.config import Config, project_root
-from jobs.runtime import create_environments, query
-
-PLAN: Final = """
-import json, sys
-from jobs import archive
 from jobs.config import Config
-from jobs.runtime import create_environments
-
-archive.schema_ids = lambda config, topics: {topic: number for number, topic in enumerate(topics, start=1)}
-config = Config.load(environment={})
-env = create_environments(config, "archive", {"pipeline.jars": sys.argv[1]})
-archive.build(config, env).attach_as_datastream()
-nodes = env.stream._j_stream_execution_environment.getStreamGraph(False).getStreamNodes().toArray()
-print(json.dumps([(node.getOperatorName(), node.getOperatorDescription()) for node in nodes]))
-"""
-"""Flink counts what it plans through the life of a JVM, so this needs one of its own, as a submission has."""
+from jobs.runtime import create_environments, keyed_rows, query
+from udfs.operators.write_clickhouse import INPUT_TYPE
 
 EVERY_BYTE: Final = bytes(range(256))
 RECORDS: Final[list[tuple[str, int, bytes | None, bytes | None]]] = [
@@ -47,20 +31,11 @@ RECORDS: Final[list[tuple[str, int, bytes | None, bytes | None]]] = [
 """Topic, partition, key and value; a record's place in the list is its offset."""
 
 
-def test_source_is_read_once_and_carries_keys_of_deletions_only() -> None:
-    folder = artifacts.ensure(Config.load(environment={}), print).flink_connectors
-    connector = next(folder.glob("*kafka*.jar")).as_uri()
-    done = subprocess.run(
-        [sys.executable, "-c", PLAN, connector], cwd=project_root(), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    nodes: list[tuple[str, str]] = json.loads(done.stdout.splitlines()[-1])
-    names = [name for name, _ in nodes]
-    assert Counter(name.startswith("Source: ") for name in names)[True] == 1, names
-    assert not [name for name in names if "Join" in name], "it would keep every record in its state for ever"
+def test_plan_carries_keys_of_deletions_only() -> None:
+    nodes = plan_of("archive")
     # Behind the first step there is no key of a record that has a value: neither on the way to the window nor in it.
     first, *later = [
-        description for _, description in nodes if "record_key" in description or "null_key" in description
+        node.description for node in nodes if "record_key" in node.description or "null_key" in node.description
     ]
     assert "CASE(payload IS NULL, record_key, null:" in first and ", record_key," not in first.replace(
         "NULL, record_key,", ""
@@ -107,18 +82,18 @@ def test_batches_hold_null_values_and_their_keys_in_order(tmp_path: Path, mode: 
         "processed AS CAST(kafka_time AS TIMESTAMP_LTZ(3)), WATERMARK FOR processed AS processed) WITH "
         f"('connector' = 'filesystem', 'path' = '{file}', 'format' = 'json', 'json.timestamp-format.standard' = 'ISO-8601')"
     )
-    batches = env.table.to_data_stream(env.table.sql_query(query("archive_batches.sql", window="1.000")))
+    table = env.table.sql_query(query("archive_batches.sql", window="1.000"))
+    batches = keyed_rows(env, table, Types.STRING(), INPUT_TYPE)
 
     def plain(row: Row) -> str:
         """A batch as the writer gets it, as JSON. Within the test, because the worker cannot import its module."""
-        key, topic, lane, payloads, positions, _, null_keys = row
+        topic, lane, payloads, positions, _, null_keys = row
 
         def texts(values: list[bytes | None]) -> list[str | None]:
             return [value if value is None else base64.b64encode(value).decode() for value in values]
 
         return json.dumps(
             {
-                "key": key,
                 "topic": topic,
                 "lane": lane,
                 "payloads": texts(payloads),
@@ -132,8 +107,9 @@ def test_batches_hold_null_values_and_their_keys_in_order(tmp_path: Path, mode: 
     with batches.map(plain, output_type=Types.STRING()).execute_and_collect() as rows:
         for row in rows:
             batch = json.loads(row)
-            assert batch["key"] not in found
-            found[batch.pop("key")] = batch
+            key = f"{batch['topic']}#{batch['lane']}"
+            assert key not in found
+            found[key] = batch
     assert found == {
         f"{topic}#{lane}": {
             "topic": topic,

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Final
 
-from infra import artifacts
-from jobs.config import Config, project_root
+from jobs.config import Config
 from jobs.runtime import create_environments, statements
 from schemas.catalogue import TOPICS
 from udfs.domain.audit_shard import AUDITED, RECORDS, ROOTS, envelope
@@ -27,36 +24,6 @@ RECORDS_OF_ALL_KINDS: Final = [
     ("controls", 0, 1, 1_000, b"*", None),
     ("controls", 0, 2, 1_001, None, b"\0"),
 ]
-
-
-PLAN: Final = """
-import json, sys
-from jobs import audit
-from jobs.config import Config
-from jobs.runtime import create_environments
-
-audit.schema_ids = lambda config, topics: {topic: number for number, topic in enumerate(topics, start=1)}
-config = Config.load(environment={})
-env = create_environments(config, "audit", {"pipeline.jars": sys.argv[1]})
-audit.build(config, env).attach_as_datastream()
-nodes = env.stream._j_stream_execution_environment.getStreamGraph(False).getStreamNodes().toArray()
-print(json.dumps([(node.getTransformationUID(), node.getOperatorName()) for node in nodes]))
-"""
-"""Flink counts what it plans through the life of a JVM, so this needs one of its own, as a submission has."""
-
-
-def test_state_keeps_its_name_and_no_input_is_planned_as_a_join() -> None:
-    folder = artifacts.ensure(Config.load(environment={}), print).flink_connectors
-    connector = next(folder.glob("*kafka*.jar")).as_uri()
-    done = subprocess.run(
-        [sys.executable, "-c", PLAN, connector], cwd=project_root(), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    nodes: list[tuple[str | None, str]] = json.loads(done.stdout.splitlines()[-1])
-    # A join would keep every record in its state for ever.
-    assert not [name for _, name in nodes if "Join" in name]
-    kept = [uid for uid, _ in nodes if uid is not None and uid.endswith(("_kafka", "_window-aggregate", "chain-8"))]
-    assert kept == ["1_kafka", "4_window-aggregate", "chain-8"], nodes
 
 
 def test_envelope_made_by_sql_is_that_of_the_domain(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ been read by the Kafka source. Returning only when a batch is on disk makes a ch
 batch, mean that it is.
 
 Key: "topic#lane"; a lane is a fixed share of a topic's partitions, so one lane has one writer.
-Input rows:  (key, topic, lane, payloads, positions, kafka_ms, null_keys), position = partition * 2^48 + offset; a payload
+Input rows:  (topic, lane, payloads, positions, kafka_ms, null_keys), position = partition * 2^48 + offset; a payload
              is None for a record without a value; null_keys has the keys of those, in their order
 Output rows: (topic, written, known, refused) for each batch
 Metrics: archiveRows, archiveKnownRows (skipped, because an earlier run wrote them), archiveDeadLetters, archiveTombstones,
@@ -17,7 +17,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from pyflink.common import Row, Types
@@ -29,12 +29,24 @@ from udfs.operators.arrow_blocks import Positions, plan_of
 from udfs.operators.clickhouse_client import Endpoint
 from udfs.operators.clickhouse_writer import Limits, Writer
 from udfs.operators.decode_records import Batch, Decoder
+from udfs.operators.run_shard import BYTES
 
 PARTITION_SHIFT: Final = 48
 OFFSET_MASK: Final = (1 << PARTITION_SHIFT) - 1
 COLLECT_AFTER: Final = 200_000
 """Objects that are made before Python looks for cycles: more than a batch's records, which make none and are gone after it."""
 
+INPUT_TYPE = Types.ROW_NAMED(
+    ["topic", "lane", "payloads", "positions", "kafka_ms", "null_keys"],
+    [
+        Types.STRING(),
+        Types.INT(),
+        Types.OBJECT_ARRAY(BYTES),
+        Types.OBJECT_ARRAY(Types.LONG()),
+        Types.OBJECT_ARRAY(Types.LONG()),
+        Types.OBJECT_ARRAY(BYTES),
+    ],
+)
 OUTPUT_TYPE = Types.ROW_NAMED(
     ["topic", "written", "known", "refused"], [Types.STRING(), Types.LONG(), Types.LONG(), Types.LONG()]
 )
@@ -69,7 +81,7 @@ class WriteClickhouse(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink ha
 
     def __init__(self, settings: WriteSettings) -> None:
         self._settings = settings
-        self._writers: dict[str, Writer] = {}
+        self._writers: dict[tuple[str, int], Writer] = {}
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Register the metrics. Connections are made at the first batch, where a failure can be waited out."""
@@ -86,10 +98,10 @@ class WriteClickhouse(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink ha
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
         """Write one batch."""
-        key, topic, lane, payloads, positions, kafka_ms, null_keys = value
-        writer = self._writers.get(key)
+        topic, lane, payloads, positions, kafka_ms, null_keys = value
+        writer = self._writers.get((topic, lane))
         if writer is None:
-            writer = self._writers[key] = self._writer(topic, lane)
+            writer = self._writers[topic, lane] = self._writer(topic, lane)
         packed = np.array(positions, dtype=np.int64)
         where = Positions(packed >> PARTITION_SHIFT, packed & OFFSET_MASK, np.array(kafka_ms, dtype=np.int64))
         done = writer.write(Batch(payloads, where, null_keys))
@@ -111,9 +123,3 @@ class WriteClickhouse(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink ha
             connect=settings.endpoint.connect,
             limits=settings.limits,
         )
-
-
-def key_of(row: Any) -> str:
-    """The key of an input row."""
-    key: str = row[0]
-    return key
