@@ -10,6 +10,8 @@ import difflib
 import errno
 import importlib
 import importlib.util
+import logging
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -151,8 +153,12 @@ def _one_line(error: Exception) -> click.ClickException:
     text = str(error).strip() or kind.__name__
     if isinstance(error, ConfigError):
         return _SettingsError(text)
+    if kind.__name__ == "RegistryError" and "cannot be reached" in text:
+        return click.ClickException(f"{text}. {_no_answer('it', 'registry.url')}")
     if package in ("jobs", "infra", "schemas", "udfs"):
         return click.ClickException(text)
+    if package == "clickhouse_connect":
+        return click.ClickException(_clickhouse_text(text))
     if package == "kafka":
         return click.ClickException(f"Kafka: {_kafka_text(error)}")
     if kind.__module__.startswith(("cimpl", "confluent_kafka")):
@@ -165,9 +171,23 @@ def _one_line(error: Exception) -> click.ClickException:
     )
 
 
-_NO_ANSWER: Final = (
-    "Is the broker running (`tradestream stack status`) and is kafka.bootstrap right (`tradestream config`)?"
-)
+def _no_answer(what: str, setting: str) -> str:
+    return f"Is {what} running (`tradestream stack status`) and is {setting} right (`tradestream config`)?"
+
+
+_NO_ANSWER: Final = _no_answer("the broker", "kafka.bootstrap")
+
+
+def _clickhouse_text(text: str) -> str:
+    """What clickhouse-connect says, without the innards of its HTTP client."""
+    if "HTTPConnectionPool" in text or "HTTPSConnectionPool" in text or "timed out" in text.lower():
+        reason = re.search(r"\[Errno -?\d+\] [^\"')]+|timed out|Name or service not known", text)
+        where = re.search(r"\((https?://[^)]+)\)$", text)
+        at = f" at {where.group(1)}" if where else ""
+        return f"ClickHouse does not answer{at} ({reason.group(0) if reason else text}). {_no_answer('it', 'clickhouse.url')}"
+    if "UNKNOWN_TABLE" in text or "UNKNOWN_DATABASE" in text:
+        return f"ClickHouse: {text}. `tradestream migrate` makes the tables"
+    return f"ClickHouse: {text}"
 
 
 def _confluent_text(text: str) -> str:
@@ -227,6 +247,9 @@ def cli(
     """
     overrides = parse_settings(settings)
     overrides |= {key: value for key, value in (("profile", profile), ("state_dir", state_dir)) if value is not None}
+    if not debug:
+        # Its warnings would stand beside the error, which says the same.
+        logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
     ctx.meta[META_OVERRIDES] = overrides
     ctx.meta[META_CONFIG_FILE] = config_file
 

@@ -271,5 +271,5 @@ def migrate(context: click.Context, show: bool, dry_run: bool, target: int | Non
             done = apply(config, click.echo, dry_run=dry_run)
             verb = "to apply" if dry_run else "applied"
             click.echo(f"{len(done)} migrations {verb} in {config.clickhouse.database} at {config.clickhouse.url}")
-    except (ConfigError, MigrationError, ClickHouseError) as error:
+    except (ConfigError, MigrationError) as error:
         raise click.ClickException(str(error)) from error

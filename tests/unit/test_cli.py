@@ -170,6 +170,8 @@ def test_stack_commands_follow_the_global_options(tmp_path: Path) -> None:
         (("submit", "trading", "--replace", "--from-savepoint", "latest"), 2, "--replace"),
         (("--set", "flink.rest_url=http://127.0.0.1:9", "jobs"), 1, "flink.rest_url"),
         (("--set", "registry.url=http://127.0.0.1:9", "schemas", "list"), 1, "cannot be reached"),
+        (("--set", "registry.url=http://127.0.0.1:9", "alerts", "list"), 1, "registry.url"),
+        (("--set", "clickhouse.url=http://127.0.0.1:9", "audit", "order", "O-1"), 1, "is clickhouse.url right"),
     ],
 )
 def test_errors_are_clear_and_have_the_documented_exit_code(words: tuple[str, ...], code: int, said: str) -> None:
@@ -177,7 +179,7 @@ def test_errors_are_clear_and_have_the_documented_exit_code(words: tuple[str, ..
 
     assert result.exit_code == code, result.output
     assert said in result.output
-    assert "Traceback" not in result.output
+    assert "Traceback" not in result.output and "not expected" not in result.output
 
 
 def test_unexpected_error_is_one_line_unless_debugged(monkeypatch: pytest.MonkeyPatch) -> None:
