@@ -148,7 +148,10 @@ def _pending(states: Sequence[State]) -> list[Migration]:
     applied = [state.migration.number for state in states if state.applied]
     pending = [state.migration for state in states if not state.applied]
     if applied and pending and pending[0].number < max(applied):
-        raise MigrationError(f"{pending[0]} is not applied but {max(applied):04d} is: revert down to it first")
+        raise MigrationError(
+            f"{pending[0]} is not applied but {max(applied):04d} is: revert what is above it first, which deletes the tables and "
+            f"columns that it made (`tradestream migrate --down {pending[0].number - 1}`)"
+        )
     return pending
 
 
