@@ -10,6 +10,7 @@ from math import ceil
 from random import Random
 from typing import Any
 
+import pytest
 import trading_harness as h
 from reference_rules import midnight, sale_fees
 
@@ -322,3 +323,30 @@ def test_cash_account_is_never_in_debt_whatever_is_filled() -> None:
                     working[frame.order_id] = [frame, 0]
             # The invariants of a cash account say that it owes neither money nor shares.
             market.shard.check_invariants()
+
+
+@pytest.mark.parametrize("underlying_first", [True, False])
+def test_written_call_uses_the_shares_as_cover_whichever_of_the_two_was_listed_first(underlying_first: bool) -> None:
+    stock = h.instrument("IBM")
+    call = h.instrument(
+        "CALL", assetClass="OPTION", contract=contract("IBM", 100, h.NEXT_CLOSE, "CALL", 90_0000, False)
+    )
+    desk = h.Desk(check_every_step=True)
+    desk.run([stock, call] if underlying_first else [call, stock])
+    desk.run(
+        [
+            h.account("A", 0, {"IBM": 100}, commission=0, accountType="MARGIN"),
+            h.session("day-1", h.OPEN, h.CLOSE),
+            h.snapshot_end(),
+            h.quote("IBM", 1, [("XNYS", 100_0000, 100, 100_0000, 100)], h.OPEN),
+            h.quote("CALL", 1, [("XNYS", 10_0000, 100, 10_0000, 100)], h.OPEN),
+        ]
+    )
+    desk.restart()
+    # A call that waits is covered by the shares; once these are on offer too, it may be filled without them.
+    desk.run([h.order("c1", "A", "CALL", "SELL", 1, 11_0000, "GTC", h.OPEN + 1)])
+    held = desk.risk[0].book.accounts["A"].groups
+    assert list(held) in ([], ["IBM"])
+    alone = held["IBM"].reserved_e4 if held else 0
+    desk.run([h.order("s1", "A", "IBM", "SELL", 100, 101_0000, "GTC", h.OPEN + 2)])
+    assert list(held) == ["IBM"] and held["IBM"].reserved_e4 > alone, "both orders are of one group"
