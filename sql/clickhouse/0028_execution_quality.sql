@@ -84,11 +84,12 @@ FROM
             argMin(order_type, sequence) IN ('MARKET', 'STOP') AS is_market,
             ifNull(tupleElement(argMin(tuple(price), sequence), 1), toDecimal64(0, 4)) AS limit_price,
             argMin(if(sequence = 1, quantity, leaves_quantity), sequence) AS shares,
-            min(timestamp) AS received_at,
+            -- By sequence: input times of one order need not rise.
+            argMin(timestamp, sequence) AS received_at,
             minIf(timestamp, event_type = 'TRIGGERED') AS triggered_at,
             any(next_begin) AS replaced_at,
             if(replaced_at > 0, 0, argMax(leaves_quantity, sequence)) AS open_shares,
-            multiIf(replaced_at > 0, replaced_at, open_shares > 0, closes, max(timestamp)) AS ended_at,
+            multiIf(replaced_at > 0, replaced_at, open_shares > 0, closes, argMax(timestamp, sequence)) AS ended_at,
             max(status = 'REJECTED') AS is_rejected,
             arraySort(groupArrayIf((timestamp, sequence, ifNull(last_price, toDecimal64(0, 4)), last_quantity, ifNull(toString(venue), '')), last_quantity > 0)) AS fills,
             -- What a subquery gives as a value may be null for ClickHouse; this one has a row.
