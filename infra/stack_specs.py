@@ -72,6 +72,16 @@ def flink_client_environment(config: Config) -> dict[str, str]:
 # ---------------------------------------------------------------------------------------------------------- Kafka
 
 
+LATE_OPTIMIZATION: Final = (
+    "-XX:Tier4InvocationThreshold=50000",
+    "-XX:Tier4MinInvocationThreshold=6000",
+    "-XX:Tier4CompileThreshold=150000",
+    "-XX:Tier4BackEdgeThreshold=400000",
+)
+"""Ten times Java's thresholds for its optimizing compiler (C2). At the usual ones a TaskManager's is busy for half a minute with
+what only starts a job, class loading, Janino and Java's serialization, while what each record goes through waits in its queue."""
+
+
 def kafka(config: Config, artifacts: Artifacts) -> Spec:
     """One KRaft node."""
     folder = config.state_dir / "kafka"
@@ -84,6 +94,7 @@ def kafka(config: Config, artifacts: Artifacts) -> Spec:
             f"-Xmx{config.stack.kafka_heap_mb}m",
             "-XX:+UseG1GC",
             "-XX:MaxGCPauseMillis=20",
+            *LATE_OPTIMIZATION,
             "-XX:+ExitOnOutOfMemoryError",
             "-Djava.awt.headless=true",
             f"-Dlog4j2.configurationFile={(folder / 'log4j2.properties').as_uri()}",
@@ -196,16 +207,6 @@ def jobmanager(config: Config) -> Spec:
         url=url,
         metrics_port=metrics_port,
     )
-
-
-LATE_OPTIMIZATION: Final = (
-    "-XX:Tier4InvocationThreshold=50000",
-    "-XX:Tier4MinInvocationThreshold=6000",
-    "-XX:Tier4CompileThreshold=150000",
-    "-XX:Tier4BackEdgeThreshold=400000",
-)
-"""Ten times Java's thresholds for its optimizing compiler (C2). At the usual ones it is busy for half a minute with what only
-starts a job, class loading, Janino and Java's serialization, while what each record goes through waits in its queue."""
 
 
 def taskmanager(config: Config, name: str, processes: Processes) -> Spec:
