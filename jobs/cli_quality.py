@@ -81,7 +81,7 @@ def run(
         click.echo(json.dumps(summary, default=str))
     else:
         for verdict in outcome.failed:
-            found = verdict.problem or f"{verdict.broken:,} rows"
+            found = verdict.problem or f"{verdict.broken:,} {'row' if verdict.broken == 1 else 'rows'}"
             click.echo(f"{verdict.table}: {verdict.rule.kind}: {verdict.rule.text}: {found}")
             for example in verdict.examples:
                 click.echo(f"    {example}")

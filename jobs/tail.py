@@ -295,6 +295,10 @@ def format_record(kind: RecordType, value: Mapping[str, Any], *, utc: bool) -> s
     return " ".join(f"{item.name}={format_field(item, found, utc=utc)}" for item, found in pairs if found is not None)
 
 
+_IN_PERCENT: Final = ("CHANGE_", "MOVE_", "SPREAD_")
+"""How conditions begin whose numbers are percent."""
+
+
 def format_alert(value: Mapping[str, Any]) -> str:
     """An alert as a sentence: for whom, what happened, the value before, its rule, and the event that caused it.
 
@@ -302,7 +306,8 @@ def format_alert(value: Mapping[str, Any]) -> str:
     """
     if not value.get("detail"):
         return ""
-    before = "" if value.get("previousE4") is None else f" (before: {number_text(value['previousE4'])})"
+    unit = "%" if value["condition"].startswith(_IN_PERCENT) else ""
+    before = "" if value.get("previousE4") is None else f" (before: {number_text(value['previousE4'])}{unit})"
     place = f"{value['causeTopic']} {value['causePartition']}:{value['causeOffset']}"
     return (
         f"{value['owner']}  {value['severity'].lower()}  {value['detail']}{before}; "

@@ -275,12 +275,13 @@ def _dead_letter() -> dict[str, Any]:
 
 def test_alert_reads_as_a_sentence_and_one_without_words_does_not() -> None:
     alert = {
-        "ruleId": "r1", "ruleVersion": 2, "owner": "desk-1", "symbol": "IBM", "severity": "WARNING",
+        "ruleId": "r1", "ruleVersion": 2, "owner": "desk-1", "symbol": "IBM", "severity": "WARNING", "condition": "PRICE_ABOVE",
         "detail": "IBM at 181.30 is at or above 181.25", "previousE4": 1_812_000, "causeId": "lean-7",
         "causeTopic": "market-data", "causePartition": 3, "causeOffset": 17,
     }  # fmt: skip
     assert format_alert(alert) == (
         "desk-1  warning  IBM at 181.30 is at or above 181.25 (before: 181.20); rule r1 v2, cause lean-7 at market-data 3:17"
     )
+    assert "(before: 0.48%)" in format_alert(alert | {"condition": "MOVE_ABOVE", "previousE4": 4_800})
     assert "before" not in format_alert(alert | {"previousE4": None})
     assert format_alert(alert | {"detail": None}) == ""
