@@ -93,6 +93,7 @@ def build(config: Config, env: Environments) -> StatementSet:
         name="analyse",
         new_engine=partial(AlertingAnalytics, shards=shards, schema_ids=ids, **engine_settings(settings)),
         resolution=resolution(config, ids, INPUTS),
+        compact_bytes=config.flink.journal_bytes,
         progress=sources.PROGRESS,
         # From Kafka's timestamp of the tick until its alert is handed on; committed readers have it a checkpoint later.
         measures=(Measure("alert_latency_seconds", sources.MARKET_DATA, lane="alerts"),),

@@ -72,7 +72,7 @@ def build(config: Config, env: Environments) -> StatementSet:
             block_records=settings.block_records,
             hash_only=settings.hash_only,
         ),
-        compact_bytes=JOURNAL_BYTES,
+        compact_bytes=min(JOURNAL_BYTES, config.flink.journal_bytes),
     )
     chained = (
         keyed_batches(env, [(sources.AUDIT, "audit_inputs")], settings.shards, settings.window_ms)

@@ -304,6 +304,7 @@ def _validate(config: Config) -> None:
     for key in (
         "flink.parallelism",
         "flink.checkpoint_interval_ms",
+        "flink.journal_bytes",
         "stack.taskmanagers",
         "stack.start_timeout_s",
         "market_data.symbol_shards",
@@ -329,8 +330,8 @@ def _validate(config: Config) -> None:
     ):
         section, name = key.split(".")
         value = getattr(getattr(config, section), name)
-        # No window is one call of Python per record: slow, and there to be compared with.
-        least = 0 if key == "trading.window_ms" else 1
+        # No window is one call of Python per record: slow, and there to be compared with. No journal prepares an upgrade.
+        least = 0 if key in ("trading.window_ms", "flink.journal_bytes") else 1
         if value < least:
             raise ConfigError(f"{key} must be at least {least}, not {value}")
 

@@ -68,6 +68,9 @@ class FlinkConfig:
     checkpoint_dir: str = ""
     """URI that JobManager and TaskManagers can write. Default: a folder of the state directory."""
     savepoint_dir: str = ""
+    journal_bytes: int = 4 * 1024 * 1024
+    """How many bytes of a shard's last inputs are kept to be applied again after a restart, before its state is written whole. 0:
+    none, its state is written after each batch: slow, to leave a state that a release with other rules takes over."""
     delivery: Literal["exactly-once", "at-least-once"] = "exactly-once"
     """How jobs write to Kafka; at least once repeats records after a failure, and is there to be compared with."""
     execution_mode: Literal["thread", "process"] = "thread"

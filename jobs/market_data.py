@@ -64,6 +64,7 @@ def build(config: Config, env: Environments) -> StatementSet:
         name="normalise",
         new_engine=partial(MarketShard, shards=settings.symbol_shards, schema_ids=ids, limits=limits_of(settings)),
         resolution=resolution(config, ids, {sources.RAW_FEED: "raw-feed"}),
+        compact_bytes=config.flink.journal_bytes,
         measures=(Measure("market_data_lag_seconds", sources.RAW_FEED),),
     )
     normalised = (

@@ -121,6 +121,7 @@ def build(config: Config, env: Environments) -> StatementSet:
                 sources.CORPORATE_ACTIONS: "corporate-actions",
             },
         ),
+        compact_bytes=config.flink.journal_bytes,
         measures=(Measure("risk_check_duration_seconds", sources.ORDERS, "duration"),),
         throughput=("order_throughput_total", sources.ORDERS),
     )
@@ -167,6 +168,7 @@ def build(config: Config, env: Environments) -> StatementSet:
                 sources.CORPORATE_ACTIONS: "corporate-actions",
             },
         ),
+        compact_bytes=config.flink.journal_bytes,
         measures=(
             Measure("order_processing_latency_seconds", sources.FORWARD),
             Measure("trade_execution_latency_seconds", sources.FORWARD, lane="trade-events"),

@@ -4,8 +4,9 @@ A keyed operator (key: shard) that holds one pure engine per shard in memory and
     journal   ListState<bytes>   every batch that was applied since the snapshot (udfs.operators.journal)
     snapshot  ValueState<bytes>  the engine's own versioned bytes
 The journal is compacted into a snapshot when it has grown past `compact_bytes` and past the last snapshot, so the work of
-writing snapshots stays proportional to the work of applying. After a restore an engine is rebuilt at the first batch of its
-shard: restore the snapshot, apply the journal again, drop what that emits (it was emitted before the checkpoint).
+writing snapshots stays proportional to the work of applying; with 0 after each batch, so that nothing is left to apply
+again. After a restore an engine is rebuilt at the first batch of its shard: restore the snapshot, apply the journal again,
+drop what that emits (it was emitted before the checkpoint).
 
 Input rows:  (shard, source, payloads, positions, newest_ms); of a batch that asks for the progress, newest_ms is the watermark.
 Output rows: (topic, keys, values), at most `CHUNK` records each, because SQL's UNNEST copies the whole array for every row it
@@ -114,7 +115,7 @@ class Stage:
     receive: source tag of the frames that this stage gets from the one before it.
     progress: source tag of the batches that ask how far the inputs have come.
     resolution: reads records that do not start like a current record of their source.
-    compact_bytes: size of a journal that is worth a snapshot.
+    compact_bytes: size of a journal that is worth a snapshot; 0: whatever its size.
     measures: histograms for Flink's metrics.
     throughput: the counter of records of one source, and its source tag; none without a name.
     """
@@ -219,7 +220,8 @@ class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no ty
         if dead_letters:
             self.dead_letters.inc(len(dead_letters))
         self.guard.count(len(batch.payloads), dead_letters)
-        if shard.journal_bytes > self.stage.compact_bytes and shard.journal_bytes > shard.snapshot_bytes:
+        least = self.stage.compact_bytes
+        if shard.journal_bytes > least and (least == 0 or shard.journal_bytes > shard.snapshot_bytes):
             self._compact(shard)
 
     def _load(self, number: int) -> _Shard:
