@@ -149,14 +149,14 @@ PRICE: tuple[Broken, ...] = (
     (
         "imbalance-only buy above the best bid",
         "uncrossing",
-        "                order.worst_price = bid\n",
-        "                pass\n",
+        "        return bid if 0 < bid < order.worst_price else order.worst_price\n",
+        "        return order.worst_price\n",
     ),
     (
         "imbalance-only sale below the best ask",
         "uncrossing",
-        "            order.worst_price = ask\n",
-        "            pass\n",
+        "    return ask if ask > order.worst_price else order.worst_price\n",
+        "    return order.worst_price\n",
     ),
     (
         "auction beyond what was reserved",
