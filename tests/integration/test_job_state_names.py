@@ -93,6 +93,19 @@ def test_state_keeps_its_name(job: str) -> None:
     assert not [node.name for node in nodes if "Join" in node.name]
 
 
+def test_separate_stages_share_no_slot_and_keep_the_names_of_their_state() -> None:
+    nodes = {node.uid: node for node in plan_of("trading", "TRADESTREAM_TRADING_SEPARATE_STAGES=true") if node.uid}
+    assert nodes["check_risk-8"].slots != nodes["route_and_match-8"].slots
+    # What each stage reads and writes runs with it.
+    assert {nodes[uid].slots for uid in ("88_sink", "33_kafka", "6_window-aggregate")} == {
+        nodes["route_and_match-8"].slots
+    }
+    assert nodes["93_sink"].slots == nodes["check_risk-8"].slots
+    usual = {node.uid: node for node in plan_of("trading") if node.uid}
+    assert nodes.keys() == usual.keys()
+    assert {node.slots for node in usual.values()} == {"default"}
+
+
 def test_analytics_takes_over_what_its_sink_left_under_another_number() -> None:
     former = {node.uid: node.former for node in plan_of("analytics") if node.former is not None}
     # As Flink's page of a checkpoint and its metadata show the operators "31_sink" and "Sink Committer: 31_sink".
