@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from archive_gateway import GatewayProcess
 
 
 @pytest.fixture(autouse=True)
@@ -17,3 +18,11 @@ def own_environment() -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """A ClickHouse engine of the module's own, with empty databases."""
+    process = GatewayProcess(tmp_path_factory.mktemp("clickhouse"))
+    yield process
+    process.stop()

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from datetime import date
 from html import unescape
 from pathlib import Path
@@ -29,15 +28,13 @@ QUESTIONS = re.findall(
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
-    gateway = GatewayProcess(tmp_path_factory.mktemp("clickhouse"))
+def config(gateway: GatewayProcess) -> Config:
     settings = gateway.config("default")
     migrate.apply(settings, print)
     rows = archive(settings, play())
     assert rows["orders"] == 1_500
     assert min(rows[topic] for topic in WRITTEN) > 0
-    yield settings
-    gateway.stop()
+    return settings
 
 
 @pytest.fixture(scope="module")

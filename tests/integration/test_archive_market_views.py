@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -21,12 +20,10 @@ NOON = datetime.fromtimestamp(NOON_NS // 1_000_000_000, UTC).replace(tzinfo=None
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
-    gateway = GatewayProcess(tmp_path_factory.mktemp("clickhouse"))
+def config(gateway: GatewayProcess) -> Config:
     settings = gateway.config("market_views")
     migrate.apply(settings, print)
-    yield settings
-    gateway.stop()
+    return settings
 
 
 def write(config: Config, topic: str, time_field: str, records: list[dict[str, Any]]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,13 +19,6 @@ from schemas.catalogue import TOPICS
 from udfs.operators.arrow_blocks import Positions, block, plan_of
 from udfs.operators.decode_records import Batch
 from udfs.operators.tombstones import layout_of
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    process = GatewayProcess(tmp_path_factory.mktemp("clickhouse"))
-    yield process
-    process.stop()
 
 
 @pytest.fixture

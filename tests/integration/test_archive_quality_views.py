@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -21,12 +20,10 @@ SECOND, MINUTE = 10**9, 60 * 10**9
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
-    gateway = GatewayProcess(tmp_path_factory.mktemp("clickhouse"))
+def config(gateway: GatewayProcess) -> Config:
     settings = gateway.config("quality_views")
     migrate.apply(settings, print)
-    yield settings
-    gateway.stop()
+    return settings
 
 
 def write(config: Config, topic: str, partition: int, records: list[dict[str, Any]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,12 +17,10 @@ NOON = datetime.fromtimestamp(NOON_NS // 1_000_000_000, UTC).replace(tzinfo=None
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
-    gateway = GatewayProcess(tmp_path_factory.mktemp("clickhouse"))
+def config(gateway: GatewayProcess) -> Config:
     settings = gateway.config("views")
     migrate.apply(settings, print)
-    yield settings
-    gateway.stop()
+    return settings
 
 
 def write(config: Config, topic: str, records: list[dict[str, Any]]) -> None:

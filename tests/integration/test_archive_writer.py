@@ -7,7 +7,6 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -35,13 +34,6 @@ GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "archive_rows.json"
 EXACT = {"output_format_json_quote_decimals": 1}
 KILLS = 3
 KAFKA_MS = 1_767_355_200_123
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    process = GatewayProcess(tmp_path_factory.mktemp("clickhouse"))
-    yield process
-    process.stop()
 
 
 @pytest.fixture

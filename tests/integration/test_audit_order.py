@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from typing import Any, Final
 
 import click
@@ -24,16 +23,14 @@ SECOND_NS: Final = 1_000_000_000
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
-    gateway = GatewayProcess(tmp_path_factory.mktemp("clickhouse"))
+def config(gateway: GatewayProcess) -> Config:
     settings = gateway.config("orders_told")
     migrate.apply(settings, print)
     for topic, records in story().items():
         frames = [frame(topic, **record) for record in records]
         positions = Positions.of([2] * len(frames), range(len(frames)), [NOON_NS // 10**6] * len(frames))
         assert writer(settings, topic).write(Batch(frames, positions)).rows == len(frames)
-    yield settings
-    gateway.stop()
+    return settings
 
 
 def story() -> dict[str, list[dict[str, Any]]]:

@@ -37,13 +37,6 @@ LINKS: Final = len(CHAINS) * RECORDS
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    process = GatewayProcess(tmp_path_factory.mktemp("clickhouse"))
-    yield process
-    process.stop()
-
-
-@pytest.fixture(scope="module")
 def database(gateway: GatewayProcess) -> Config:
     config = gateway.config("audit_trail")
     migrate.apply(config, print)

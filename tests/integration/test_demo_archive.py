@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,7 @@ def day() -> AnalysedDay:
 
 
 @pytest.fixture(scope="module")
-def config(day: AnalysedDay, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
-    gateway = GatewayProcess(tmp_path_factory.mktemp("clickhouse"))
+def config(day: AnalysedDay, gateway: GatewayProcess) -> Config:
     settings = gateway.config("default")
     migrate.apply(settings, print)
     kafka_ms = max(day.newest_ns.values()) // 1_000_000
@@ -45,8 +43,7 @@ def config(day: AnalysedDay, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     rows = archive(settings, placed)
     assert rows == {topic: sum(map(len, day.frames[topic].values())) for topic in WRITTEN}
     assert min(rows.values()) > 0
-    yield settings
-    gateway.stop()
+    return settings
 
 
 def test_bars_and_sums_of_trades_come_back_as_they_were_made(config: Config, day: AnalysedDay) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -228,14 +228,12 @@ def suites(extra: int = 0, newer_ms: int = 0) -> dict[str, Sequence[Rule]]:
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
-    gateway = GatewayProcess(tmp_path_factory.mktemp("clickhouse"))
+def config(gateway: GatewayProcess) -> Config:
     settings = gateway.config("quality")
     migrate.apply(settings, print)
     write(settings, CLEAN, 0)
     assert writer(settings, "nbbo").write(Batch([None], Positions.of([0], [5], [KAFKA_MS]), [b"GONE"])).tombstones == 1
-    yield settings
-    gateway.stop()
+    return settings
 
 
 @pytest.fixture(scope="module")

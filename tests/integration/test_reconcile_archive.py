@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from archive_gateway import SCHEMA_ID, GatewayProcess, connect, frame, trades, writer
 
@@ -46,14 +44,12 @@ def test_merge_of_a_stream_out_of_order_is_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def archived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
+def archived(gateway: GatewayProcess) -> Config:
     """Twelve trades over two days, written by the archive's writer into a gateway of our own."""
-    gateway = GatewayProcess(tmp_path_factory.mktemp("clickhouse"))
     config = gateway.config("reconciled")
     migrate.apply(config, print)
     writer(config, "trade-events").write(BATCH)
-    yield config
-    gateway.stop()
+    return config
 
 
 BATCH = trades(range(0, 24, 2), days=2)

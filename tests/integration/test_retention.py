@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,12 +16,10 @@ FOR_EVER = ("order_events", "trade_events", "audit_records", "audit_roots", "ord
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    gateway = GatewayProcess(tmp_path_factory.mktemp("clickhouse"))
+def client(gateway: GatewayProcess) -> Any:
     settings = gateway.config("retention")
     migrate.apply(settings, print)
-    yield connect(settings)
-    gateway.stop()
+    return connect(settings)
 
 
 def limited() -> set[str]:

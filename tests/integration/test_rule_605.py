@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
@@ -24,18 +23,17 @@ SCENARIOS = scenarios()
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    process = GatewayProcess(tmp_path_factory.mktemp("clickhouse"))
-    yield process
-    process.stop()
-
-
-@pytest.fixture(scope="module")
 def paper(gateway: GatewayProcess) -> Config:
-    config = gateway.config("paper")
+    return archived(gateway, "paper", *SCENARIOS)
+
+
+def archived(gateway: GatewayProcess, database: str, *played: Scenario) -> Config:
+    """A database with these scenarios."""
+    config = gateway.config(database)
     migrate.apply(config, print)
     for topic in ("nbbo", "order-events", "market-status"):
-        write(config, topic, [record for scenario in SCENARIOS for record in scenario.records[topic]])
+        if records := [record for scenario in played for record in scenario.records[topic]]:
+            write(config, topic, records)
     return config
 
 
@@ -235,12 +233,8 @@ def test_month_without_a_report_says_why(paper: Config, month: date, message: st
 
 
 def test_instruments_decide_what_is_a_stock_and_a_round_lot(paper: Config, gateway: GatewayProcess) -> None:
-    config = gateway.config("instruments")
-    migrate.apply(config, print)
     bands = SCENARIOS[-1]
-    for topic in ("nbbo", "order-events"):
-        write(config, topic, bands.records[topic])
-    client = connect(config)
+    client = connect(archived(gateway, "instruments", bands))
 
     def lots() -> dict[str, str]:
         sql = "SELECT order_id, if(exclusion = '', lot_size, exclusion) FROM orders_605(day = {day:Date})"
@@ -259,12 +253,7 @@ def test_instruments_decide_what_is_a_stock_and_a_round_lot(paper: Config, gatew
 
 
 def test_session_of_the_day_decides_regular_hours(gateway: GatewayProcess) -> None:
-    config = gateway.config("sessions")
-    migrate.apply(config, print)
-    closing = SCENARIOS[-2]
-    for topic in ("nbbo", "order-events"):
-        write(config, topic, closing.records[topic])
-    client = connect(config)
+    client = connect(archived(gateway, "sessions", SCENARIOS[-2]))
     assert excluded(client) == {}
     client.command(
         "INSERT INTO reference_data (kind, key, session_date, session_open_time, session_close_time, event_date) "
