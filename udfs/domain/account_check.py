@@ -6,6 +6,7 @@ Complexity: linear in accounts, positions and open orders.
 
 from udfs.domain.accounts import AccountBook
 from udfs.domain.book import InvariantViolation
+from udfs.domain.cushion import Cushion
 from udfs.domain.holdings import AccountState, OpenOrder, Position, written
 
 
@@ -64,6 +65,9 @@ def check_accounts(book: AccountBook) -> None:
             _check_position(account, position)
         if account.margin is None:
             _check_cash(account)
+        cushion = account.cushion
+        if cushion is not None and cushion.stands:
+            _check_cushion(account, cushion)
     _check_flows(book)
 
 
@@ -139,6 +143,27 @@ def _check_cash(account: AccountState) -> None:
         short = position.locked > position.quantity - position.open_sells + position.oversold
         if position.locked and short and not position.instrument.was_reversed:
             raise InvariantViolation(f"{account.account_id} has written more calls on {symbol} than it can deliver")
+
+
+def _check_cushion(account: AccountState, cushion: Cushion) -> None:
+    """A cushion that stands is the sum over the positions, at bands that their marks are in."""
+    counted = Cushion(cushion.rules)
+    for symbol, position in account.positions.items():
+        if position.quantity == 0:
+            continue
+        instrument = position.instrument
+        band = position.band
+        if band is None or band is not instrument.band:
+            raise InvariantViolation(f"the cushion of {account.account_id} counts {symbol} at a band that has ended")
+        if not band.holds(instrument.long_mark(), instrument.short_mark()):
+            raise InvariantViolation(f"the marks of {symbol} have left its band, which has not ended")
+        counted.count(position.quantity, band, 1)
+    if (counted.equity_e4, counted.excess_e4, counted.upkeep_e4) != (
+        cushion.equity_e4,
+        cushion.excess_e4,
+        cushion.upkeep_e4,
+    ):
+        raise InvariantViolation(f"the cushion of {account.account_id} is not the sum over its positions")
 
 
 def _check_flows(book: AccountBook) -> None:

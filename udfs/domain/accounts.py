@@ -207,7 +207,7 @@ class AccountBook:
             account.cash_e4 -= paid
             flows.traded_e4 -= paid
         change = quantity if order.is_buy else -quantity
-        position.quantity += change
+        account.move(position, change)
         instrument.moved += change
 
     def _answered(self, order: OpenOrder, quantity: int, leaves: int, total: int, applied: int, refused: int) -> int:
@@ -275,7 +275,7 @@ class AccountBook:
 
     def move_position(self, account: AccountState, position: Position, change: int) -> None:
         """Units come to a position by an exercise, an assignment, an expiration or a split."""
-        position.quantity += change
+        account.move(position, change)
         position.instrument.moved += change
         if position.open_sells > 0:
             position.oversold = max(position.oversold, position.open_sells - max(position.quantity, 0))

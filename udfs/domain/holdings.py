@@ -11,6 +11,7 @@ from typing import Final
 
 from schemas.messages.enums import SIDE_BUY
 from udfs.domain.corporate_actions import Action
+from udfs.domain.cushion import Band, Cushion
 from udfs.domain.instruments import InstrumentState
 from udfs.domain.margin_state import MarginState
 
@@ -26,9 +27,11 @@ class Position:
     `locked`: shares that written calls of a cash account are covered by. `basis_e4`: of a future, the sum of contracts
     times the price that each was bought at or last settled at; `unpriced` contracts were there when the account was
     loaded and count at the first settlement price. `orders`: those of a margin account that are open, as they came.
+    `band`: the one of its instrument at which its account's cushion has counted it last.
     """
 
     __slots__ = (
+        "band",
         "basis_e4",
         "closing",
         "instrument",
@@ -62,6 +65,15 @@ class Position:
         self.opened_today: int = 0
         self.closing: bool = False
         self.orders: dict[str, OpenOrder] = {}
+        self.band: Band | None = None
+
+    def counted_band(self, cushion: Cushion) -> Band | None:
+        """The band that a cushion counts the position at from now on; None: it cannot be counted."""
+        band = self.instrument.marked_band()
+        if band is not None and band is not self.band:
+            band.cushions.append(cushion)
+            self.band = band
+        return band
 
     def offered(self) -> int:
         """Units open in orders to sell, of every marking."""
@@ -91,6 +103,7 @@ class AccountState:
         "cash_e4",
         "close_outs",
         "commission_e4",
+        "cushion",
         "day_notional_e4",
         "desk",
         "duplicate_window_ms",
@@ -161,6 +174,8 @@ class AccountState:
         self.orders: dict[str, OpenOrder] = {}
         self.groups: dict[str, GroupHold] = {}
         self.positions: dict[str, Position] = {}
+        # Of a margin account that was valued; whoever changes the quantity of a position keeps it in step.
+        self.cushion: Cushion | None = None
         self.open_orders: int = 0
         self.day_notional_e4: int = 0
         self.order_times: list[int] = []
@@ -179,6 +194,19 @@ class AccountState:
             position = Position(instrument)
             self.positions[instrument.symbol] = position
         return position
+
+    def move(self, position: Position, change: int) -> None:
+        """Units come to one of its positions (negative: leave it)."""
+        before = position.quantity
+        position.quantity = before + change
+        cushion = self.cushion
+        if cushion is not None and cushion.stands:
+            band = position.counted_band(cushion)
+            if band is None:
+                cushion.stands = False
+            else:
+                cushion.count(before, band, -1)
+                cushion.count(before + change, band, 1)
 
     def refresh_guard(self) -> None:
         """Look again whether any of the optional checks applies."""

@@ -21,6 +21,7 @@ from schemas.messages.enums import (
     OPTION_RIGHT_NONE,
 )
 from schemas.messages.reference_data import Contract, Instrument
+from udfs.domain.cushion import Band
 from udfs.domain.rules import MAX_PRICE_E4, NEVER_NS, listing_exchange
 
 MAX_MULTIPLIER: Final = 100_000
@@ -34,6 +35,7 @@ class InstrumentState:
         "ask_e4",
         "asset_class",
         "average_volume",
+        "band",
         "bid_e4",
         "broad_index",
         "easy_to_borrow",
@@ -107,6 +109,8 @@ class InstrumentState:
         self.was_reversed: bool = False
         # Whether an option on it was ever listed here; nothing that a snapshot holds, because it follows from the options.
         self.has_options: bool = False
+        # What the cushions of accounts count on; no snapshot holds it.
+        self.band: Band | None = None
 
     def pays_fees(self) -> bool:
         """Whether a sale of it pays the regulatory fees of fees.py: a stock does."""
@@ -120,6 +124,7 @@ class InstrumentState:
         """
         first = not self.listed
         self.listed = True
+        self.end_band()
         self.active = record.active
         self.listing = listing_exchange(record.primary_exchange)
         self.tick_e4 = record.tick_size
@@ -164,6 +169,30 @@ class InstrumentState:
         if self.ask_e4:
             return self.ask_e4
         return self.last_e4 or self.close_price()
+
+    def check_band(self) -> None:
+        """A price has changed: the band ends when a mark is out of it."""
+        band = self.band
+        if band is not None and not band.holds(self.long_mark(), self.short_mark()):
+            self.end_band()
+
+    def end_band(self) -> None:
+        """Nothing counts on the marks any more."""
+        band = self.band
+        if band is not None:
+            self.band = None
+            band.end()
+
+    def marked_band(self) -> Band | None:
+        """The band around the marks of a stock, begun when there is none; None of a contract, or without a price."""
+        band = self.band
+        if band is None and not self.is_option and not self.is_future:
+            long_mark = self.long_mark()
+            short_mark = self.short_mark()
+            if long_mark > 0 and short_mark > 0:
+                band = Band(long_mark, short_mark)
+                self.band = band
+        return band
 
     def mark(self) -> int:
         """The price without a side: the midpoint, rounded down, or the one side there is, then as above."""

@@ -3,12 +3,14 @@
 Equity: cash, and all positions at marks (instruments.py); of a future only what it has lost since its last settlement,
 because a gain has no loan value until it is paid. Excess: equity less what the positions need; what open orders have
 reserved of it is taken off by the caller.
-Ordering: none. Invariants: pure.
-Complexity: linear in the account's positions, quadratic in its options on one underlying.
+Ordering: none. Invariants: pure, but for the account's cushion (cushion.py), which is brought up to date by looking at it.
+Complexity: linear in the account's positions, quadratic in its options on one underlying; a cushion that stands is
+constant.
 """
 
 from __future__ import annotations
 
+from udfs.domain.cushion import Cushion
 from udfs.domain.holdings import AccountState
 from udfs.domain.instruments import InstrumentState
 from udfs.domain.margin import (
@@ -130,6 +132,26 @@ def worth_of(account: AccountState, instruments: dict[str, InstrumentState], tim
         initial += need
         maintenance += need
     return Worth(equity, initial, maintenance, unmarked)
+
+
+def cushion_of(account: AccountState, time_ns: int) -> Cushion | None:
+    """What the positions of a margin account are worth at least; None when it holds contracts, or what has no price."""
+    rules = stock_margin(time_ns)
+    cushion = account.cushion
+    if cushion is None:
+        cushion = Cushion(rules)
+        account.cushion = cushion
+    elif cushion.stands and cushion.rules is rules:
+        return cushion
+    cushion.begin(rules)
+    for position in account.positions.values():
+        if position.quantity != 0:
+            band = position.counted_band(cushion)
+            if band is None:
+                return None
+            cushion.count(position.quantity, band, 1)
+    cushion.stands = True
+    return cushion
 
 
 def options_need(account: AccountState, instruments: dict[str, InstrumentState], underlying: str, time_ns: int) -> int:

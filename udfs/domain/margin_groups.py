@@ -81,17 +81,16 @@ class _Holding:
         self.sold_value_e4: int = 0
         self.got_e4: int = 0
 
-    def add(self, work: Work) -> None:
+    def add(self, is_buy: bool, quantity: int, worst_e4: int) -> None:
         """Count an order in."""
-        quantity = work.quantity
-        if work.is_buy:
+        if is_buy:
             self.bought += quantity
-            self.bought_value_e4 += quantity * min(work.worst_e4, self.long_mark)
-            self.paid_e4 += quantity * work.worst_e4
+            self.bought_value_e4 += quantity * min(worst_e4, self.long_mark)
+            self.paid_e4 += quantity * worst_e4
         else:
             self.sold += quantity
-            self.sold_value_e4 += quantity * max(work.worst_e4, self.short_mark)
-            self.got_e4 += quantity * work.worst_e4
+            self.sold_value_e4 += quantity * max(worst_e4, self.short_mark)
+            self.got_e4 += quantity * worst_e4
 
     def mark_after(self, quantity: int, bought: bool, sold: bool) -> int:
         """The mark of what is held or owed after fills: the average of what was there and what came, against us."""
@@ -147,6 +146,9 @@ def group_reservation(
     time_ns: int,
 ) -> Cost | None:
     """The most that the group's open orders can take, with `extra` and without one of them; None: too many sides."""
+    basis = instruments.get(group)
+    if basis is not None and basis.symbol == group and not (basis.has_options or basis.is_option or basis.is_future):
+        return _stock_reservation(account, basis, extra, without, time_ns)
     works: list[Work] = []
     positions = _positions(account, instruments, group)
     for position in positions:
@@ -179,6 +181,50 @@ def group_reservation(
         cost = _cost(holdings, axes, chosen, before, instruments, group, time_ns)
         most.initial_e4 = max(most.initial_e4, cost.initial_e4)
         most.maintenance_e4 = max(most.maintenance_e4, cost.maintenance_e4)
+    return most
+
+
+def _stock_reservation(
+    account: AccountState, stock: InstrumentState, extra: Work | None, without: OpenOrder | None, time_ns: int
+) -> Cost:
+    """The same for a stock without options, which most groups are: its purchases, its sales, or both are filled."""
+    own = account.positions.get(stock.symbol)
+    holding = _Holding(stock, 0 if own is None else own.quantity, None)
+    if own is not None:
+        for order in own.orders.values():
+            if order is without or order.held_shares == 0:
+                continue
+            if order.pending is None and order.awaited is None:
+                holding.add(order.is_buy, order.held_shares, order.worst_e4)
+            else:
+                work = work_of(order)
+                holding.add(work.is_buy, work.quantity, work.worst_e4)
+    if extra is not None:
+        holding.add(extra.is_buy, extra.quantity, extra.worst_e4)
+    most = Cost(0, 0)
+    rules = stock_margin(time_ns)
+    held = holding.quantity
+    mark = holding.mark_after(held, False, False)
+    value = held * mark
+    initial = stock_initial(rules, held, mark)
+    maintenance = stock_maintenance(rules, held, mark)
+    for filled in range(1, 4):
+        bought = filled & 1 != 0
+        sold = filled & 2 != 0
+        if (bought and holding.bought == 0) or (sold and holding.sold == 0):
+            continue
+        after = held
+        fall = value
+        if bought:
+            after += holding.bought
+            fall += holding.paid_e4
+        if sold:
+            after -= holding.sold
+            fall -= holding.got_e4
+        mark = holding.mark_after(after, bought, sold)
+        fall -= after * mark
+        most.initial_e4 = max(most.initial_e4, fall + stock_initial(rules, after, mark) - initial)
+        most.maintenance_e4 = max(most.maintenance_e4, fall + stock_maintenance(rules, after, mark) - maintenance)
     return most
 
 
@@ -219,7 +265,7 @@ def _holdings(
         if holding is None:
             holding = _Holding(instrument, 0, underlying)
             found[instrument.symbol] = holding
-        holding.add(work)
+        holding.add(work.is_buy, work.quantity, work.worst_e4)
     return list(found.values())
 
 

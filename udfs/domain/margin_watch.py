@@ -37,7 +37,7 @@ from schemas.messages.enums import (
 from udfs.domain.accounts import AccountBook
 from udfs.domain.day_trading import begin_day, is_pattern, record_fill, window_counts
 from udfs.domain.holdings import AccountState, Position
-from udfs.domain.margin_check import Worth, margin_power, worth_of
+from udfs.domain.margin_check import Worth, cushion_of, margin_power, worth_of
 from udfs.domain.margin_groups import Work, change_cost, group_of, group_reservation
 from udfs.domain.margin_rules import call_terms, day_trader_terms, intraday_rule, intraday_terms
 from udfs.domain.margin_state import (
@@ -93,8 +93,27 @@ class MarginWatch:
         """Look at all margin accounts."""
         for account in self.book.margin_accounts:
             margin = account.margin
-            if margin is not None:
+            if margin is not None and not self._is_calm(account, margin, now_ns):
                 self._check(account, margin, self.worth(account, now_ns), now_ns, _VALUATION)
+
+    def upkeep_excess(self, account: AccountState, now_ns: int) -> int:
+        """Equity above the maintenance requirement; where it is surely not below, at least that much of it."""
+        floor = self._upkeep_floor(account, now_ns)
+        return floor if floor >= 0 else self.worth(account, now_ns).maintenance_excess()
+
+    def _upkeep_floor(self, account: AccountState, now_ns: int) -> int:
+        """The least that the equity is above the maintenance requirement; -1 when that is not known."""
+        cushion = cushion_of(account, now_ns)
+        return -1 if cushion is None else cushion.upkeep_e4 + account.cash_e4
+
+    def _is_calm(self, account: AccountState, margin: MarginState, now_ns: int) -> bool:
+        """Whether there is nothing to follow, and maintenance is surely covered: then a look changes nothing."""
+        return (
+            margin.call_kind == CALL_NONE
+            and not margin.deficits
+            and margin.frozen_until_ns == 0
+            and self._upkeep_floor(account, now_ns) >= 0
+        )
 
     def rehold(self, account: AccountState, position: Position, now_ns: int) -> None:
         """An outcome has changed what a group of orders can still take: reserve that."""
@@ -112,18 +131,21 @@ class MarginWatch:
         position: Position,
         held: int,
         is_first: bool,
-        before: Worth,
+        before_e4: int,
         now_ns: int,
     ) -> None:
-        """A fill has changed a position from `held`, and the account from `before`."""
+        """A fill has changed a position from `held`, and the account's `upkeep_excess` from `before_e4`."""
         record_fill(margin, position, held, position.quantity - held, is_first)
-        worth = self.worth(account, now_ns)
-        deficit = 0 if worth.unmarked else -worth.maintenance_excess()
-        if worth.maintenance_excess() < before.maintenance_excess() and deficit > margin.intraday_deficit_e4:
-            margin.intraday_deficit_e4 = deficit
         terms = day_trader_terms(now_ns)
         legacy = intraday_rule(margin.intraday_rule, now_ns) == INTRADAY_RULE_LEGACY_DAY_TRADER
-        if terms is not None and legacy and not margin.day_trader and is_pattern(margin, terms):
+        becomes_day_trader = terms is not None and legacy and not margin.day_trader and is_pattern(margin, terms)
+        if not becomes_day_trader and self._is_calm(account, margin, now_ns):
+            return
+        worth = self.worth(account, now_ns)
+        deficit = 0 if worth.unmarked else -worth.maintenance_excess()
+        if -deficit < before_e4 and deficit > margin.intraday_deficit_e4:
+            margin.intraday_deficit_e4 = deficit
+        if terms is not None and becomes_day_trader:
             margin.day_trader = True
             day_trades, trades = window_counts(margin, terms)
             self._put(

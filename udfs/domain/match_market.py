@@ -365,7 +365,7 @@ class MarketDesk:
             instrument_state = self.risk.reference.instruments.get(command.symbol)
             if command.side == SIDE_SELL and account_state is not None and instrument_state is not None:
                 position = account_state.position(instrument_state)
-                position.quantity += HELD
+                account_state.move(position, HELD)
                 position.loaded += HELD
 
     def _deliver(self) -> None:

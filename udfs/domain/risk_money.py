@@ -12,7 +12,8 @@ Margin accounts: the excess over the initial requirement, less what is reserved,
 purchase that is paid in full. A pattern day trader under the legacy rule is limited by day-trading buying power in
 place of the initial requirement.
 Sources: 12 CFR 220.12, FINRA Rule 4210; see margin_rules.py.
-Complexity: constant for cash accounts; see margin_groups.py for margin accounts.
+Complexity: constant for cash accounts; see margin_groups.py for margin accounts, and linear in its positions where an
+account's cushion (cushion.py) does not show that it can carry the order.
 """
 
 from schemas.messages.enums import (
@@ -31,7 +32,7 @@ from schemas.messages.orders import OrderCommand
 from udfs.domain.fees import fee_allowance_e4
 from udfs.domain.holdings import AccountState, OpenOrder
 from udfs.domain.instruments import InstrumentState
-from udfs.domain.margin_check import Worth, worth_of
+from udfs.domain.margin_check import Worth, cushion_of, worth_of
 from udfs.domain.margin_groups import MAX_AXES, Work, group_of, group_reservation, work_of
 from udfs.domain.margin_rules import DayTraderTerms, day_trader_terms, intraday_rule, stock_margin
 from udfs.domain.margin_state import UNKNOWN_E4, MarginState
@@ -174,18 +175,32 @@ def check_margin(
     held_upkeep_e4 = 0 if held is None else held.maintenance_e4
     need.required_e4 = found.initial_e4 - held_e4
     required = need.required_e4 + fees
-    full_e4 = work.quantity * (work.worst_e4 * instrument.multiplier + account.commission_e4)
-    own = 0 if order is None else order.held_shares
-    paid = is_buy and not instrument.is_future and full_e4 <= uncommitted_cash(account, instrument, own)
-    if margin.frozen_until_ns > time_ns and not paid:
+    rule = intraday_rule(margin.intraday_rule, time_ns)
+    terms = day_trader_terms(time_ns)
+    legacy = terms is not None and margin.day_trader and rule == INTRADAY_RULE_LEGACY_DAY_TRADER
+    frozen = margin.frozen_until_ns > time_ns
+    upkeep = found.maintenance_e4 - held_upkeep_e4 + fees
+    minimum = stock_margin(time_ns).minimum_equity_e4
+    if not frozen and not legacy:
+        cushion = cushion_of(account, time_ns)
+        if (
+            cushion is not None
+            and cushion.equity_e4 + account.cash_e4 >= minimum
+            and cushion.excess_e4 + account.cash_e4 - account.reserved_e4 >= required
+            and (
+                rule != INTRADAY_RULE_BLOCK
+                or cushion.upkeep_e4 + account.cash_e4 - account.reserved_upkeep_e4 >= upkeep
+            )
+        ):
+            return need
+    if frozen and not _is_paid(account, instrument, work, order):
         need.refusal = Refusal(
             REASON_CODE_RISK_ACCOUNT_FROZEN,
             f"frozen_until_ns={margin.frozen_until_ns} cash={money_text(account.cash_e4)}",
         )
         return need
     worth = worth_of(account, instruments, time_ns)
-    minimum = stock_margin(time_ns).minimum_equity_e4
-    if worth.equity_e4 < minimum and not paid:
+    if worth.equity_e4 < minimum and not _is_paid(account, instrument, work, order):
         need.refusal = Refusal(
             REASON_CODE_RISK_MINIMUM_EQUITY,
             f"equity={money_text(worth.equity_e4)} minimum_equity={money_text(minimum)}",
@@ -193,9 +208,7 @@ def check_margin(
             worth.equity_e4,
         )
         return need
-    rule = intraday_rule(margin.intraday_rule, time_ns)
-    terms = day_trader_terms(time_ns)
-    if terms is not None and margin.day_trader and rule == INTRADAY_RULE_LEGACY_DAY_TRADER:
+    if terms is not None and legacy:
         value = quantity * unit_value_e4
         in_use = worth.maintenance_e4 + account.reserved_upkeep_e4
         if order is not None:
@@ -204,7 +217,6 @@ def check_margin(
         return need
     if rule == INTRADAY_RULE_BLOCK:
         free = worth.maintenance_excess() - account.reserved_upkeep_e4
-        upkeep = found.maintenance_e4 - held_upkeep_e4 + fees
         if upkeep > free:
             need.refusal = Refusal(
                 REASON_CODE_RISK_INTRADAY_MARGIN,
@@ -224,6 +236,15 @@ def check_margin(
             required,
         )
     return need
+
+
+def _is_paid(account: AccountState, instrument: InstrumentState, work: Work, order: OpenOrder | None) -> bool:
+    """Whether an order is a purchase that money which lies in the account pays in full."""
+    if not work.is_buy or instrument.is_future:
+        return False
+    full_e4 = work.quantity * (work.worst_e4 * instrument.multiplier + account.commission_e4)
+    own = 0 if order is None else order.held_shares
+    return full_e4 <= uncommitted_cash(account, instrument, own)
 
 
 def uncommitted_cash(account: AccountState, instrument: InstrumentState | None, held_shares: int) -> int:

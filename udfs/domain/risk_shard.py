@@ -187,6 +187,7 @@ class RiskShard:
             last = usable_price(record.last_price)
             if last:
                 instrument.last_e4 = last
+            instrument.check_band()
 
     def _apply_outcomes(self, payload: bytes, partition: int, offset: int, kafka_timestamp_ms: int) -> None:
         """Settle what a batch of matching did to this shard's orders."""
@@ -265,10 +266,10 @@ class RiskShard:
             self._settle(order, line)
             self.watch.rehold(account, position, now_ns)
         else:
-            before = self.watch.worth(account, now_ns)
+            before_e4 = self.watch.upkeep_excess(account, now_ns)
             self._settle(order, line)
             self.watch.rehold(account, position, now_ns)
-            self.watch.after_fill(account, margin, position, held, is_first, before, now_ns)
+            self.watch.after_fill(account, margin, position, held, is_first, before_e4, now_ns)
         if position.instrument.expired and line.filled_quantity:
             self.contracts.end_position(account, position, now_ns)
 

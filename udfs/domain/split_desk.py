@@ -318,6 +318,7 @@ def _split_prices(instrument: InstrumentState, action: Action) -> None:
     """Prices of before the split become those of after it; quotes have to come anew."""
     if action.is_reverse():
         instrument.was_reversed = True
+    instrument.end_band()
     instrument.bid_e4 = 0
     instrument.ask_e4 = 0
     instrument.last_e4 = scaled_price(instrument.last_e4, action)
