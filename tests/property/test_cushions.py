@@ -7,16 +7,23 @@ seed.
 
 from __future__ import annotations
 
+import importlib
+import sys
 from random import Random
 from typing import Any
 
+import pytest
 import trading_harness as h
+from test_trading_broken import Finder
 
 from schemas.messages import order_outcomes
 from schemas.messages.order_outcomes import OrderOutcome, OrderOutcomes
 from udfs.domain import sources
+from udfs.domain.cushion import Band, Cushion
 from udfs.domain.frames import decode_frame
+from udfs.domain.margin import stock_initial, stock_maintenance
 from udfs.domain.margin_check import worth_of
+from udfs.domain.margin_rules import StockMargin
 from udfs.domain.risk_shard import RiskShard
 
 STOCKS = {"AAA": 100_0000, "BBB": 52_1300, "LOW": 5_0200, "SUB": 4_8500, "TINY": 300}
@@ -62,7 +69,11 @@ class Desk:
         if rnd.random() < 0.05:
             ask = None
         prints = [mark] if rnd.random() < 0.3 else []
-        self.give(h.quote(symbol, self.offset, [("XNYS", bid, 100, ask, 100)], h.OPEN + self.offset * 10 * h.SECOND, prints=prints))
+        self.give(
+            h.quote(
+                symbol, self.offset, [("XNYS", bid, 100, ask, 100)], h.OPEN + self.offset * 10 * h.SECOND, prints=prints
+            )
+        )
 
     def order(self) -> None:
         """A limit order near the market."""
@@ -91,10 +102,11 @@ class Desk:
         self.shard.apply(sources.OUTCOMES, value, 0, self.offset, 0)
 
 
-def test_account_is_never_worth_less_than_a_cushion_that_stands() -> None:
+def compare(seeds: int) -> tuple[int, int, int, int]:
+    """Random days; returns how often a cushion stood (of the account where it did less), fell, orders refused, calls."""
     stood = {"RICH": 0, "POOR": 0}
     fell = refused = calls = 0
-    for seed in range(40):
+    for seed in range(seeds):
         desk = Desk(Random(seed))
         standing: dict[str, bool] = {}
         for step in range(150):
@@ -126,6 +138,31 @@ def test_account_is_never_worth_less_than_a_cushion_that_stands() -> None:
     assert min(stood.values()) > 3_000 and fell > 150 and refused > 300 and calls > 3, (stood, fell, refused, calls)
 
 
+def test_position_counts_with_the_least_that_it_brings_in_its_band_under_any_rules() -> None:
+    rnd = Random(7)
+    for number in range(400):
+        low_price = rnd.randint(1, 120)
+        shares = [rnd.randint(0, 10_000) for _ in range(3)]
+        floors = [rnd.randint(0, 90) for _ in range(2)]
+        dear, cheap = rnd.randint(0, 30_000), rnd.randint(0, 30_000)
+        rules = StockMargin(
+            0, shares[0], shares[1], shares[2], dear, floors[0], low_price, cheap, floors[1], 0, "made up"
+        )
+        band = Band(rnd.randint(1, 120), rnd.randint(1, 120))
+        quantity = rnd.choice((-7, -1, 1, 12))
+        cushion = Cushion(rules)
+        cushion.count(quantity, band, 1)
+        prices = range(band.low_e4, band.high_e4 + 1)
+        where = f"number {number}"
+        assert cushion.equity_e4 == min(quantity * price for price in prices), where
+        brought = [quantity * price - stock_initial(rules, quantity, price) for price in prices]
+        assert cushion.excess_e4 == min(brought), where
+        brought = [quantity * price - stock_maintenance(rules, quantity, price) for price in prices]
+        assert cushion.upkeep_e4 == min(brought), where
+        cushion.count(quantity, band, -1)
+        assert (cushion.equity_e4, cushion.excess_e4, cushion.upkeep_e4) == (0, 0, 0), where
+
+
 def test_cushion_is_close_to_what_the_account_is_worth() -> None:
     desk = Desk(Random(5))
     account = desk.shard.book.accounts["RICH"]
@@ -135,3 +172,42 @@ def test_cushion_is_close_to_what_the_account_is_worth() -> None:
     worth = worth_of(account, desk.shard.reference.instruments, h.OPEN)
     gross = sum(abs(position.quantity) * desk.marks[symbol] for symbol, position in account.positions.items())
     assert 0 <= worth.excess() - cushion.excess_e4 - account.cash_e4 < gross // 8
+
+
+BROKEN = (
+    ("marks leave a band that stays", "risk_shard", "            instrument.check_band()\n", ""),
+    (
+        "a mark below the band holds",
+        "cushion",
+        "return low <= long_mark_e4 <= high and low <= short_mark_e4 <= high",
+        "return long_mark_e4 <= high and short_mark_e4 <= high",
+    ),
+    ("what was held is not counted out", "holdings", "                cushion.count(before, band, -1)\n", ""),
+    (
+        "a short position at the low end",
+        "cushion",
+        "price = band.low_e4 if quantity > 0 else band.high_e4",
+        "price = band.low_e4",
+    ),
+    ("an account does not wait for the end", "holdings", "            band.cushions.append(cushion)\n", ""),
+)
+
+
+@pytest.mark.parametrize(("module", "old", "new"), [row[1:] for row in BROKEN], ids=[row[0] for row in BROKEN])
+def test_broken_cushion_is_noticed(module: str, old: str, new: str) -> None:
+    reloaded = ("udfs", "trading_harness", "test_cushions")
+    kept = {name: m for name, m in sys.modules.items() if name.split(".")[0] in reloaded}
+    for name in kept:
+        del sys.modules[name]
+    finder = Finder(module, old, new)
+    sys.meta_path.insert(0, finder)
+    try:
+        broken = importlib.import_module("test_cushions").compare
+        # AssertionError by the comparison, or InvariantViolation by the engine's own check, whose class is loaded anew.
+        with pytest.raises(Exception, match=r"seed|cushion|band"):
+            broken(40)
+    finally:
+        sys.meta_path.remove(finder)
+        for name in [name for name in sys.modules if name.split(".")[0] in reloaded]:
+            del sys.modules[name]
+        sys.modules.update(kept)
