@@ -215,7 +215,7 @@ class Probe:
 
     def __init__(self, config: Config, job_ids: Mapping[str, str]) -> None:
         self._config = config
-        self._admin = AdminClient(config.kafka.confluent() | _QUIET)
+        self._admin = self._new_admin()
         self._groups: dict[str, Consumer] = {}
         self.flink = FlinkRest(config.flink.rest_url)
         self.job_ids = dict(job_ids)
@@ -228,8 +228,17 @@ class Probe:
         """End offset of each partition: of what is committed, or of all that was written."""
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         asked = {part: OffsetSpec.latest() for part in self._partitions(topics)}
-        answers = self._admin.list_offsets(asked, isolation_level=level, request_timeout=_TIMEOUT_S)
-        return {(part.topic, part.partition): answer.result().offset for part, answer in answers.items()}
+        try:
+            answers = self._admin.list_offsets(asked, isolation_level=level, request_timeout=_TIMEOUT_S)
+            return {(part.topic, part.partition): answer.result().offset for part, answer in answers.items()}
+        except KafkaException:
+            # A client that has seen a broker start again may ask with the leader epochs of before for ever (librdkafka 2.16
+            # learns no new ones from FENCED_LEADER_EPOCH): whoever asks again does so with another one.
+            self._admin = self._new_admin()
+            raise
+
+    def _new_admin(self) -> AdminClient:
+        return AdminClient(self._config.kafka.confluent() | _QUIET)
 
     def lag(self) -> dict[str, int]:
         """Records that each job has not yet taken, as of its last checkpoint."""
