@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import importlib
 import signal
-import sys
 from types import FrameType
 
 import pytest
-from test_trading_broken import Finder
+from changed_engine import changed_engine
 
 SEEDS = 4
 MOST_CPU_S = 20
@@ -70,30 +69,23 @@ def give_up(number: int, frame: FrameType | None) -> None:
 
 def notices(module: str, old: str, new: str) -> str | None:
     """What the comparison says about the broken engine, or None."""
-    kept = {name: found for name, found in sys.modules.items() if name.split(".")[0] in RELOADED}
-    for name in kept:
-        del sys.modules[name]
-    finder = Finder(module, old, new)
-    sys.meta_path.insert(0, finder)
     handler = signal.signal(signal.SIGVTALRM, give_up)
     try:
-        compare = importlib.import_module("test_alerts_reference").difference_of
-        for seed in range(SEEDS):
-            signal.setitimer(signal.ITIMER_VIRTUAL, MOST_CPU_S)
-            try:
-                difference: str = compare(seed)
-            except Exception as error:
-                return f"seed {seed}: {error!r}"
-            if difference:
-                return difference
+        with changed_engine(module, old, new, RELOADED):
+            compare = importlib.import_module("test_alerts_reference").difference_of
+            for seed in range(SEEDS):
+                signal.setitimer(signal.ITIMER_VIRTUAL, MOST_CPU_S)
+                try:
+                    difference: str = compare(seed)
+                except Exception as error:
+                    return f"seed {seed}: {error!r}"
+                finally:
+                    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+                if difference:
+                    return difference
         return None
     finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, handler)
-        sys.meta_path.remove(finder)
-        for name in [name for name in sys.modules if name.split(".")[0] in RELOADED]:
-            del sys.modules[name]
-        sys.modules.update(kept)
 
 
 @pytest.mark.parametrize(("wrong", "module", "old", "new"), ENGINES, ids=[engine[0] for engine in ENGINES])

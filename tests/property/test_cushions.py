@@ -8,13 +8,12 @@ seed.
 from __future__ import annotations
 
 import importlib
-import sys
 from random import Random
 from typing import Any
 
 import pytest
 import trading_harness as h
-from test_trading_broken import Finder
+from changed_engine import changed_engine
 
 from schemas.messages import order_outcomes
 from schemas.messages.order_outcomes import OrderOutcome, OrderOutcomes
@@ -195,19 +194,8 @@ BROKEN = (
 
 @pytest.mark.parametrize(("module", "old", "new"), [row[1:] for row in BROKEN], ids=[row[0] for row in BROKEN])
 def test_broken_cushion_is_noticed(module: str, old: str, new: str) -> None:
-    reloaded = ("udfs", "trading_harness", "test_cushions")
-    kept = {name: m for name, m in sys.modules.items() if name.split(".")[0] in reloaded}
-    for name in kept:
-        del sys.modules[name]
-    finder = Finder(module, old, new)
-    sys.meta_path.insert(0, finder)
-    try:
+    with changed_engine(module, old, new, ("udfs", "trading_harness", "test_cushions")):
         broken = importlib.import_module("test_cushions").compare
         # AssertionError by the comparison, or InvariantViolation by the engine's own check, whose class is loaded anew.
         with pytest.raises(Exception, match=r"seed|cushion|band"):
             broken(40)
-    finally:
-        sys.meta_path.remove(finder)
-        for name in [name for name in sys.modules if name.split(".")[0] in reloaded]:
-            del sys.modules[name]
-        sys.modules.update(kept)

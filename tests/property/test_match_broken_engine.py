@@ -7,14 +7,13 @@ not come to an end is stopped after a while, and is noticed by that.
 from __future__ import annotations
 
 import signal
-import sys
 from types import FrameType
 
 import match_compare
 import pytest
+from changed_engine import changed_engine
 from match_streams import commands
 from test_match_broken import COMMANDS, SEEDS, expected
-from test_trading_broken import Finder
 
 MOST_CPU_S = 5
 
@@ -198,28 +197,21 @@ def give_up(number: int, frame: FrameType | None) -> None:
 
 def engine_noticed(module: str, old: str, new: str) -> int | None:
     """The first seed on which the tool with the broken engine says something else than the reference."""
-    kept = {name: m for name, m in sys.modules.items() if name.split(".")[0] == "udfs" or name == "jobs.match_csv"}
-    for name in kept:
-        del sys.modules[name]
-    finder = Finder(module, old, new)
-    sys.meta_path.insert(0, finder)
     handler = signal.signal(signal.SIGVTALRM, give_up)
     try:
-        for seed in range(SEEDS):
-            signal.setitimer(signal.ITIMER_VIRTUAL, MOST_CPU_S)
-            try:
-                if match_compare.run_tool(commands(seed, COMMANDS)) != expected(seed):
+        with changed_engine(module, old, new, ("udfs", "jobs.match_csv")):
+            for seed in range(SEEDS):
+                signal.setitimer(signal.ITIMER_VIRTUAL, MOST_CPU_S)
+                try:
+                    if match_compare.run_tool(commands(seed, COMMANDS)) != expected(seed):
+                        return seed
+                except Exception:
                     return seed
-            except Exception:
-                return seed
+                finally:
+                    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         return None
     finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, handler)
-        sys.meta_path.remove(finder)
-        for name in [name for name in sys.modules if name.split(".")[0] == "udfs" or name == "jobs.match_csv"]:
-            del sys.modules[name]
-        sys.modules.update(kept)
 
 
 @pytest.mark.parametrize(("module", "old", "new"), [row[1:] for row in ENGINES], ids=[row[0] for row in ENGINES])

@@ -7,17 +7,12 @@ streams of cash accounts cannot show (short sales, margin calls) is shown by sce
 from __future__ import annotations
 
 import importlib
-import sys
-from collections.abc import Sequence
-from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.util import spec_from_file_location
-from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 
 import pytest
 from broken_engines import BROKEN
+from changed_engine import ROOT, changed_engine
 
-ROOT = Path(__file__).resolve().parents[2]
 STEPS = 300
 SEEDS = 60
 RELOADED = (
@@ -199,49 +194,9 @@ def pauses(h: ModuleType) -> None:
     assert states[-2:] == ["PAUSED", "OPEN"]
 
 
-class Changed(SourceFileLoader):
-    """Loads a module's source with one text replaced."""
-
-    replace: tuple[str, str] | None = None
-
-    def get_code(self, fullname: str) -> CodeType:
-        source = Path(self.path).read_text(encoding="utf-8")
-        if self.replace is not None:
-            assert source.count(self.replace[0]) == 1, f"{self.replace[0]!r} is not there exactly once"
-            source = source.replace(*self.replace)
-        return compile(source, self.path, "exec")
-
-
-class Finder:
-    """Finds sources of udfs, one of them changed."""
-
-    def __init__(self, module: str, old: str, new: str) -> None:
-        self.module, self.replace = f"udfs.domain.{module}", (old, new)
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Find a module of udfs."""
-        if name.split(".")[0] != "udfs":
-            return None
-        file = ROOT / (name.replace(".", "/") + ".py")
-        if not file.exists():
-            package = ROOT / name.replace(".", "/")
-            return spec_from_file_location(name, package / "__init__.py", submodule_search_locations=[str(package)])
-        loader = Changed(name, str(file))
-        if name == self.module:
-            loader.replace = self.replace
-        return spec_from_file_location(name, file, loader=loader)
-
-
 def notices(module: str, old: str, new: str, seeds: int = SEEDS) -> str | None:
     """What the comparison says about the broken engine, or None."""
-    kept = {name: m for name, m in sys.modules.items() if name.split(".")[0] in RELOADED}
-    for name in kept:
-        del sys.modules[name]
-    finder = Finder(module, old, new)
-    sys.meta_path.insert(0, finder)
-    try:
+    with changed_engine(module, old, new, RELOADED):
         run_seed = importlib.import_module("test_trading_reference").run_seed
         try:
             for scenario in (short_sales, switches, margin_calls, dividends, splits, pauses):
@@ -256,12 +211,7 @@ def notices(module: str, old: str, new: str, seeds: int = SEEDS) -> str | None:
                 auctions(seed)
             except Exception as error:
                 return f"seed {seed}: {error!r}"
-        return None
-    finally:
-        sys.meta_path.remove(finder)
-        for name in [name for name in sys.modules if name.split(".")[0] in RELOADED]:
-            del sys.modules[name]
-        sys.modules.update(kept)
+    return None
 
 
 @pytest.mark.parametrize(("module", "old", "new"), [row[1:] for row in BROKEN], ids=[row[0] for row in BROKEN])
