@@ -155,8 +155,9 @@ TAMPER = (
     "INSERT INTO orders SELECT * REPLACE (timestamp + INTERVAL 1 SECOND AS timestamp) FROM orders WHERE order_id = 'S1'",
     "INSERT INTO market_data SELECT * REPLACE (toDate('2025-06-02') AS event_date, 'misfiled' AS event_id, 901 AS _offset) "
     "FROM market_data WHERE symbol = 'AAPL'",
+    # Of the day of the scenario: the row before this one has the same symbol, and LIMIT takes either.
     "INSERT INTO market_data SELECT * REPLACE ('nowhere' AS _topic, 'forged' AS event_id, 902 AS _offset) FROM market_data "
-    "WHERE symbol = 'AAPL' LIMIT 1",
+    f"WHERE symbol = 'AAPL' AND event_date = '{DAY}' LIMIT 1",
     "ALTER TABLE risk_events ADD COLUMN stray String",
     # A crash between nbbo and the states of latest_prices: one symbol is older there, another is not there.
     "TRUNCATE TABLE latest_nbbo",
