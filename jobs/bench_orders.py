@@ -16,16 +16,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import click
 import confluent_kafka
 
 from infra.feeds.items import Item
+from infra.feeds.many_orders import BenchFlow
 from infra.feeds.publisher import Publisher
 from infra.feeds.sessions import DEFAULT_DAY, trading_day
-from infra.feeds.workloads import MID_E4, BenchFlow
+from infra.feeds.workloads import MID_E4
 from jobs.bench_run import BenchError, BenchRun, Measured, bench_config, load_now, own_stack
 from jobs.cli_common import status
 from jobs.config import Config
@@ -103,23 +104,30 @@ class OrderBench(BenchRun):
 
         super().__init__(config, count, ("orders",), OUTPUTS)
         self.from_share = FROM_SHARE
+        self.schema_ids: dict[str, int] = {}
+        """The registry's ids, since `prepare`."""
 
     def load(self, *, symbol: float = 0.0, account: float = 0.0) -> BenchFlow:
         """Empty topics, then everything that the trading job reads; the flow that the orders came from.
 
         symbol, account: how skewed the orders are (BenchFlow.orders).
         """
-        ids = self.fresh_topics()
-        flow = BenchFlow(trading_day(DEFAULT_DAY), ids)
-        publisher = Publisher(self.config.kafka, linger_ms=50)
-        publisher.play(item for item in flow.setup() if item[0] == "reference-data")
-        publisher.play(_quotes(flow, ids["nbbo"]))
-        publisher.play(
-            flow.orders(self.count, symbol=symbol, account=account),
-            progress=lambda done: status(f"  {done.sent:,} orders loaded"),
-            progress_s=5,
-        )
+        flow = self.prepare()
+        self.publish(flow.orders(self.count, symbol=symbol, account=account), "orders")
         return flow
+
+    def prepare(self, **size: int) -> BenchFlow:
+        """Empty topics, then everything that the trading job reads but orders; size: how large the flow is (BenchFlow)."""
+        self.schema_ids = self.fresh_topics()
+        flow = BenchFlow(trading_day(DEFAULT_DAY), self.schema_ids, **size)
+        self.publish(flow.reference(), "records of reference data")
+        self.publish(_quotes(flow, self.schema_ids["nbbo"]), "quotes")
+        return flow
+
+    def publish(self, items: Iterable[Item], what: str) -> None:
+        """Put records into Kafka, and say every five seconds how many. Raises PublishError."""
+        publisher = Publisher(self.config.kafka, linger_ms=50)
+        publisher.play(items, progress=lambda done: status(f"  {done.sent:,} {what} loaded"), progress_s=5)
 
     def record(self) -> None:
         """Take a sample of what the trading job wrote, in its proportions, for the passthrough."""

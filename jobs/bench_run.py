@@ -195,7 +195,7 @@ class BenchRun:
             now, found = time.monotonic(), self._ends()
             written = sum(found.values()) - before
             if not points or written != points[-1].written:
-                points.append(self._point(now, written))
+                points.append(self.point(now, written))
                 last_change = now
                 self.last_written.update({part: now for part, end in found.items() if end != ends[part]})
                 ends = found
@@ -224,12 +224,16 @@ class BenchRun:
     def _ends(self, names: tuple[str, ...] = ()) -> dict[tuple[str, int], int]:
         return self.probe.ends(names or self.outputs, committed=False)
 
+    def taskmanagers(self) -> list[psutil.Process]:
+        """The TaskManagers that live."""
+        return [process for name, process in self._alive().items() if name.startswith("taskmanager")]
+
     def _alive(self) -> dict[str, psutil.Process]:
         """The stack's processes that live, by component."""
         found = {name: self._processes.find(name) for name in self._processes.names()}
         return {name: process for name, process in found.items() if process is not None}
 
-    def _point(self, at_s: float, written: int) -> Point:
+    def point(self, at_s: float, written: int) -> Point:
         """How far the run is, and the CPU that it has used, from one look at the stack's processes."""
         alive = self._alive()
         managers = [process for name, process in alive.items() if name.startswith("taskmanager")]

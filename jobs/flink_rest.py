@@ -160,6 +160,12 @@ class FlinkRest:
             _checkpoint(latest.get("savepoint")),
         )
 
+    def recent_checkpoints(self, job_id: str) -> list[Checkpoint]:
+        """The completed checkpoints, without savepoints, that Flink remembers, oldest first (web.checkpoints.history: 10)."""
+        rows = self._call("GET", f"/jobs/{job_id}/checkpoints")["history"]
+        found = [_checkpoint(row) for row in reversed(rows) if row["status"] == "COMPLETED" and not row["is_savepoint"]]
+        return [checkpoint for checkpoint in found if checkpoint is not None]
+
     def restarts(self, job_id: str) -> int:
         """How often the job failed and was restarted.
 

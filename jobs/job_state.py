@@ -67,10 +67,10 @@ def find_state(config: Config, rest: FlinkRest, name: str) -> SavedState | None:
 def _states_on_disk(config: Config, name: str) -> list[SavedState]:
     """What this machine's folders hold, when the cluster writes to them."""
     states = []
-    savepoints = _local_path(savepoint_directory(config, name))
+    savepoints = local_path(savepoint_directory(config, name))
     if savepoints:
         states += [_state(file, "savepoint") for file in savepoints.glob("*/_metadata")]
-    checkpoints = _local_path(config.flink.checkpoint_dir)
+    checkpoints = local_path(config.flink.checkpoint_dir)
     if checkpoints:
         for job_id in _remembered(config, name):
             states += [_state(file, "checkpoint") for file in (checkpoints / job_id).glob("chk-*/_metadata")]
@@ -84,11 +84,12 @@ def _state(metadata: Path, kind: str) -> SavedState:
 
 
 def _still_there(path: str) -> bool:
-    local = _local_path(path)
+    local = local_path(path)
     return local is None or (local / "_metadata").is_file()
 
 
-def _local_path(uri: str) -> Path | None:
+def local_path(uri: str) -> Path | None:
+    """The folder of a URI that means this machine, else None."""
     parts = urllib.parse.urlsplit(uri)
     return Path(urllib.parse.unquote(parts.path)) if parts.scheme in ("file", "") and parts.path else None
 

@@ -1,23 +1,22 @@
-"""Orders for fault tests and benchmarks: no faults among them, no market that moves.
+"""Orders for fault tests: no faults among them, no market that moves.
 
-In both the national best quotes stand still and lie outside the usual limit prices, so that orders meet in the book;
-accounts are so rich that nothing is ever refused.
+The national best quotes stand still and lie outside the usual limit prices, so that orders meet in the book; accounts are
+so rich that nothing is ever refused (`QuietMarket`, which the orders of benchmarks share: many_orders.py).
 
-- `DeterministicFlow`: what is matched with what does not depend on how Kafka's partitions interleave, so that a run
-  with faults can be compared with one without, event by event.
-- `BenchFlow`: as many orders as wanted, fast to make, about 0.7 trades an order.
+`DeterministicFlow`: what is matched with what does not depend on how Kafka's partitions interleave, so that a run with
+faults can be compared with one without, event by event.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from infra.feeds.items import Item
 from infra.feeds.partitions import kafka_partition
 from infra.feeds.phases import Phase, clock_item, control_item
-from infra.feeds.reference import DOLLAR_E4, MAX_POSITION, TICK_SIZE_E4, account, hard_to_borrow, reference_items
+from infra.feeds.reference import DOLLAR_E4, TICK_SIZE_E4, account, hard_to_borrow, reference_items
 from infra.feeds.sessions import NS_PER_MS, NS_PER_SECOND, PRE_OPEN_NS, TradingDay
 from infra.feeds.simulator import symbol_names
 from schemas.messages import orders, raw_feed
@@ -77,16 +76,21 @@ _SESSION_TIMES: Final = (TIME_IN_FORCE_DAY,) * 12 + (
     TIME_IN_FORCE_CLS,
 )
 """Times in force of limit orders near the market."""
-_CASH: Final = 1_000_000_000 * DOLLAR_E4
-_SHARES: Final = 10_000_000
+CASH_E4: Final = 1_000_000_000 * DOLLAR_E4
+SHARES: Final = 10_000_000
 _SOURCE: Final = "simulator"
 
 
-class _QuietMarket:
+class QuietMarket:
     """What the two workloads share: reference data and quotes that stand still."""
 
     def __init__(
-        self, day: TradingDay, symbols: list[str], accounts: list[Account], schema_ids: Mapping[str, int], run_id: str
+        self,
+        day: TradingDay,
+        symbols: list[str],
+        accounts: Sequence[Account],
+        schema_ids: Mapping[str, int],
+        run_id: str,
     ) -> None:
         self.day = day
         self.symbols = symbols
@@ -126,7 +130,7 @@ class _QuietMarket:
                 yield "raw-feed", symbol.encode(), value, time_ns
 
 
-class DeterministicFlow(_QuietMarket):
+class DeterministicFlow(QuietMarket):
     """A day of every kind of order, whose outcome depends on nothing but the order of the commands.
 
     All accounts that trade a symbol have the same account shard and the same Kafka partition (murmur2, as Java clients
@@ -179,8 +183,8 @@ class DeterministicFlow(_QuietMarket):
         accounts = [
             account(
                 member,
-                _CASH,
-                [] if member in sellers else [OpeningPosition(s, _SHARES) for s in names if member in self._members[s]],
+                CASH_E4,
+                [] if member in sellers else [OpeningPosition(s, SHARES) for s in names if member in self._members[s]],
                 margin=member in sellers,
             )
             for member in sorted({member for members in self._members.values() for member in members})
@@ -369,85 +373,3 @@ def _near(rng: random.Random, is_buy: bool) -> int:
 
 def _waiting(rng: random.Random) -> int:
     return TIME_IN_FORCE_GTC if rng.random() < 0.2 else TIME_IN_FORCE_DAY
-
-
-class BenchFlow(_QuietMarket):
-    """Limit orders over many symbols and accounts, for throughput: nothing is drawn that can be prepared."""
-
-    def __init__(
-        self,
-        day: TradingDay,
-        schema_ids: Mapping[str, int],
-        seed: int = 1,
-        symbols: int = 128,
-        accounts: int = 1_024,
-        run_id: str = "",
-    ) -> None:
-        """Accounts hold every symbol."""
-        names = symbol_names(symbols)
-        # One list for all: it is only read, and a million positions would take a while to make.
-        positions = [OpeningPosition(symbol, _SHARES) for symbol in names]
-        holders = [account(f"BEN-{n:05d}", _CASH, positions, max_position=MAX_POSITION) for n in range(1, accounts + 1)]
-        super().__init__(day, names, holders, schema_ids, run_id or f"BEN{seed}")
-        self._seed = seed
-
-    def orders(self, count: int, *, symbol: float = 0.0, account: float = 0.0) -> Iterator[Item]:
-        """`count` new orders, one in eight of them IOC, over the session's first hour.
-
-        symbol, account: the share of the orders that meet in the first symbol, or come from the first account, beyond what
-        falls to it anyway.
-        """
-        rng = random.Random(f"bench-{self._seed}")
-        schema_id = self._schema_ids["orders"]
-        account_ids = [holder.account_id for holder in self.accounts]
-        keys = {account_id: account_id.encode() for account_id in account_ids}
-        account_weights, symbol_weights = _skewed(len(account_ids), account), _skewed(len(self.symbols), symbol)
-        offsets = list(range(-_BENCH_REACH, _BENCH_REACH + 1))
-        quantities = [100, 100, 200, 300, 500]
-        tifs = [TIME_IN_FORCE_DAY] * 7 + [TIME_IN_FORCE_IOC]
-        start_ns = self.day.open_ns + NS_PER_SECOND
-        step_ns = 3_600 * NS_PER_SECOND // max(count, 1)
-        encode = orders.encode_fields
-        for first in range(0, count, _BENCH_CHUNK):
-            size = min(_BENCH_CHUNK, count - first)
-            # Drawing by the thousand costs a fifth of drawing one by one.
-            drawn = zip(
-                rng.choices(account_ids, cum_weights=account_weights, k=size),
-                rng.choices(self.symbols, cum_weights=symbol_weights, k=size),
-                rng.choices((SIDE_BUY, SIDE_SELL), k=size),
-                rng.choices(offsets, k=size),
-                rng.choices(quantities, k=size),
-                rng.choices(tifs, k=size),
-                strict=True,
-            )
-            for number, (account_id, symbol, side, offset, quantity, tif) in enumerate(drawn, first):
-                time_ns = start_ns + step_ns * number
-                price = MID_E4 + TICK_SIZE_E4 * (offset + _BENCH_LEAN if side == SIDE_BUY else offset - _BENCH_LEAN)
-                value = encode(
-                    schema_id,
-                    COMMAND_TYPE_NEW,
-                    f"{self._run_id}-{number}",
-                    account_id,
-                    symbol,
-                    side,
-                    ORDER_TYPE_LIMIT,
-                    tif,
-                    quantity,
-                    price,
-                    None,
-                    STP_MODE_NONE,
-                    None,
-                    time_ns,
-                )
-                yield "orders", keys[account_id], value, time_ns
-
-
-def _skewed(places: int, share: float) -> list[float] | None:
-    """Cumulative weights that give the first of `places` so large a share, beside its even part; None when all are even."""
-    return [share + (1 - share) * place / places for place in range(1, places + 1)] if share else None
-
-
-_BENCH_CHUNK: Final = 4_096
-_BENCH_REACH: Final = 10
-_BENCH_LEAN: Final = 2
-"""Buys lie around so many ticks above the mid, sells below: found by trying, for 0.7 trades an order."""

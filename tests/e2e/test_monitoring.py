@@ -11,9 +11,9 @@ from prometheus_api import ask, firing
 from test_exactly_once import PATIENCE_S, Run, taskmanager_of, wait_until
 
 from infra import prometheus
+from infra.feeds.many_orders import BenchFlow
 from infra.feeds.publisher import Publisher
 from infra.feeds.sessions import DEFAULT_DAY, trading_day
-from infra.feeds.workloads import BenchFlow
 from jobs.config import Config
 from jobs.submit import submit_job
 

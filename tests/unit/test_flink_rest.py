@@ -181,6 +181,34 @@ def test_checkpoints_are_read_and_absent_ones_are_none(flink: FakeFlink) -> None
     assert (stats.last.completed_ms, stats.last.duration_ms, stats.last.state_bytes) == (99, 5, 1024)
 
 
+def test_recent_checkpoints_are_completed_ones_oldest_first_without_savepoints(flink: FakeFlink) -> None:
+    rows = [
+        {
+            "id": number,
+            "status": outcome,
+            "is_savepoint": savepoint,
+            "latest_ack_timestamp": 100 * number,
+            "end_to_end_duration": number,
+            "state_size": 10 * number,
+        }
+        for number, outcome, savepoint in (
+            (5, "IN_PROGRESS", False),
+            (4, "COMPLETED", False),
+            (3, "COMPLETED", True),
+            (2, "FAILED", False),
+            (1, "COMPLETED", False),
+        )
+    ]
+    flink.answers["GET", "/jobs/j/checkpoints"] = {"counts": {}, "latest": {}, "history": rows}
+
+    found = FlinkRest(flink.url).recent_checkpoints("j")
+
+    assert [(one.id, one.completed_ms, one.duration_ms, one.state_bytes) for one in found] == [
+        (1, 100, 1, 10),
+        (4, 400, 4, 40),
+    ]
+
+
 def test_refusal_is_one_line_in_flinks_words(flink: FakeFlink) -> None:
     trace = "o.x.NotFound: outer\n\tat a.b(C.java:1)\nCaused by: o.a.JobNotFound: Could not find job j\n\tat x.Y.z(Y.java:2)"
     flink.answers["GET", "/jobs/j"] = (404, {"errors": ["Not found", trace]})

@@ -8,13 +8,14 @@ import pytest
 
 from infra.feeds.items import Item
 from infra.feeds.lean import find_lean_files, first_prices, read_lean
+from infra.feeds.many_orders import BenchFlow
 from infra.feeds.order_faults import FAULTS
 from infra.feeds.order_flow import OrderFlow
 from infra.feeds.order_mix import DAY_KINDS, EARLY_KINDS
 from infra.feeds.partitions import kafka_partition, murmur2
 from infra.feeds.sessions import DEFAULT_DAY, NS_PER_SECOND, PRE_OPEN_NS, trading_day
 from infra.feeds.simulator import MarketSimulator
-from infra.feeds.workloads import BenchFlow, DeterministicFlow
+from infra.feeds.workloads import DeterministicFlow
 from schemas.messages import market_status, order_events, orders
 from schemas.messages.enums import (
     COMMAND_TYPE_NEW,
@@ -264,3 +265,32 @@ def test_bench_flow_skewed_has_half_of_its_orders_on_the_first(skew: str) -> Non
     places = {"symbol": 8, "account": 32}[skew]
     share = sum((order.symbol if skew == "symbol" else order.account_id) == first for order in found) / len(found)
     assert share == pytest.approx(0.5 + 0.5 / places, abs=0.03)
+
+
+def test_bench_flow_resting_orders_of_what_each_account_holds_all_rest() -> None:
+    flow = BenchFlow(DAY, SCHEMA_IDS, symbols=24, accounts=100, holdings=2)
+    system = FeedSystem()
+    system.play(flow.setup())
+    items = list(flow.orders(3_000, resting=True))
+    system.play(items)
+    assert system.rejects() == {}
+    assert system.dead_letters() == {}
+    assert system.written["trade-events"] == []
+    assert sum(match.stats()["orders_resting"] for match in system.match) == 3_000
+    held = {holder.account_id: {position.symbol for position in holder.positions} for holder in flow.accounts}
+    assert all(len(symbols) == 2 for symbols in held.values())
+    sent = [orders.decode(item[2]) for item in items]
+    assert all(order.symbol in held[order.account_id] for order in sent)
+    assert {order.symbol for order in sent} == set(flow.symbols)
+
+
+@pytest.mark.parametrize("holdings", [-1, 9])
+def test_bench_flow_with_holdings_that_cannot_be_is_refused(holdings: int) -> None:
+    with pytest.raises(ValueError, match="holdings must be 0 to 8"):
+        BenchFlow(DAY, SCHEMA_IDS, symbols=8, accounts=4, holdings=holdings)
+
+
+def test_bench_flow_skewed_to_a_symbol_that_few_hold_is_refused() -> None:
+    flow = BenchFlow(DAY, SCHEMA_IDS, symbols=8, accounts=4, holdings=2)
+    with pytest.raises(ValueError, match="only when every account holds it"):
+        next(flow.orders(10, symbol=0.5))
