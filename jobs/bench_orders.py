@@ -116,10 +116,11 @@ class OrderBench(BenchRun):
         self.publish(flow.orders(self.count, symbol=symbol, account=account), "orders")
         return flow
 
-    def prepare(self, **size: int) -> BenchFlow:
-        """Empty topics, then everything that the trading job reads but orders; size: how large the flow is (BenchFlow)."""
+    def prepare(self, symbols: int = 128, accounts: int = 1_024, holdings: int = 0) -> BenchFlow:
+        """Empty topics, then everything that the trading job reads but orders; the arguments are those of BenchFlow."""
         self.schema_ids = self.fresh_topics()
-        flow = BenchFlow(trading_day(DEFAULT_DAY), self.schema_ids, **size)
+        day = trading_day(DEFAULT_DAY)
+        flow = BenchFlow(day, self.schema_ids, symbols=symbols, accounts=accounts, holdings=holdings)
         self.publish(flow.reference(), "records of reference data")
         self.publish(_quotes(flow, self.schema_ids["nbbo"]), "quotes")
         return flow

@@ -120,7 +120,7 @@ def settings(config: Config) -> dict[str, Any]:
 def measure(bench: StateBench, checkpoints: int, rate: int) -> dict[str, Any]:
     """All steps on a running stack. Raises BenchError when one stands still or an answer is wrong."""
     memory = {"started": bench.memory_mb()}
-    setup_s = bench.start()
+    setup_s = bench.begin()
     memory["accounts"] = bench.memory_mb()
     before, began = bench.cpu(), time.monotonic()
     status(f"sending {bench.count:,} resting orders")
@@ -207,9 +207,9 @@ def render(result: Mapping[str, Any]) -> str:
     ]
     asked, cancelled = (sum(one[name] for one in result["restores"]) for name in ("asked", "cancelled"))
     lines += [
-        f"(runs, answers, committed: seconds since the submission, with Flink's client; the empty job ran after "
-        f"{result['start_s']:.1f} s. {asked} orders touched every shard; {cancelled} cancels of orders from before had the right "
-        "answer)",
+        "(runs, answers, committed: seconds since the JobManager had the job; the empty one ran after "
+        f"{result['start_s']:.1f} s. {asked} orders touched every shard; {cancelled} cancels of orders from before had the "
+        "right answer)",
         "",
         f"{'memory of the TaskManagers':<32}{'MiB':>16}",
         *(f"{step:<32}{' + '.join(f'{mb:,}' for mb in values):>16}" for step, values in result["memory_mb"].items()),

@@ -1,7 +1,6 @@
 """The steps of `bench state` on a running stack: fill the trading job's state, watch checkpoints, resume, and ask orders.
 
-An order's answer is the first of its events that says what became of it. Every order here has to rest, so that it is
-ROUTED; any other answer ends the run.
+Every order here has to rest, so that its answer is ROUTED; any other ends the run (bench_state_answers.py).
 """
 
 from __future__ import annotations
@@ -10,36 +9,24 @@ import dataclasses
 import itertools
 import statistics
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-import confluent_kafka
-
 from infra.feeds.items import Item
-from infra.feeds.many_orders import BenchFlow
 from infra.feeds.publisher import Publisher
-from jobs.bench_latency import ON_THE_WAY
 from jobs.bench_orders import OrderBench
 from jobs.bench_run import BenchError, Cpu
+from jobs.bench_state_answers import Answers, complain, one_each, require_shards, wrong_answers
 from jobs.cli_common import status
 from jobs.config import Config
 from jobs.flink_rest import TERMINAL, Checkpoint
 from jobs.job_state import latest_state, local_path, savepoint_directory
 from jobs.submit import submit_job
 from schemas.catalogue import TOPICS
-from schemas.messages import order_events, orders
-from schemas.messages.enums import (
-    COMMAND_TYPE_CANCEL,
-    ORDER_EVENT_TYPE_NAMES,
-    ORDER_EVENT_TYPE_STATUS,
-    ORDER_STATUS_NAMES,
-    REASON_CODE_NAMES,
-)
-from schemas.messages.order_events import OrderEvent
+from schemas.messages import orders
+from schemas.messages.enums import COMMAND_TYPE_CANCEL
 from schemas.messages.orders import OrderCommand
-from udfs.domain.sharding import shard_of
 
 JOB: Final = "trading"
 HOLDINGS: Final = 2
@@ -48,63 +35,13 @@ SAMPLED: Final = 8_192
 """So many of the resting orders are remembered, evenly over all of them, to be cancelled after a restore."""
 SPARE: Final = 500_000
 """Orders that there are for the traffic and for the questions after a restore."""
-QUIET_S: Final = 300
+QUIET_S: Final = 600
 """Without any progress for so long a step is given up. A checkpoint of a large state may take minutes."""
 STARTING_S: Final = 900.0
-_READ: Final = 2_000
 _TELL_S: Final = 10.0
 _LOOK_S: Final = 1.0
 """How often Flink is asked for its checkpoints."""
 _DRAWN: Final = 64
-
-
-class Answers:
-    """A client that reads `order-events` from some places on, and what it has learned of orders."""
-
-    def __init__(self, config: Config, isolation: str, starts: Mapping[int, int]) -> None:
-        settings = config.kafka.confluent() | {
-            "group.id": f"bench-state-{isolation}",
-            "isolation.level": isolation,
-            "enable.auto.commit": "false",
-            "fetch.min.bytes": "1",
-            "fetch.wait.max.ms": "100",
-        }
-        self._consumer = confluent_kafka.Consumer(settings)
-        name = TOPICS["order-events"].name
-        self._consumer.assign([confluent_kafka.TopicPartition(name, part, at) for part, at in starts.items()])
-        self.counts: Counter[str] = Counter()
-        """Answers so far by what they say."""
-        self.asked: dict[str, tuple[float, OrderEvent] | None] = {}
-        """When the orders that are asked for were answered (seconds of the monotonic clock), and how."""
-
-    def ask(self, order_ids: Iterable[str]) -> None:
-        """Forget earlier questions, and note the next answers of these orders."""
-        self.asked = dict.fromkeys(order_ids)
-
-    def missing(self) -> int:
-        """How many of the orders that are asked for have no answer yet."""
-        return sum(answer is None for answer in self.asked.values())
-
-    def poll(self, seconds: float) -> None:
-        """Read what is there; wait so long when there is nothing. Raises BenchError."""
-        first = self._consumer.poll(seconds)
-        if first is None:
-            return
-        now = time.monotonic()
-        for message in (first, *self._consumer.consume(_READ, 0)):
-            error, value = message.error(), message.value()
-            if error is not None or value is None:
-                raise BenchError(f"order-events cannot be read: {error.str() if error else 'a record without a value'}")
-            event = order_events.decode(value)
-            if event.event_type == ORDER_EVENT_TYPE_STATUS and event.status in ON_THE_WAY:
-                continue
-            self.counts[said(event)] += 1
-            if event.order_id in self.asked and self.asked[event.order_id] is None:
-                self.asked[event.order_id] = now, event
-
-    def close(self) -> None:
-        """End the client."""
-        self._consumer.close()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -121,7 +58,7 @@ class Traffic:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Restored:
-    """One restore. Times of `running` and later are seconds since the submission began, Flink's client included."""
+    """One restore. Times of `running` and later are seconds since the JobManager had the job, without Flink's client."""
 
     source: str
     """What was resumed from: `checkpoint` or `savepoint`."""
@@ -131,7 +68,10 @@ class Restored:
     """What Flink says the checkpoint or savepoint took."""
     ended_s: float
     """Until the job was gone: a cancellation, or a stop with its savepoint."""
+    client_s: float
+    """What Flink's client took until then."""
     running_s: float
+    """Until all tasks had run for a second."""
     uncommitted_s: float
     committed_s: float
     """Until orders that were sent when the job ran were answered on every shard, for either reader."""
@@ -149,10 +89,12 @@ class StateBench(OrderBench):
         self.job_id = ""
         self.started_s = 0.0
         """How long the job took to run when it had no state."""
-        self._size = {"accounts": accounts, "symbols": symbols, "holdings": min(HOLDINGS, symbols)}
+        self._accounts, self._symbols = accounts, symbols
+        self._born = 0.0
         self._resting: list[OrderCommand] = []
         self._more: Iterator[Item] = iter(())
         self._readers: dict[str, Answers] = {}
+        self._publisher = Publisher(config.kafka)
 
     def close(self) -> None:
         """End the clients."""
@@ -161,19 +103,26 @@ class StateBench(OrderBench):
 
     # ------------------------------------------------------------------------------------------------ steps
 
-    def start(self) -> float:
-        """The job with accounts, symbols and quotes; seconds from its submission until it had read them."""
-        status(f"loading {self._size['accounts']:,} accounts and {self._size['symbols']:,} symbols")
-        flow: BenchFlow = self.prepare(**self._size)
+    def begin(self) -> float:
+        """The job with accounts, symbols and quotes; seconds from its birth in the JobManager until it had read them."""
+        status(f"loading {self._accounts:,} accounts and {self._symbols:,} symbols")
+        flow = self.prepare(self._symbols, self._accounts, min(HOLDINGS, self._symbols))
         self._more = flow.orders(self.count + SPARE, resting=True)
         parts = range(TOPICS["order-events"].partitions(self.config.profile))
         self._readers["committed"] = Answers(self.config, "read_committed", dict.fromkeys(parts, 0))
-        began = time.monotonic()
-        self.job_id = submit_job(self.config, JOB, timeout_s=STARTING_S, progress=status)
-        self.started_s = time.monotonic() - began
+        self._submit(None)
+        self.started_s = time.monotonic() - self._born
         inputs = ("reference-data", "nbbo")
         self._await(lambda: -self.probe.group_lag(JOB, inputs), 0, "records of accounts and symbols left")
-        return time.monotonic() - began
+        return time.monotonic() - self._born
+
+    def _submit(self, path: str | None) -> float:
+        """Submit the job and wait until it runs; the seconds that Flink's client took until the JobManager had it."""
+        began = time.monotonic()
+        self.job_id = submit_job(self.config, JOB, from_savepoint=path, timeout_s=STARTING_S, progress=status)
+        age_s = time.time() - self.rest.find(self.job_id).start_ms / 1_000
+        self._born = time.monotonic() - age_s
+        return self._born - began
 
     def fill(self) -> tuple[float, float]:
         """All resting orders; the seconds until they were answered, and the longest checkpoint meanwhile, in seconds."""
@@ -207,9 +156,9 @@ class StateBench(OrderBench):
     def watch(self, count: int, rate: int) -> Traffic:
         """`count` checkpoints from now on, with `rate` orders a second going on (0: at rest)."""
         uncommitted = self._reader_of_now()
-        begun_ms, began, sent_at = time.time() * 1_000, time.monotonic(), {}
+        begun_ms, began = time.time() * 1_000, time.monotonic()
+        sent_at: dict[str, float] = {}
         failed_before = self.rest.checkpoints(self.job_id).failed
-        publisher = Publisher(self.config.kafka)
         seen: dict[int, Checkpoint] = {}
         uncommitted.ask(())
         asked_at = last_change = began
@@ -222,7 +171,7 @@ class StateBench(OrderBench):
                     order_id = orders.decode(item[2]).order_id
                     sent_at[order_id] = now
                     uncommitted.asked[order_id] = None
-                publisher.play(items)
+                self._publisher.play(items)
             uncommitted.poll(0.02)
             if now - asked_at < _LOOK_S:
                 continue
@@ -259,20 +208,20 @@ class StateBench(OrderBench):
         ended_s = time.monotonic() - began
         folder = local_path(path)
         status(f"  it took {ended_s:.1f} s; resuming from {Path(path).name}")
-        began = time.monotonic()
-        self.job_id = submit_job(self.config, JOB, from_savepoint=path, timeout_s=STARTING_S, progress=status)
-        running_s = time.monotonic() - began
+        client_s = self._submit(path)
+        running_s = time.monotonic() - self._born
         status(f"  it runs after {running_s:.1f} s; an order for every shard")
-        answered = self._ask_every_shard()
-        status(f"  answered on every shard after {max(answered.values()) - began:.1f} s; cancelling orders from before")
+        answered = {name: at - self._born for name, at in self._ask_every_shard().items()}
+        status(f"  answered on every shard after {answered['committed']:.1f} s; cancelling orders from before")
         return Restored(
             source,
             sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder else 0,
             taken.duration_ms / 1_000 if taken else 0.0,
             ended_s,
+            client_s,
             running_s,
-            answered["uncommitted"] - began,
-            answered["committed"] - began,
+            answered["uncommitted"],
+            answered["committed"],
             len(self._readers["committed"].asked),
             self._cancel_from_before(),
         )
@@ -301,7 +250,7 @@ class StateBench(OrderBench):
         require_shards(commands, *shards)
         for reader in (uncommitted, self._readers["committed"]):
             reader.ask(command.order_id for command in commands)
-        Publisher(self.config.kafka).play(items)
+        self._publisher.play(items)
         self._settle("orders after the restore answered")
         complain(wrong_answers(commands, uncommitted.asked, "ROUTED"))
         complain(wrong_answers(commands, self._readers["committed"].asked, "ROUTED"))
@@ -323,7 +272,7 @@ class StateBench(OrderBench):
             command.command = COMMAND_TYPE_CANCEL
             value = orders.encode(command, self.schema_ids["orders"])
             items.append(("orders", command.account_id.encode(), value, command.timestamp))
-        Publisher(self.config.kafka).play(items)
+        self._publisher.play(items)
         self._settle("cancels answered")
         for reader in self._readers.values():
             complain(wrong_answers(commands, reader.asked, "CANCELLED"))
@@ -389,64 +338,3 @@ class StateBench(OrderBench):
             else ""
         )
         return (self.rest.failure(self.job_id) or "Flink knows of no failure") + gone
-
-
-# ---------------------------------------------------------------------------------------------------- pure parts
-
-
-def said(event: OrderEvent) -> str:
-    """What an event says: a status, with its reason when it was a refusal; or which command was refused, and why."""
-    if event.event_type == ORDER_EVENT_TYPE_STATUS:
-        name = ORDER_STATUS_NAMES[event.status]
-        return f"{name} {REASON_CODE_NAMES[event.reason]}" if name == "REJECTED" else name
-    return f"{ORDER_EVENT_TYPE_NAMES[event.event_type]} {REASON_CODE_NAMES[event.reason]}"
-
-
-def one_each(commands: Iterable[OrderCommand], account_shards: int, symbol_shards: int) -> list[OrderCommand]:
-    """The first command of each pair of an account shard and a symbol shard."""
-    found: dict[tuple[int, int], OrderCommand] = {}
-    for command in commands:
-        found.setdefault(
-            (shard_of(command.account_id, account_shards), shard_of(command.symbol, symbol_shards)), command
-        )
-    return list(found.values())
-
-
-def require_shards(commands: Sequence[OrderCommand], account_shards: int, symbol_shards: int) -> None:
-    """Raises BenchError when a shard of either stage has none of these commands."""
-    of_accounts = {shard_of(command.account_id, account_shards) for command in commands}
-    of_symbols = {shard_of(command.symbol, symbol_shards) for command in commands}
-    if len(of_accounts) < account_shards or len(of_symbols) < symbol_shards:
-        raise BenchError(
-            f"orders reach {len(of_accounts)} of {account_shards} account shards and {len(of_symbols)} of "
-            f"{symbol_shards} symbol shards: take more accounts, symbols and orders, or fewer shards"
-        )
-
-
-def wrong_answers(
-    commands: Sequence[OrderCommand], answers: Mapping[str, tuple[float, OrderEvent] | None], wanted: str
-) -> list[str]:
-    """A line for each order that has another answer than `wanted`, or is not the order that was sent."""
-    found = []
-    for command in commands:
-        answer = answers.get(command.order_id)
-        if answer is None:
-            found.append(f"{command.order_id} has no answer")
-            continue
-        event = answer[1]
-        leaves = 0 if wanted == "CANCELLED" else command.quantity
-        sent = command.account_id, command.symbol, command.side, command.quantity, command.price, 0, leaves
-        told = event.account_id, event.symbol, event.side, event.quantity, event.price, event.cum_quantity
-        if said(event) != wanted:
-            found.append(f"{command.order_id} is {said(event)}, not {wanted}")
-        elif (*told, event.leaves_quantity) != sent:
-            found.append(f"{command.order_id} was {sent}, and is {(*told, event.leaves_quantity)}")
-    return found
-
-
-def complain(wrong: Sequence[str]) -> None:
-    """Raises BenchError with the first of some wrong answers."""
-    if wrong:
-        raise BenchError(
-            f"{len(wrong)} orders have a wrong answer, the state is not what it was: {'; '.join(wrong[:3])}"
-        )

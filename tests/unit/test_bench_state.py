@@ -12,7 +12,8 @@ from infra.feeds.many_orders import BenchFlow
 from infra.feeds.sessions import DEFAULT_DAY, trading_day
 from jobs.bench_run import BenchError
 from jobs.bench_state import CHECKPOINT_MS, configured, heap_for, render, state, summary
-from jobs.bench_state_run import Restored, Traffic, complain, one_each, require_shards, said, wrong_answers
+from jobs.bench_state_answers import complain, one_each, require_shards, said, wrong_answers
+from jobs.bench_state_run import Restored, Traffic
 from jobs.config import Config
 from jobs.flink_rest import Checkpoint
 from schemas.messages import order_events, orders
@@ -109,7 +110,8 @@ def test_heap_for_halves_what_grows_with_the_state_on_twice_as_many_taskmanagers
 def result(traffic: Traffic | None = None) -> dict[str, Any]:
     seen = [Checkpoint(number, 0, ms, ms * 2**20, "") for number, ms in enumerate((200, 900, 300), 1)]
     restores = [
-        Restored(source, 300 * 2**20, 0.9, 1.2, 15.26, 18.0, 24.5, 300, 64) for source in ("checkpoint", "savepoint")
+        Restored(source, 300 * 2**20, 0.9, 1.2, 9.0, 15.26, 18.0, 24.5, 300, 64)
+        for source in ("checkpoint", "savepoint")
     ]
     found = summary(traffic or Traffic(seen, 1, 3_000, 0.05, 0.4), 100, restores, {"started": [300, 310]})
     return found | {
@@ -142,6 +144,7 @@ def test_summary_has_median_and_worst_of_the_checkpoints() -> None:
         "bytes": 300 * 2**20,
         "taken_s": 0.9,
         "ended_s": 1.2,
+        "client_s": 9.0,
         "running_s": 15.26,
         "uncommitted_s": 18.0,
         "committed_s": 24.5,
