@@ -31,8 +31,8 @@ from jobs.config import Config
 CHECKPOINT_MS: Final = 10_000
 BYTES_OF: Final = {"accounts": 500, "symbols": 1_500, "orders": 520}
 """Bytes of snapshots for each, in all shards of both stages, as measured with the engines alone."""
-HEAP_TIMES: Final = 5
-"""A shard's snapshot and as large a journal; the new snapshot beside them; what a checkpoint still writes of the old ones."""
+HEAP_TIMES: Final = 3
+"""A shard's snapshot, a journal that may be as large, and what a checkpoint still writes while a new snapshot replaces them."""
 HEAP_LEAST_MB: Final = 640
 DISTURBED_CORES: Final = 0.1
 
@@ -62,7 +62,7 @@ def state(
 
     A checkpoint each ten seconds, and a heap for the TaskManagers that the state fits into, unless they are
     set: --set flink.checkpoint_interval_ms=N, --set stack.taskmanager_heap_mb=N. With a million accounts and as many
-    orders two TaskManagers take about 10 GB.
+    orders two TaskManagers take 9 GB.
 
     Example: tradestream bench state --quick
     """

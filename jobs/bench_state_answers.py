@@ -40,6 +40,8 @@ class Answers:
             "enable.auto.commit": "false",
             "fetch.min.bytes": "1",
             "fetch.wait.max.ms": "100",
+            # Errors come to us through the API.
+            "log_level": "0",
         }
         self._consumer = confluent_kafka.Consumer(settings)
         name = TOPICS["order-events"].name

@@ -275,7 +275,7 @@ class Probe:
         if name not in self._groups:
             # Never subscribed: it only asks what the group has committed. The admin client's own call for that crashes the
             # process when the group's coordinator is not there yet (librdkafka 2.16, a null group in rd_kafka_cgrp_op).
-            settings = {**self._config.kafka.confluent(), "group.id": name, "enable.auto.commit": False}
+            settings = {**self._config.kafka.confluent(), **_QUIET, "group.id": name, "enable.auto.commit": False}
             self._groups[name] = Consumer(settings)
         deadline = time.monotonic() + _TIMEOUT_S
         while True:
