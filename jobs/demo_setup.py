@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -70,7 +71,8 @@ def demo_config(base: Config, taskmanagers: int, overrides: Mapping[str, object]
         recorded = Config.load(overrides={"profile": "local", "state_dir": own["state_dir"]})
         if not recorded.endpoints_file.is_file():
             raise DemoError(f"the demo's stack in {recorded.state_dir} is not up: run a demo with --keep first")
-        offset = recorded.stack.port_offset
+        # From the file itself: what the environment says goes before it, and is where the search for free ports began.
+        offset = tomllib.loads(recorded.endpoints_file.read_text(encoding="utf-8"))["stack"]["port_offset"]
     else:
         wanted = Config.load(overrides=own | {"stack.port_offset": base.stack.port_offset + PORT_OFFSET})
         offset = free_port_offset(wanted, start=base.stack.port_offset + PORT_OFFSET)

@@ -305,6 +305,17 @@ def test_demo_to_check_must_be_up(tmp_path: Path) -> None:
         Played.load(tmp_path / "demo.json")
 
 
+def test_demo_to_check_has_the_ports_that_it_was_started_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRADESTREAM_STACK_PORT_OFFSET", "3000")
+    base = Config.load(overrides={"state_dir": tmp_path})
+    file = Config.load(overrides={"state_dir": tmp_path / "demo"}).endpoints_file
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("[stack]\nport_offset = 3507\n", encoding="utf-8")
+    config = demo_config(base, 3, {}, running=True)
+    assert config.stack.port_offset == 3507
+    assert config.kafka.bootstrap == f"127.0.0.1:{config.stack.port('kafka')}"
+
+
 def test_played_survives_its_file(tmp_path: Path) -> None:
     played = Played("t", 2, {"orders": 1}, {"order-events X": 1}, None, 1.5, 60.0, {"trading": "id"}, 2.0, ["kill-1"])
     played.save(tmp_path / "demo.json")
