@@ -1,8 +1,8 @@
 """`tradestream bench`: how fast the jobs, the engine and the archive are, as ratios that one run measures.
 
 orders: the trading job; latency: from client to client; market-data: the market data job; scale: more TaskManagers, other
-shards, skew; state: a large state; engine: the matching engine alone; alerts: many rules; archive: ClickHouse. What they
-measure and found is in jobs/bench.md.
+shards, skew; state: a large state; engine: the matching engine alone; alerts: many rules; archive: ClickHouse; soak: whether
+memory grows while jobs restart. What they measure and found is in jobs/bench.md.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from jobs.bench_latency import latency
 from jobs.bench_market import market_data
 from jobs.bench_orders import orders
 from jobs.bench_scale import scale
+from jobs.bench_soak import soak
 from jobs.bench_state import state
 
 
@@ -30,5 +31,5 @@ def bench() -> None:
     """
 
 
-for _command in (orders, latency, market_data, scale, state, engine, alerts, archive):
+for _command in (orders, latency, market_data, scale, state, engine, alerts, archive, soak):
     bench.add_command(_command)

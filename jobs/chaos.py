@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 import click
 
@@ -25,9 +26,9 @@ from infra.stack import terminate_as_interrupt
 from jobs.chaos_faults import FAULTS, draw
 from jobs.chaos_run import ChaosRun, Options, Struck
 from jobs.cli_common import EXIT_FAILED, EXIT_INTERRUPTED, load_config, print_table, status
-from jobs.config import Config
 
 _DEFAULTS = Options()
+R = TypeVar("R", bound=ChaosRun)
 
 
 @click.command()
@@ -93,10 +94,11 @@ def chaos(
     say(f"{faults} faults from seed {seed}")
     rng = random.Random(f"chaos-{seed}")
     kinds = draw(rng, faults, only)
+    base = load_config(ctx)
     folder = Path(tempfile.mkdtemp(prefix="tradestream-chaos-"))
     with (
         terminate_as_interrupt(),
-        _ending(folder, load_config(ctx), Options(faults, seed, rate, _DEFAULTS.ticks, limit_s), say) as run,
+        ending(ChaosRun(base, folder, Options(faults, seed, rate, _DEFAULTS.ticks, limit_s), say), folder) as run,
     ):
         told = 0
         run.start()
@@ -143,9 +145,8 @@ def _row(number: int, seed: int, struck: Struck) -> str:
 
 
 @contextlib.contextmanager
-def _ending(folder: Path, base: Config, options: Options, say: Callable[[str], None]) -> Iterator[ChaosRun]:
+def ending(run: R, folder: Path) -> Iterator[R]:
     """A run that is ended whatever happens; the first Ctrl-C cleans up, a second one at once. Logs are kept after failures."""
-    run = ChaosRun(base, folder, options, say)
     keep = interrupted = False
     try:
         yield run
@@ -156,25 +157,25 @@ def _ending(folder: Path, base: Config, options: Options, say: Callable[[str], N
         keep = True
         raise
     finally:
-        _close(run, say)
+        _close(run)
         if keep:
-            say(f"logs and data are kept in {folder}")
+            run.say(f"logs and data are kept in {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
     if interrupted:
         raise click.exceptions.Exit(EXIT_INTERRUPTED)
 
 
-def _close(run: ChaosRun, say: Callable[[str], None]) -> None:
+def _close(run: ChaosRun) -> None:
     """Stop threads and stack. An interrupt meanwhile kills the stack's processes, and then stopping is quick."""
 
     def force(_number: int, _frame: FrameType | None) -> None:
-        say("stopping at once")
+        run.say("stopping at once")
         run.stack.processes.sweep()
 
     previous = {number: signal.signal(number, force) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        say("stopping the stack")
+        run.say("stopping the stack")
         run.close()
     finally:
         for number, handler in previous.items():

@@ -61,13 +61,18 @@ class Struck:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """rate, ticks: commands and quotes a second. limit_s: a recovery that takes longer is a violation."""
+    """rate, ticks: commands and quotes a second. limit_s: a recovery that takes longer is a violation.
+
+    lasts_s: for how long there is load beside the faults. taskmanagers: of one slot each.
+    """
 
     faults: int = 2
     seed: int = 1
     rate: float = 40.0
     ticks: float = 30.0
     limit_s: float = 240.0
+    lasts_s: float = 600.0
+    taskmanagers: int = TASKMANAGERS
 
 
 class ChaosRun(Keeper):
@@ -82,7 +87,7 @@ class ChaosRun(Keeper):
         scripts: Mapping[str, str] | None = None,
     ) -> None:
         """`scripts`: other files to submit instead of a job's own, by its name: builds that tests have broken."""
-        config = demo_config(_in(base, folder), TASKMANAGERS, {"stack.start_timeout_s": 400})
+        config = demo_config(_in(base, folder), options.taskmanagers, {"stack.start_timeout_s": 400})
         super().__init__(config, options.limit_s, say, scripts or {})
         self.options = options
         self.struck: list[Struck] = []
@@ -108,7 +113,7 @@ class ChaosRun(Keeper):
         self.say("starting Kafka, registry, Flink and ClickHouse")
         self.start_stack()
         # Loaded again, to have the password that `up` made.
-        self.config = demo_config(_in(self._base, self._folder), TASKMANAGERS, {}, running=True)
+        self.config = demo_config(_in(self._base, self._folder), self.options.taskmanagers, {}, running=True)
         config = self.config
         self.say("creating topics, schemas and tables")
         ids = self.set_up()
@@ -124,7 +129,7 @@ class ChaosRun(Keeper):
             seed=self.options.seed,
             run_id=f"CHAOS{self.options.seed}",
         )
-        longest_s = 600 + self.options.faults * (2 * self.options.limit_s + 60)
+        longest_s = self.options.lasts_s + self.options.faults * (2 * self.options.limit_s + 60)
         self._phases = flow.phases(int(self.options.rate * longest_s), early=_EARLY)
         ticks = chaos_load.ticks_of(flow, ids["raw-feed"], f"CHAOS{self.options.seed}")
         # The load sends the first phases too: what it sent is what was acknowledged.
@@ -270,10 +275,15 @@ class ChaosRun(Keeper):
                 self.ledger.check(closed=closed)
             self._check_archive(archive)
             self.say(f"  settled in {settled_s:.1f} s, checked in {time.monotonic() - began - settled_s:.1f} s")
+            if not closed:
+                self.held(what)
         finally:
             if go_on:
                 load.paused.clear()
                 ghosts.paused.clear()
+
+    def held(self, what: str) -> None:
+        """Called when all is settled and checked after `what`, the load held and the session open: to measure in quiet."""
 
     def _unsettled(self, load: Load, archive: Archive) -> dict[str, int]:
         """What is still on its way: names and numbers."""
