@@ -34,9 +34,9 @@ class Allowance(NamedTuple):
     """What a process may grow by, of one figure, for each of something that is counted."""
 
     process: str
-    """How its name begins; empty: all."""
+    """A part of its name; empty: all."""
     figure: str
-    count: str
+    each: str
     amount: float
 
 
@@ -79,7 +79,7 @@ def growth_of(points: Sequence[Point], allowances: Sequence[Allowance]) -> list[
     found = []
     for process, figures in left[-1].held.items():
         for figure in figures:
-            mine = [one for one in allowances if one.figure == figure and process.startswith(one.process)]
+            mine = [one for one in allowances if one.figure == figure and one.process in process]
             if mine and all(figure in point.held.get(process, {}) for point in left):
                 found.append(_growth(left, process, figure, mine))
     return found
@@ -95,7 +95,7 @@ def _growth(points: Sequence[Point], process: str, figure: str, allowances: Sequ
 
     begin, end = points[0].counts, points[-1].counts
     restarts = max(1.0, end["restarts"] - begin["restarts"])
-    allowed = sum(one.amount * (end[one.count] - begin[one.count]) for one in allowances) / restarts
+    allowed = sum(one.amount * (end[one.each] - begin[one.each]) for one in allowances) / restarts
     return Growth(
         process,
         figure,

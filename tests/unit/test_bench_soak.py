@@ -93,7 +93,7 @@ def test_growth_of_warm_up_alone_does_not_grow() -> None:
 
 @pytest.mark.parametrize(("leak", "grows"), [(0.0, False), (2.0, True)])
 def test_growth_that_the_orders_explain_is_allowed_and_no_more(leak: float, grows: bool) -> None:
-    allowances = [*LIMIT, Allowance("taskmanager-2 (trading)", "heap MB", "orders", 0.001)]
+    allowances = [*LIMIT, Allowance("(trading)", "heap MB", "orders", 0.001)]
     values = [60 + (5.0 + leak) * number for number in range(22)]
     (found,) = growth_of(points(values, process="taskmanager-2 (trading)"), allowances)
     assert found.allowed_per_restart == pytest.approx(6.0)
@@ -136,7 +136,7 @@ def test_short_tells_heap_and_native_memory() -> None:
 
 def test_allowances_of_counts_are_below_one_a_restart() -> None:
     for allowance in ALLOWANCES:
-        if allowance.figure in ("threads", "files") and allowance.count == "restarts":
+        if allowance.figure in ("threads", "files") and allowance.each == "restarts":
             assert allowance.amount < 1, "one that each restart leaves must be seen"
 
 
