@@ -25,7 +25,7 @@ import click
 from infra.stack import terminate_as_interrupt
 from jobs.chaos_faults import FAULTS, draw
 from jobs.chaos_run import ChaosRun, Options, Struck
-from jobs.cli_common import EXIT_FAILED, EXIT_INTERRUPTED, load_config, print_table, status
+from jobs.cli_common import EXIT_FAILED, EXIT_INTERRUPTED, META_OVERRIDES, load_config, print_table, status
 
 _DEFAULTS = Options()
 R = TypeVar("R", bound=ChaosRun)
@@ -98,7 +98,16 @@ def chaos(
     folder = Path(tempfile.mkdtemp(prefix="tradestream-chaos-"))
     with (
         terminate_as_interrupt(),
-        ending(ChaosRun(base, folder, Options(faults, seed, rate, _DEFAULTS.ticks, limit_s), say), folder) as run,
+        ending(
+            ChaosRun(
+                base,
+                folder,
+                Options(faults, seed, rate, _DEFAULTS.ticks, limit_s),
+                say,
+                settings=ctx.meta.get(META_OVERRIDES, {}),
+            ),
+            folder,
+        ) as run,
     ):
         told = 0
         run.start()

@@ -85,9 +85,13 @@ class ChaosRun(Keeper):
         options: Options,
         say: Callable[[str], None],
         scripts: Mapping[str, str] | None = None,
+        settings: Mapping[str, object] | None = None,
     ) -> None:
-        """`scripts`: other files to submit instead of a job's own, by its name: builds that tests have broken."""
-        config = demo_config(_in(base, folder), options.taskmanagers, {"stack.start_timeout_s": 400})
+        """`scripts`: other files to submit instead of a job's own, by its name: builds that tests have broken. `settings`: of the
+        stack and the jobs, by key.
+        """
+        self._settings = dict(settings or {})
+        config = demo_config(_in(base, folder), options.taskmanagers, {"stack.start_timeout_s": 400, **self._settings})
         super().__init__(config, options.limit_s, say, scripts or {})
         self.options = options
         self.struck: list[Struck] = []
@@ -113,7 +117,9 @@ class ChaosRun(Keeper):
         self.say("starting Kafka, registry, Flink and ClickHouse")
         self.start_stack()
         # Loaded again, to have the password that `up` made.
-        self.config = demo_config(_in(self._base, self._folder), self.options.taskmanagers, {}, running=True)
+        self.config = demo_config(
+            _in(self._base, self._folder), self.options.taskmanagers, self._settings, running=True
+        )
         config = self.config
         self.say("creating topics, schemas and tables")
         ids = self.set_up()
