@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shutil
 import signal
+import tempfile
 import threading
 import time
 import tomllib
@@ -26,6 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -331,15 +334,36 @@ class Stack:
             yield
 
 
+_claims: dict[int, IO[bytes]] = {}
+"""Port offsets that this process has been given, and the locked files that keep them from others until it ends."""
+
+
 def free_port_offset(config: Config, start: int = 200, step: int = 20) -> int:
-    """A `stack.port_offset` at which every port of the stack is free now, other than the default stack's."""
+    """A `stack.port_offset` at which every port of the stack is free now, other than the default stack's.
+
+    It is this process's until it ends: two that search at the same moment find different ones.
+    """
     offset = start
     base = [config.stack.port(name) - config.stack.port_offset for name in config.stack.port_names()]
-    while not all(port_is_free(port + offset) for port in base):
+    while not (all(port_is_free(port + offset) for port in base) and _claim(offset)):
         offset += step
         if max(base) + offset > 32_000:
             raise StackError("there is no room for another stack: stop one of those that run")
     return offset
+
+
+def _claim(offset: int) -> bool:
+    """Whether no other process of this user has been given the offset; from now on it is ours."""
+    if offset in _claims:
+        return True
+    file = (Path(tempfile.gettempdir()) / f"tradestream-{os.getuid()}-ports-{offset}.lock").open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return False
+    _claims[offset] = file
+    return True
 
 
 @contextlib.contextmanager

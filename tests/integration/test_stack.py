@@ -332,6 +332,28 @@ def test_an_unknown_component_is_refused_with_the_known_ones(tmp_path: Path) -> 
         make_stack(tmp_path / "unknown").up(["zookeeper"])
 
 
+def test_two_processes_that_search_at_once_find_different_ports(tmp_path: Path) -> None:
+    code = (
+        "from infra.stack import free_port_offset; from jobs.config import Config; import sys\n"
+        "print(free_port_offset(Config.load(), start=2600), flush=True); sys.stdin.read()"
+    )
+    searching = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], cwd=project_root(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    try:
+        # None has opened a port when the last one searches.
+        offsets = [int(process.stdout.readline()) for process in searching if process.stdout]
+    finally:
+        for process in searching:
+            process.communicate()
+    assert len(set(offsets)) == len(searching)
+    # What has ended keeps nothing.
+    assert free_port_offset(Config.load(overrides={"state_dir": tmp_path}), start=2600) <= min(offsets)
+
+
 def test_port_is_free_tells_a_listening_port() -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
