@@ -166,7 +166,7 @@ def provoke_orders_slow_and_market_data_late(run: ChaosRun) -> None:
 
 
 def provoke_consumer_behind_archive_behind_and_checkpoints_stand_still(run: ChaosRun) -> None:
-    """Orders come faster than they are taken, and then ClickHouse stands still."""
+    """Orders come faster than they are taken; ClickHouse takes them every other second only, and then stands still."""
     assert run._reader is not None
     # The checker would have to remember each of them.
     run._reader.stop()
@@ -181,8 +181,15 @@ def provoke_consumer_behind_archive_behind_and_checkpoints_stand_still(run: Chao
                 producer.poll(0.1)
     assert producer.flush(60.0) == 0
     with frozen(run, "clickhouse"):
-        await_alert(run, "ConsumerBehind", job_name="trading")
-        await_alert(run, "ArchiveBehind", job_name="archive")
+
+        def breathe() -> None:
+            # A job that waits for ClickHouse reads nothing, and its lag stays that of when it last read.
+            run.stack.kill_component("clickhouse", signal.SIGCONT)
+            time.sleep(1.0)
+            run.stack.kill_component("clickhouse", signal.SIGSTOP)
+
+        await_alert(run, "ConsumerBehind", breathe, job_name="trading")
+        await_alert(run, "ArchiveBehind", breathe, job_name="archive")
         await_alert(run, "CheckpointsStandStill", job_name="archive")
 
 
