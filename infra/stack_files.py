@@ -230,7 +230,6 @@ def flink_config(config: Config, module_options: tuple[str, ...]) -> str:
         "execution.checkpointing.storage": "filesystem",
         "execution.checkpointing.dir": config.flink.checkpoint_dir,
         "execution.checkpointing.savepoint-dir": config.flink.savepoint_dir,
-        **(_changelog(folder / "changelog") if config.flink.changelog else {}),
         "execution.checkpointing.num-retained": 3,
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "python.executable": python,
@@ -243,11 +242,6 @@ def flink_config(config: Config, module_options: tuple[str, ...]) -> str:
     }
     # JSON's strings and numbers are YAML's.
     return "".join(f"{key}: {json.dumps(value)}\n" for key, value in settings.items())
-
-
-def _changelog(folder: Path) -> dict[str, object]:
-    """Where TaskManagers write changes of state (flink.changelog)."""
-    return {"state.changelog.storage": "filesystem", "dstl.dfs.base-path": folder.as_uri()}
 
 
 def _taskmanager_memory(heap_mb: int) -> dict[str, object]:

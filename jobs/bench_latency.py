@@ -46,7 +46,6 @@ SETTLE_S: Final = 3.0
 """The first seconds of each rate are not counted: the step from the rate before is in them."""
 SETTLE_RATE: Final = 1_000
 STALLED_S: Final = 90.0
-_JOURNAL_BYTES: Final = 64 * 1024 * 1024
 _HEAP_MB: Final = 1_600
 _LINGER_MS: Final = 1.0
 _NAP_S: Final = 0.0005
@@ -126,14 +125,12 @@ def latency(
 
 
 def short_waits(config: Config, window_ms: int, shards: int, checkpoint_ms: int) -> Config:
-    """The settings with which an order waits least (bench.md): checkpoints of what has changed, rare snapshots of the engines,
-    and a heap whose young part is collected every few seconds instead of every second.
+    """The settings with which an order waits least (bench.md): short windows, few shards, and a heap whose young part is
+    collected every few seconds instead of every second.
     """
     return dataclasses.replace(
         config,
-        flink=dataclasses.replace(
-            config.flink, checkpoint_interval_ms=checkpoint_ms, changelog=True, journal_bytes=_JOURNAL_BYTES
-        ),
+        flink=dataclasses.replace(config.flink, checkpoint_interval_ms=checkpoint_ms),
         trading=dataclasses.replace(config.trading, window_ms=window_ms, account_shards=shards, symbol_shards=shards),
         stack=dataclasses.replace(config.stack, taskmanager_heap_mb=max(_HEAP_MB, config.stack.taskmanager_heap_mb)),
     )

@@ -71,9 +71,6 @@ class FlinkConfig:
     journal_bytes: int = 4 * 1024 * 1024
     """How many bytes of a shard's last inputs are kept to be applied again after a restart, before its state is written whole. 0:
     none, its state is written after each batch: slow, to leave a state that a release with other rules takes over."""
-    changelog: bool = False
-    """Whether a checkpoint writes what has changed since the last one (Flink's changelog of state), and not all of the state,
-    which is written once in two minutes then. The cluster's state.changelog.storage and dstl.dfs.base-path say where to."""
     delivery: Literal["exactly-once", "at-least-once"] = "exactly-once"
     """How jobs write to Kafka; at least once repeats records after a failure, and is there to be compared with."""
     execution_mode: Literal["thread", "process"] = "thread"

@@ -30,12 +30,6 @@ from udfs.operators.spread_keys import MAX_PARALLELISM, spread_keys
 SQL: Final = Path(__file__).resolve().parent.parent / "sql" / "flink"
 SEPARATOR: Final = "\n----\n"
 
-CHANGELOG: Final = {
-    "state.changelog.enabled": "true",
-    # Ten minutes by default, which a restart would have to apply again.
-    "state.changelog.periodic-materialize.interval": "2 min",
-}
-
 Isolation = Literal["read_committed", "read_uncommitted"]
 
 
@@ -84,7 +78,6 @@ def create_environments(config: Config, name: str, extra: Mapping[str, str] | No
         "table.local-time-zone": "UTC",
         # Arrays must keep the order of the records of a partition, so nothing is aggregated in two phases.
         "table.optimizer.agg-phase-strategy": "ONE_PHASE",
-        **(CHANGELOG if flink.changelog else {}),
         **(extra or {}),
     }
     configuration = Configuration()

@@ -152,10 +152,6 @@ def make_plan(
     command = [str(home / "bin" / "flink"), "run", "-d", "-p", str(config.flink.parallelism)]
     if from_savepoint:
         command += ["-s", from_savepoint]
-        if config.flink.changelog:
-            # Flink cannot write all state anew for a job with a changelog, which is what leaves a saved state untouched: the job
-            # takes it over instead, and deletes it when newer checkpoints make it needless.
-            command += ["--claimMode", "CLAIM"]
         if allow_non_restored_state:
             command += ["-n"]
     if remote:

@@ -108,14 +108,6 @@ def test_plan_for_a_local_cluster_runs_the_script_in_place(tmp_path: Path) -> No
     assert plan.environment["TRADESTREAM_FLINK_PARALLELISM"] == "3"
 
 
-def test_a_job_with_a_changelog_takes_the_saved_state_over(tmp_path: Path) -> None:
-    given = {"flink.changelog": True, "flink.rest_url": "http://127.0.0.1:8081"}
-    plan = make_plan(_config(tmp_path, given), find_script("trading"), tmp_path / "plan", from_savepoint="file:/s")
-    assert plan.command[5:9] == ("-s", "file:/s", "--claimMode", "CLAIM")
-    fresh = make_plan(_config(tmp_path, given), find_script("trading"), tmp_path / "fresh")
-    assert "--claimMode" not in fresh.command
-
-
 def test_plan_for_a_remote_cluster_brings_our_packages(tmp_path: Path) -> None:
     settings = {"flink.rest_url": "https://flink.example.org/prod", "flink.checkpoint_dir": "s3://b/c"}
     folder = tmp_path / "plan"
