@@ -53,6 +53,9 @@ class Unreliable:
     def query(self, *arguments: Any) -> Any:
         return self.client.query(*arguments)
 
+    def close(self) -> None:
+        pass
+
     def insert_arrow(self, table: str, arrow_table: Any, **options: Any) -> Any:
         failure = self.failures.pop(0) if self.failures else ""
         if failure == "lost_request":
@@ -233,6 +236,9 @@ def test_write_waits_for_inserts_of_an_earlier_run(config: Config) -> None:
 
         def insert_arrow(self, *arguments: Any, **options: Any) -> Any:
             return client.insert_arrow(*arguments, **options)
+
+        def close(self) -> None:
+            pass
 
     pauses: list[float] = []
     assert writer(config, "trade-events", Busy, pause=pauses.append).write(trades(range(3))).rows == 3

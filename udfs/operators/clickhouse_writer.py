@@ -83,6 +83,8 @@ class Client(Protocol):
 
     def insert_arrow(self, table: str, arrow_table: pa.Table, *, settings: dict[str, Any]) -> Any: ...
 
+    def close(self) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -152,6 +154,15 @@ class Writer:
             self._fence = self._patiently("reading the fence", self._read_fence)
         written = sum(self._write_block(table, rows, self._fence) for table, rows in blocks)
         return Written(written, len(batch.payloads) - written, len(decoded.letters), len(decoded.tombstones))
+
+    def close(self) -> None:
+        """Give the connection back. clickhouse-connect remembers the pool of each client until it is closed."""
+        client, self._client = self._client, None
+        if client is not None:
+            try:
+                client.close()
+            except Exception:  # whatever is wrong with a connection, it is not used again
+                log.warning("a connection to ClickHouse did not close", exc_info=True)
 
     def _blocks(self, layout: Layout, messages: Sequence[Any], positions: Positions) -> Iterator[pa.Table]:
         """Arrow blocks within the limits."""
@@ -288,7 +299,7 @@ class Writer:
                     ) from error
                 log.warning("%s failed, next attempt in %.1f s: %s", what, pause, error)
                 # A broken connection is not used again.
-                self._client = None
+                self.close()
                 self._pause(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
 

@@ -96,6 +96,12 @@ class WriteClickhouse(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink ha
         # By default it would walk the records of a batch a hundred times while they are decoded.
         gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
 
+    def close(self) -> None:
+        """Close the connections: the interpreter outlives the job in thread mode, and each restart would leave them open."""
+        for writer in self._writers.values():
+            writer.close()
+        self._writers = {}
+
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
         """Write one batch."""
         topic, lane, payloads, positions, kafka_ms, null_keys = value
