@@ -1,9 +1,10 @@
 """What a process holds: memory after a forced collection, classes, threads, open files. Linux, and a JDK's jcmd for JVMs.
 
 Of a JVM the heap is counted after two full collections, because what the first one finds to be unused by finalizers and
-cleaners only the second one frees. The native rest is what no other figure has: the anonymous pages outside the heap, without
-metaspace and compiled code; in a TaskManager it is Python, Netty's and Kafka's buffers and the threads' stacks. Pages of files
-(jars, libraries, Kafka's indexes) are not in it: the system takes them back when it wants to.
+cleaners only the second one frees. Then malloc gives back what it keeps of freed memory (JDK 17.0.9 and later can be asked for
+it): nobody holds that, and every restart adds to it. The native rest is what no other figure has: the anonymous pages outside
+the heap, without metaspace and compiled code; in a TaskManager it is Python, Netty's and Kafka's buffers and the threads'
+stacks. Pages of files (jars, libraries, Kafka's indexes) are not in it: the system takes them back when it wants to.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,8 @@ from jobs.bench_cpu import stage_of, thread_times
 from jobs.config import Config
 
 MB: Final = 1 << 20
-COMMANDS: Final = ("GC.run", "GC.run", "GC.heap_info", "Compiler.codecache", "VM.metaspace")
+TRIM: Final = "System.trim_native_heap"
+COMMANDS: Final = ("GC.run", "GC.run", TRIM, "GC.heap_info", "Compiler.codecache", "VM.metaspace")
 _TIMEOUT_S: Final = 120.0
 _OWN_THREADS: Final = ("JIT compiler", "garbage collection")
 """Threads that a JVM starts and ends as it likes."""
@@ -104,10 +106,10 @@ def measure_process(jcmd: str, process: psutil.Process) -> Held:
     return Held(process.pid, figures, dict(names))
 
 
-def _ask(jcmd: str, pid: int) -> str:
+def _ask(jcmd: str, pid: int, commands: Sequence[str] = COMMANDS) -> str:
     """What a JVM answers to all commands; one client for all, because each is a JVM itself."""
     with tempfile.NamedTemporaryFile("w", suffix=".jcmd") as file:
-        file.write("\n".join(COMMANDS) + "\n")
+        file.write("\n".join(commands) + "\n")
         file.flush()
         try:
             done = subprocess.run(
@@ -115,6 +117,8 @@ def _ask(jcmd: str, pid: int) -> str:
             )
         except subprocess.TimeoutExpired as error:
             raise MeasureError(f"the JVM {pid} does not answer jcmd within {_TIMEOUT_S:.0f} s") from error
+    if done.returncode and TRIM in commands and "Unknown diagnostic command" in done.stdout + done.stderr:
+        return _ask(jcmd, pid, [command for command in commands if command != TRIM])
     if done.returncode:
         raise MeasureError(f"jcmd refuses {pid}: {(done.stderr or done.stdout).strip()[:200]}")
     return done.stdout

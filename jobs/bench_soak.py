@@ -277,6 +277,8 @@ ALLOWANCES: Final = (
     # which a journal of the same length may lie.
     Allowance("(trading)", "native MB", "orders", 640 / MB),
     Allowance("(trading)", "heap MB", "orders", 2 * 236 / MB),
+    # The caches of ClickHouse: no more than its tables take on its disk, seven rows an order (bench archive).
+    Allowance("clickhouse", "native MB", "orders", 300 / MB),
     # Flink remembers a job that has ended for an hour (jobstore.expiration-time): its plan, its tasks, its checkpoints.
     Allowance("jobmanager", "heap MB", "finished jobs", 1.75),
     # Flink's sinks name each transaction anew. The broker knows each name for seven days (transactional.id.expiration.ms), in
