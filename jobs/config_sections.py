@@ -75,6 +75,9 @@ class FlinkConfig:
     """How jobs write to Kafka; at least once repeats records after a failure, and is there to be compared with."""
     execution_mode: Literal["thread", "process"] = "thread"
     """How Python runs. PyFlink keeps state under other names in each mode, so that a job resumes only in the one it had."""
+    shard_keys: Literal["even", "first"] = "even"
+    """Which keys stand for shards in Flink. first: those of releases that spread shards unevenly over TaskManagers (of 8 shards 6
+    and 2); a job that resumes from a state of theirs needs it."""
     python_executable: str = ""
     """Interpreter on the TaskManagers (process mode). Default: the one that runs this command."""
 

@@ -25,7 +25,7 @@ from schemas.catalogue import TOPICS
 from udfs.domain.sharding import shard_sql
 from udfs.operators.resolve_schemas import SchemaResolution
 from udfs.operators.run_shard import INPUT_TYPE
-from udfs.operators.spread_keys import MAX_PARALLELISM, spread_keys
+from udfs.operators.spread_keys import EVEN, MAX_PARALLELISM, spread_keys
 
 SQL: Final = Path(__file__).resolve().parent.parent / "sql" / "flink"
 SEPARATOR: Final = "\n----\n"
@@ -43,6 +43,8 @@ class Environments:
 
     stream: StreamExecutionEnvironment
     table: StreamTableEnvironment
+    shard_keys: str = EVEN
+    """Which keys stand for shards (udfs.operators.spread_keys)."""
 
 
 def create_environments(config: Config, name: str, extra: Mapping[str, str] | None = None) -> Environments:
@@ -89,7 +91,7 @@ def create_environments(config: Config, name: str, extra: Mapping[str, str] | No
     for key, value in options.items():
         if key.startswith("table."):
             table.get_config().set(key, value)
-    return Environments(stream, table)
+    return Environments(stream, table, flink.shard_keys)
 
 
 def statements(file: str, **values: str) -> list[str]:
@@ -113,12 +115,15 @@ def query(file: str, **values: str) -> str:
 
 
 def operator_uid(config: Config, name: str) -> str:
-    """The name by which a savepoint knows the state of a Python operator: another one in each execution mode.
+    """The name by which a savepoint knows the state of a Python operator that is keyed by shard.
 
-    PyFlink's process mode calls each state `python-state-...` (BeamStateStore), so that it does not find what thread mode has
-    written, nor the reverse, and begins with nothing and without a word. By another name Flink refuses the savepoint.
+    Another one in each execution mode, because PyFlink's process mode calls each state `python-state-...` (BeamStateStore), so
+    that it does not find what thread mode has written, nor the reverse, and begins with nothing and without a word; and with
+    each choice of keys, under which the state of shards lies. By another name Flink refuses the savepoint.
     """
-    return name if config.flink.execution_mode == "thread" else f"{name}-{config.flink.execution_mode}"
+    flink = config.flink
+    keyed = f"{name}-{flink.shard_keys}" if flink.shard_keys == EVEN else name
+    return keyed if flink.execution_mode == "thread" else f"{keyed}-{flink.execution_mode}"
 
 
 def _options(pairs: Mapping[str, str]) -> str:
@@ -295,7 +300,7 @@ def keyed_batches(
         env.table.create_temporary_view(batches, env.table.sql_query(f"SELECT *, PROCTIME() AS made FROM ({part})"))
         values = {"source": str(progress.source), "view": batches, "all_shards": progress.all_shards}
         parts.append(query("progress.sql", **values))
-    keys = f"ARRAY[{', '.join(map(str, spread_keys(shards)))}]"
+    keys = f"ARRAY[{', '.join(map(str, spread_keys(shards, env.shard_keys)))}]"
     table = env.table.sql_query(
         "\nUNION ALL\n".join(query("key_batches.sql", keys=keys, batches=part) for part in parts)
     )

@@ -36,8 +36,8 @@ NAMES: Final = {
         "64_window-aggregate": WINDOW,
         "72_window-aggregate": WINDOW,
         "risk-6_window-aggregate": WINDOW,
-        "check_risk-8": "check_risk",
-        "route_and_match-8": "route_and_match",
+        "check_risk-8-even": "check_risk",
+        "route_and_match-8-even": "route_and_match",
         "88_sink": "trading_sink",
         "Sink Committer: 88_sink": "trading_sink",
         "93_sink": "risk_sink",
@@ -46,7 +46,7 @@ NAMES: Final = {
     "market_data": {
         "1_kafka": "feed_source",
         "4_window-aggregate": WINDOW,
-        "normalise-8": "normalise",
+        "normalise-8-even": "normalise",
         "11_sink": "ledger_sink",
         "Sink Committer: 11_sink": "ledger_sink",
         "15_sink": "last_values_sink",
@@ -62,14 +62,14 @@ NAMES: Final = {
         "17_window-aggregate": WINDOW,
         "23_window-aggregate": WINDOW,
         "28_window-aggregate": WINDOW,  # of the progress, which is made of the first
-        "analyse-8": "analyse",
+        "analyse-8-even": "analyse",
         "38_sink": "analytics_sink",
         "Sink Committer: 38_sink": "analytics_sink",
     },
     "audit": {
         "1_kafka": "audit_source",
         "4_window-aggregate": WINDOW,
-        "chain-8": "chain",
+        "chain-8-even": "chain",
         "11_sink": "audit_sink",
         "Sink Committer: 11_sink": "audit_sink",
     },
@@ -95,12 +95,12 @@ def test_state_keeps_its_name(job: str) -> None:
 
 def test_separate_stages_share_no_slot_and_keep_the_names_of_their_state() -> None:
     nodes = {node.uid: node for node in plan_of("trading", "TRADESTREAM_TRADING_SEPARATE_STAGES=true") if node.uid}
-    assert nodes["check_risk-8"].slots != nodes["route_and_match-8"].slots
+    assert nodes["check_risk-8-even"].slots != nodes["route_and_match-8-even"].slots
     # What each stage reads and writes runs with it.
     assert {nodes[uid].slots for uid in ("88_sink", "33_kafka", "6_window-aggregate")} == {
-        nodes["route_and_match-8"].slots
+        nodes["route_and_match-8-even"].slots
     }
-    assert nodes["93_sink"].slots == nodes["check_risk-8"].slots
+    assert nodes["93_sink"].slots == nodes["check_risk-8-even"].slots
     usual = {node.uid: node for node in plan_of("trading") if node.uid}
     assert nodes.keys() == usual.keys()
     assert {node.slots for node in usual.values()} == {"default"}

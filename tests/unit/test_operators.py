@@ -12,7 +12,10 @@ from schemas.messages.enums import DEAD_LETTER_REASON_REPLAYED_ORDER, DEAD_LETTE
 from udfs.domain.sharding import java_hash, shard_of
 from udfs.operators.dead_letter_limit import DeadLetterLimit, TooManyDeadLetters
 from udfs.operators.journal import Batch, decode_batch, encode_batch
-from udfs.operators.spread_keys import MAX_PARALLELISM, key_group, spread_keys
+from udfs.operators.spread_keys import FIRST, MAX_PARALLELISM, key_group, spread_keys
+
+OLD_KEYS = [312, 361, 75, 300, 84, 70, 57, 163]
+"""Under which the releases before `EVEN` have the state of eight shards."""
 
 
 def letter(reason: int) -> bytes:
@@ -76,10 +79,21 @@ def test_spread_keys_of_more_shards_than_key_groups_are_refused() -> None:
         spread_keys(129)
 
 
-def test_key_group_equals_flinks() -> None:
-    java = get_gateway().jvm.org.apache.flink.runtime.state.KeyGroupRangeAssignment
+def test_spread_keys_of_older_releases_stay_because_state_lies_under_them() -> None:
+    assert spread_keys(8, FIRST) == OLD_KEYS
+    assert spread_keys(8) != OLD_KEYS
+
+
+def test_key_group_equals_flinks_of_the_key_that_pyflinks_selector_makes() -> None:
+    jvm = get_gateway().jvm
+    java, selector, row = (
+        jvm.org.apache.flink.runtime.state.KeyGroupRangeAssignment,
+        jvm.KeyByKeySelector(),
+        jvm.org.apache.flink.types.Row(2),
+    )
     for key in (*range(300), 2**31 - 1, 123_456_789):
-        assert key_group(key) == java.assignToKeyGroup(key, MAX_PARALLELISM), key
+        row.setField(0, key)
+        assert key_group(key) == java.assignToKeyGroup(selector.getKey(row), MAX_PARALLELISM), key
 
 
 def test_java_hash_equals_javas() -> None:
