@@ -202,9 +202,18 @@ def run_plan(config: Config, plan: Plan, timeout_s: float = 600.0) -> str:
     log = _keep_output(config, plan.script, output)
     found = _SUBMITTED.search(output)
     if found is None or process.returncode != 0:
-        raise SubmitError(f"{plan.script.key} was not submitted: {root_cause(output)}\nAll that the client said: {log}")
+        raise SubmitError(
+            f"{plan.script.key} was not submitted: {root_cause(output)}{_hint(config, output)}\nAll that the client said: {log}"
+        )
     remember_job(config, plan.script.name, found.group(1))
     return found.group(1)
+
+
+def _hint(config: Config, output: str) -> str:
+    """What to do about a refusal whose own words do not say it; empty when they do."""
+    if "Cannot map checkpoint/savepoint state" in output and config.flink.shard_keys != "first":
+        return "\nWhat releases without flink.shard_keys have saved needs `--set flink.shard_keys=first` (jobs/production.md)"
+    return ""
 
 
 def submit_job(

@@ -16,6 +16,7 @@ from jobs.flink_rest import Checkpoint, Checkpoints, FlinkRest, Job, Overview
 from jobs.job_state import StateError, latest_state, remember_job, savepoint_directory
 from jobs.submit import (
     JobScript,
+    Plan,
     SubmitError,
     check_slots,
     child_settings,
@@ -24,6 +25,7 @@ from jobs.submit import (
     make_plan,
     pack,
     refuse_second_instance,
+    run_plan,
 )
 
 
@@ -219,3 +221,15 @@ def test_latest_asks_the_cluster_for_jobs_that_are_over(tmp_path: Path) -> None:
 def test_latest_without_any_state_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(StateError, match=r"no savepoint .*--from-savepoint PATH.*tradestream submit trading"):
         latest_state(_config(tmp_path), FakeFlink(), "trading")
+
+
+@pytest.mark.parametrize(("keys", "hinted"), [("even", True), ("first", False)])
+def test_a_refused_state_of_an_older_release_says_which_setting_takes_it(
+    tmp_path: Path, keys: str, hinted: bool
+) -> None:
+    config = _config(tmp_path, {"flink.shard_keys": keys})
+    said = "java.lang.IllegalStateException: Failed to rollback to checkpoint/savepoint x. Cannot map checkpoint/savepoint state"
+    plan = Plan(find_script("trading"), ("sh", "-c", f"echo '{said} for operator y'; exit 1"), {}, {}, False)
+    with pytest.raises(SubmitError, match="Cannot map") as refused:
+        run_plan(config, plan)
+    assert ("flink.shard_keys=first" in str(refused.value)) is hinted
