@@ -86,3 +86,20 @@ def test_operator_that_is_closed_closes_every_writer(config: Config) -> None:
     operator.close()
     assert connections(config) == before
     operator.close()
+
+
+def test_operator_that_is_dropped_without_a_close_leaves_no_connection(config: Config) -> None:
+    before = connections(config)
+    settings = WriteSettings(
+        "archive",
+        endpoint(config),
+        RegistryAddress(config.registry.url, "", ""),
+        {"trade-events": SCHEMA_ID},
+        Limits(),
+    )
+    operator = WriteClickhouse(settings)
+    operator._writers = {("trade-events", 0): writer(config, "trade-events")}
+    operator._writers["trade-events", 0].write(trades(range(3)))
+    assert connections(config) == before + 1
+    del operator
+    assert connections(config) == before

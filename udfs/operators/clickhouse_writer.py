@@ -26,6 +26,7 @@ import logging
 import math
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
@@ -130,6 +131,7 @@ class Writer:
         self._clock = clock
         self._query_prefix = f"{name}-{self._plan.topic}-{lane}-"
         self._client: Client | None = None
+        self._closing: weakref.finalize[..., Writer] | None = None
         self._fence: dict[int, int] | None = None
         self._alive_at = clock()
         self._cautious_until = -math.inf
@@ -157,12 +159,9 @@ class Writer:
 
     def close(self) -> None:
         """Give the connection back. clickhouse-connect remembers the pool of each client until it is closed."""
-        client, self._client = self._client, None
-        if client is not None:
-            try:
-                client.close()
-            except Exception:  # whatever is wrong with a connection, it is not used again
-                log.warning("a connection to ClickHouse did not close", exc_info=True)
+        self._client = None
+        if self._closing is not None:
+            self._closing()
 
     def _blocks(self, layout: Layout, messages: Sequence[Any], positions: Positions) -> Iterator[pa.Table]:
         """Arrow blocks within the limits."""
@@ -276,6 +275,9 @@ class Writer:
     def _connected(self) -> Client:
         if self._client is None:
             self._client = self._connect()
+            # PyFlink's thread mode closes a function at the end of a bounded input only: a job that is stopped, cancelled or
+            # restarted just lets go of it, in a process that lives on.
+            self._closing = weakref.finalize(self, _close, self._client)
         return self._client
 
     def _patiently(self, what: str, action: Callable[[], T]) -> T:
@@ -302,6 +304,13 @@ class Writer:
                 self.close()
                 self._pause(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+def _close(client: Client) -> None:
+    try:
+        client.close()
+    except Exception:  # whatever is wrong with a connection, it is not used again
+        log.warning("a connection to ClickHouse did not close", exc_info=True)
 
 
 def _column(rows: pa.Table, name: str) -> npt.NDArray[np.int64]:

@@ -97,7 +97,7 @@ class WriteClickhouse(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink ha
         gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
 
     def close(self) -> None:
-        """Close the connections: the interpreter outlives the job in thread mode, and each restart would leave them open."""
+        """Close the connections. In thread mode nobody calls this when a job is stopped or restarted; see `Writer`."""
         for writer in self._writers.values():
             writer.close()
         self._writers = {}
