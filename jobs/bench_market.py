@@ -25,7 +25,7 @@ from infra.feeds.partitions import kafka_partition
 from infra.feeds.publisher import Progress, Publisher
 from infra.feeds.sessions import DEFAULT_DAY, trading_day
 from infra.feeds.tick_load import TickLoad
-from jobs.bench_run import BenchError, BenchRun, Measured, bench_config, load_now, own_stack
+from jobs.bench_run import BenchError, BenchRun, Measured, bench_config, is_disturbed, load_now, own_stack
 from jobs.cli_common import status
 from jobs.config import Config
 from schemas.catalogue import TOPICS
@@ -41,7 +41,6 @@ LOAD_PER_S: Final = 5_000.0
 """Ticks in a second of event time where the pace does not matter."""
 KEEPS_UP_S: Final = 1.0
 """So far behind a job may be, and still keeps up: a checkpoint."""
-DISTURBED_CORES: Final = 0.1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -187,7 +186,7 @@ def summary(count: int, parallelism: int, runs: list[Result], load_before: float
         "one_symbol_live": [_live([run["live"][place] for run in runs]) for place in range(len(RATES_PER_S))],
         "load_at_start": round(load_before, 2),
         "others_cores": round(others, 2),
-        "disturbed": load_before > 1.0 or others > DISTURBED_CORES,
+        "disturbed": is_disturbed(load_before, others),
     }
 
 

@@ -286,6 +286,11 @@ def wait(done: Callable[[], bool], what: str) -> None:
         time.sleep(0.5)
 
 
+def is_disturbed(load_before: float, others_cores: float) -> bool:
+    """Whether something else was at work: before the run by the load, meanwhile by the cores that others took."""
+    return load_before > 1.0 or others_cores > 0.1
+
+
 def load_now() -> float:
     """The machine's load, 1-minute average."""
     return os.getloadavg()[0]

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from jobs.bench_orders import WARM_UP_S, OrderBench
-from jobs.bench_run import Measured, bench_config, load_now, numbers, own_stack
+from jobs.bench_run import Measured, bench_config, is_disturbed, load_now, numbers, own_stack
 from jobs.cli_common import status
 from jobs.config import Config
 
@@ -152,7 +152,7 @@ def render(found: Sequence[tuple[Case, Measured]], count: int, load_before: floa
         f"{count:,} orders a case",
     ]
     disturbed = max(measured.others_cores for _, measured in found)
-    if load_before > 1.0 or disturbed > 0.1:
+    if is_disturbed(load_before, disturbed):
         lines.append(
             f"disturbed: load {load_before:.1f} before, others took up to {disturbed:.2f} cores; repeat in quiet"
         )

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import click
 
-from jobs.bench_run import BenchError, bench_config, load_now, own_stack
+from jobs.bench_run import BenchError, bench_config, is_disturbed, load_now, own_stack
 from jobs.bench_state_run import Restored, StateBench, Traffic
 from jobs.cli_common import size, status
 from jobs.config import Config
@@ -34,7 +34,6 @@ BYTES_OF: Final = {"accounts": 500, "symbols": 1_500, "orders": 520}
 HEAP_TIMES: Final = 3
 """A shard's snapshot, a journal that may be as large, and what a checkpoint still writes while a new snapshot replaces them."""
 HEAP_LEAST_MB: Final = 640
-DISTURBED_CORES: Final = 0.1
 
 
 @click.command()
@@ -82,7 +81,7 @@ def state(
             bench.close()
     result = {"accounts": accounts, "symbols": symbols, "orders": count} | settings(config) | result
     result["load_before"] = round(load_before, 2)
-    result["disturbed"] = load_before > 1.0 or result["others_cores"] > DISTURBED_CORES
+    result["disturbed"] = is_disturbed(load_before, result["others_cores"])
     click.echo(render(result))
     if as_json:
         click.echo(json.dumps(result))

@@ -25,7 +25,7 @@ from schemas.catalogue import TOPICS
 from udfs.domain.sharding import shard_sql
 from udfs.operators.resolve_schemas import SchemaResolution
 from udfs.operators.run_shard import INPUT_TYPE
-from udfs.operators.spread_keys import EVEN, MAX_PARALLELISM, spread_keys
+from udfs.operators.spread_keys import EVEN, FIRST, MAX_PARALLELISM, spread_keys
 
 SQL: Final = Path(__file__).resolve().parent.parent / "sql" / "flink"
 SEPARATOR: Final = "\n----\n"
@@ -121,9 +121,11 @@ def operator_uid(config: Config, name: str) -> str:
     that it does not find what thread mode has written, nor the reverse, and begins with nothing and without a word; and with
     each choice of keys, under which the state of shards lies. By another name Flink refuses the savepoint.
     """
-    flink = config.flink
-    keyed = f"{name}-{flink.shard_keys}" if flink.shard_keys == EVEN else name
-    return keyed if flink.execution_mode == "thread" else f"{keyed}-{flink.execution_mode}"
+    # The first ones, keys and mode, are not named: older savepoints have neither.
+    named = (
+        choice for choice in (config.flink.shard_keys, config.flink.execution_mode) if choice not in (FIRST, "thread")
+    )
+    return "-".join((name, *named))
 
 
 def _options(pairs: Mapping[str, str]) -> str:

@@ -69,17 +69,18 @@ def test_write_that_fails_leaves_no_connection_of_its_attempts(config: Config) -
     assert connections(config) == before
 
 
+def operator_of(config: Config, lanes: int) -> WriteClickhouse:
+    """The operator with a writer for each of so many lanes."""
+    address = RegistryAddress(config.registry.url, "", "")
+    settings = WriteSettings("archive", endpoint(config), address, {"trade-events": SCHEMA_ID}, Limits())
+    operator = WriteClickhouse(settings)
+    operator._writers = {("trade-events", lane): writer(config, "trade-events") for lane in range(lanes)}
+    return operator
+
+
 def test_operator_that_is_closed_closes_every_writer(config: Config) -> None:
     before = connections(config)
-    settings = WriteSettings(
-        "archive",
-        endpoint(config),
-        RegistryAddress(config.registry.url, "", ""),
-        {"trade-events": SCHEMA_ID},
-        Limits(),
-    )
-    operator = WriteClickhouse(settings)
-    operator._writers = {("trade-events", lane): writer(config, "trade-events") for lane in range(3)}
+    operator = operator_of(config, 3)
     for lane, archive in enumerate(operator._writers.values()):
         archive.write(trades([lane], partition=lane))
     assert connections(config) == before + 3
@@ -90,15 +91,7 @@ def test_operator_that_is_closed_closes_every_writer(config: Config) -> None:
 
 def test_operator_that_is_dropped_without_a_close_leaves_no_connection(config: Config) -> None:
     before = connections(config)
-    settings = WriteSettings(
-        "archive",
-        endpoint(config),
-        RegistryAddress(config.registry.url, "", ""),
-        {"trade-events": SCHEMA_ID},
-        Limits(),
-    )
-    operator = WriteClickhouse(settings)
-    operator._writers = {("trade-events", 0): writer(config, "trade-events")}
+    operator = operator_of(config, 1)
     operator._writers["trade-events", 0].write(trades(range(3)))
     assert connections(config) == before + 1
     del operator
