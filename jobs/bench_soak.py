@@ -17,7 +17,7 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +30,7 @@ from jobs.bench_memory import MB, find_jcmd, measure
 from jobs.chaos import ending
 from jobs.chaos_faults import JOBS, Arena, Fault
 from jobs.chaos_run import ChaosRun, Options
-from jobs.cli_common import EXIT_FAILED, load_config, status
+from jobs.cli_common import EXIT_FAILED, META_OVERRIDES, load_config, status
 from jobs.config import Config
 from jobs.flink_rest import FlinkError
 from jobs.submit import SubmitError
@@ -85,7 +85,8 @@ def soak(ctx: click.Context, minutes: float, restarts: int, seed: int, quick: bo
 
     folder = Path(tempfile.mkdtemp(prefix="tradestream-soak-"))
     options = Options(restarts, seed, limit_s=LIMIT_S, lasts_s=minutes * 60 + 600, taskmanagers=len(JOBS))
-    with terminate_as_interrupt(), ending(SoakRun(base, folder, options, say), folder) as run:
+    settings = ctx.meta.get(META_OVERRIDES, {})
+    with terminate_as_interrupt(), ending(SoakRun(base, folder, options, say, settings), folder) as run:
         run.start()
         run.soak(minutes * 60)
         factor = QUICK if quick else 1
@@ -103,8 +104,15 @@ def soak(ctx: click.Context, minutes: float, restarts: int, seed: int, quick: bo
 class SoakRun(ChaosRun):
     """A chaos run whose faults leave every process alive, and which measures them."""
 
-    def __init__(self, base: Config, folder: Path, options: Options, say: Callable[[str], None]) -> None:
-        super().__init__(base, folder, options, say)
+    def __init__(
+        self,
+        base: Config,
+        folder: Path,
+        options: Options,
+        say: Callable[[str], None],
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(base, folder, options, say, settings=settings)
         self.points: list[Point] = []
         self.threads: list[dict[str, dict[str, int]]] = []
         """By name, of each process at each measurement: what to look at when their number grows."""
