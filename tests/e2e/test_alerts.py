@@ -18,7 +18,7 @@ import confluent_kafka
 import pytest
 from alert_streams import rule
 from conftest import RunningStack
-from test_exactly_once import PATIENCE_S, Run, read_committed, taskmanager_of, wait_until
+from test_exactly_once import PATIENCE_S, Run, read_committed, wait_until
 from tick_days import OPENING_NS, SECOND_NS, Tick, random_day
 
 from infra.feeds.partitions import kafka_partition
@@ -157,9 +157,7 @@ def test_alerts_killed_in_the_middle_equal_an_undisturbed_engine(stack: RunningS
         phases.append(produce(run, rules_of(run, day, 2)))
         taken(run, "alert-rules")
         phases.append(produce(run, around(run, day[TICKS // 2 : TICKS * 3 // 4], TICKS // 2)))
-        run.stack.kill_component(taskmanager_of(run.config, job, "analyse"))
-        wait_until("the job restarted", lambda: run.rest.restarts(job) >= 1)
-        run.rest.wait_until_running(job, PATIENCE_S)
+        run.kill_taskmanager(job, "analyse")
         phases.append(produce(run, around(run, [*day[TICKS * 3 // 4 :], *closing], TICKS * 3 // 4)))
 
         wanted = expected(run, phases)

@@ -17,7 +17,7 @@ from typing import Final
 import confluent_kafka
 import pytest
 from conftest import RunningStack
-from test_exactly_once import PATIENCE_S, Run, read_committed, taskmanager_of, wait_until
+from test_exactly_once import PATIENCE_S, Run, read_committed, wait_until
 from tick_days import SECOND_NS, Tick, expected_bars, random_day
 
 from jobs.analytics import engine_settings
@@ -74,9 +74,7 @@ def test_analytics_killed_in_the_middle_and_upgraded_equals_two_recomputations(s
             "the first half is read", lambda: sum(run.probe.ends(("market-analytics",), committed=False).values()) > 500
         )
         parts.append(produce(run, day[TICKS // 2 : TICKS * 3 // 4]))
-        run.stack.kill_component(taskmanager_of(run.config, job, "analyse"))
-        wait_until("the job restarted", lambda: run.rest.restarts(job) >= 1)
-        run.rest.wait_until_running(job, PATIENCE_S)
+        run.kill_taskmanager(job, "analyse")
         savepoint = run.rest.stop(job, savepoint_directory(run.config, "analytics"))
         parts.append(produce(run, [*day[TICKS * 3 // 4 :], *closing]))
         run.job_ids["analytics"] = submit_job(one, "analytics", from_savepoint=savepoint, timeout_s=PATIENCE_S)
