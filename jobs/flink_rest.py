@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +21,8 @@ TERMINAL: Final = frozenset({"FINISHED", "CANCELED", "FAILED"})
 _POLL_S: Final = 0.3
 _SETTLE_S: Final = 1.0
 _SETTLE_AFTER_FAILURE_S: Final = 10.0
+_NAME: Final = 60
+"""Characters of a task's name that tell it from others: Flink strings together what it chains."""
 
 
 class FlinkError(RuntimeError):
@@ -252,18 +254,21 @@ class FlinkRest:
                 progress(f"it failed and Flink restarts it: {cause}")
                 told = cause
             if time.monotonic() > deadline:
-                raise FlinkError(f"job {job_id} is not running after {timeout_s:.0f} s: {self._obstacle(state, cause)}")
+                raise FlinkError(
+                    f"job {job_id} is not running after {timeout_s:.0f} s: {self._obstacle(state, vertices, cause)}"
+                )
             time.sleep(_POLL_S)
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def _obstacle(self, state: str, cause: str) -> str:
+    def _obstacle(self, state: str, vertices: Sequence[Vertex], cause: str) -> str:
         if cause:
             return cause
         overview = self.overview()
         if overview.slots_free == 0:
             return f"it waits for slots (all {overview.slots} are taken): add TaskManagers or stop another job"
-        return f"it is {state}"
+        waiting = [f"{v.name[:_NAME]} is {v.status}" for v in vertices if v.status not in ("RUNNING", "FINISHED")]
+        return "; ".join([f"it is {state}, {overview.slots_free} of {overview.slots} slots are free", *waiting])
 
     def _await_savepoint(self, job_id: str, answer: Any, timeout_s: float) -> str:
         trigger = str(answer["request-id"])

@@ -140,6 +140,16 @@ def test_wait_until_running_says_when_slots_are_missing(flink: FakeFlink) -> Non
         FlinkRest(flink.url).wait_until_running("j", 0.05)
 
 
+def test_wait_until_running_says_which_tasks_do_not_run(flink: FakeFlink) -> None:
+    flink.answers["GET", "/jobs/j"] = _detail("RUNNING", "RUNNING", "INITIALIZING")
+    flink.answers["GET", "/jobs/j/exceptions?maxExceptions=1"] = _exceptions()
+    overview = {"flink-version": "2.3.0", "taskmanagers": 4, "slots-total": 4, "slots-available": 1}
+    flink.answers["GET", "/overview"] = overview
+
+    with pytest.raises(FlinkError, match=r"it is RUNNING, 1 of 4 slots are free; \w+ is INITIALIZING$"):
+        FlinkRest(flink.url).wait_until_running("j", 0.05)
+
+
 def test_stop_polls_the_savepoint_and_waits_for_the_end(flink: FakeFlink) -> None:
     flink.answers["POST", "/jobs/j/stop"] = (202, {"request-id": "t"})
     done = {"status": {"id": "COMPLETED"}, "operation": {"location": "file:/s/1"}}
