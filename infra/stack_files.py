@@ -150,6 +150,9 @@ def kafka_properties(config: Config, data: Path) -> str:
         "transaction.state.log.min.isr": 1,
         # Flink's sinks ask for up to an hour, so that a long outage does not abort what a checkpoint has sealed.
         "transaction.max.timeout.ms": 3_600_000,
+        # Each checkpoint's transaction has a producer of its own, which is done with a second later. Kafka keeps them for a day,
+        # 0.3 GB of heap; one whose transaction is open is kept in any case.
+        "producer.id.expiration.ms": 3_600_000,
         "share.coordinator.state.topic.num.partitions": 1,
         "share.coordinator.state.topic.replication.factor": 1,
         "share.coordinator.state.topic.min.isr": 1,

@@ -7,6 +7,7 @@ import shlex
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -26,6 +27,7 @@ from jobs.cli_common import (
 from jobs.config import Config
 from jobs.flink_rest import TERMINAL, Checkpoint, FlinkError, FlinkRest, Job
 from jobs.job_state import find_state, latest_state, savepoint_directory
+from jobs.sealed_transactions import FORGOTTEN
 from jobs.submit import (
     Plan,
     check_slots,
@@ -55,13 +57,14 @@ class _JobName(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gene
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Request:
-    """What `submit` and `resume` were asked for."""
+    """What is to be submitted. The fields after `fresh` are the options that `submit` and `resume` share."""
 
     job: str
     from_savepoint: str | None
-    allow_non_restored_state: bool
     replace: bool
     fresh: bool
+    allow_non_restored_state: bool
+    forget_transactions: bool
     requirements: Path | None
     timeout_s: float
     dry_run: bool
@@ -72,6 +75,11 @@ def _submission_options(command: click.decorators.FC) -> click.decorators.FC:
     options = (
         click.option("-p", "--parallelism", type=click.IntRange(1), help="Parallel instances [flink.parallelism]."),
         click.option("--allow-non-restored-state", is_flag=True, help="Ignore state that the job no longer has."),
+        click.option(
+            "--forget-transactions",
+            is_flag=True,
+            help="Do not commit what the state has sealed: Kafka has forgotten those transactions.",
+        ),
         click.option(
             "--requirements", type=click.Path(path_type=Path, exists=True), help="pip file to install on the cluster."
         ),
@@ -98,11 +106,7 @@ def submit(
     replace: bool,
     fresh: bool,
     parallelism: int | None,
-    allow_non_restored_state: bool,
-    requirements: Path | None,
-    timeout_s: float,
-    dry_run: bool,
-    as_json: bool,
+    **options: Any,
 ) -> None:
     """Start a job on the Flink cluster.
 
@@ -125,43 +129,32 @@ def submit(
         raise click.UsageError("--replace makes its own savepoint; leave --from-savepoint out")
     if fresh and (replace or from_savepoint):
         raise click.UsageError("--fresh starts from nothing; leave --replace and --from-savepoint out")
+    if options["forget_transactions"] and not from_savepoint:
+        raise click.UsageError("--forget-transactions goes with an older state: --from-savepoint PATH")
     config = load_config(ctx, flink__parallelism=parallelism)
-    _submit(
-        config,
-        _Request(
-            job, from_savepoint, allow_non_restored_state, replace, fresh, requirements, timeout_s, dry_run, as_json
-        ),
-    )
+    _submit(config, _Request(job, from_savepoint, replace, fresh, **options))
 
 
 @click.command()
 @click.argument("job", type=_JobName())
 @_submission_options
 @click.pass_context
-def resume(
-    ctx: click.Context,
-    job: str,
-    parallelism: int | None,
-    allow_non_restored_state: bool,
-    requirements: Path | None,
-    timeout_s: float,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
+def resume(ctx: click.Context, job: str, parallelism: int | None, **options: Any) -> None:
     """Start a job from its newest savepoint.
 
     The same as `submit JOB --from-savepoint latest`. When the job ran on after its last savepoint and then ended by a
     failure, its newest retained checkpoint is newer and is taken, so that nothing is written twice.
+
+    Kafka forgets transactions after a week (transactional.id.expiration.ms), and a job that was stopped for longer cannot commit
+    what its state has sealed, although that was done when it stopped: --forget-transactions leaves it out. It is refused while
+    Kafka has open transactions of the job.
 
     \b
     Example:
       tradestream stop trading && tradestream resume trading --parallelism 4
     """
     config = load_config(ctx, flink__parallelism=parallelism)
-    _submit(
-        config,
-        _Request(job, "latest", allow_non_restored_state, False, False, requirements, timeout_s, dry_run, as_json),
-    )
+    _submit(config, _Request(job, "latest", replace=False, fresh=False, **options))
 
 
 def _submit(config: Config, request: _Request) -> None:
@@ -191,6 +184,7 @@ def _submit(config: Config, request: _Request) -> None:
                 Path(folder),
                 from_savepoint=savepoint,
                 allow_non_restored_state=request.allow_non_restored_state,
+                forget_transactions=request.forget_transactions and not request.dry_run,
                 requirements=request.requirements,
             )
 
@@ -224,6 +218,11 @@ def _submit(config: Config, request: _Request) -> None:
             if rest.job(job_id)[0] not in TERMINAL
             else ""
         )
+        if FORGOTTEN in str(error):
+            hint += (
+                "\nKafka has forgotten the transactions that this state has sealed (transactional.id.expiration.ms): stop it "
+                f"like that, then `tradestream resume {script.name} --forget-transactions`"
+            )
         raise CliError(f"{error}{hint}") from error
     except KeyboardInterrupt:
         status(f"{script.name} goes on starting as {job_id}; `tradestream stop {script.name}` ends it")

@@ -30,6 +30,7 @@ from typing import Final
 from jobs.config import SECTIONS, Config, Secret, process_environment, project_root
 from jobs.flink_rest import FlinkError, FlinkRest, Job, is_loopback, root_cause
 from jobs.job_state import remember_job
+from jobs.sealed_transactions import TransactionsError, refuse_open_transactions, without_transactions
 
 Progress = Callable[[str], None]
 PACKAGES: Final = ("jobs", "udfs", "schemas", "sql")
@@ -133,9 +134,13 @@ def make_plan(
     *,
     from_savepoint: str | None = None,
     allow_non_restored_state: bool = False,
+    forget_transactions: bool = False,
     requirements: Path | None = None,
 ) -> Plan:
-    """Prepare the client's files in `folder` and return what is to be run. Raises SubmitError."""
+    """Prepare the client's files in `folder` and return what is to be run.
+
+    `forget_transactions`: resume without the transactions that the state has sealed (`sealed_transactions`). Raises SubmitError.
+    """
     url = urllib.parse.urlsplit(config.flink.rest_url)
     remote = not is_loopback(url.hostname or "")
     if remote and config.sources.get("flink.checkpoint_dir") is None:
@@ -149,18 +154,6 @@ def make_plan(
     (folder / "conf" / "config.yaml").write_text(_client_configuration(url, python), encoding="utf-8")
     for file in (home / "conf").glob("log4j-cli.properties"):
         shutil.copy(file, folder / "conf")
-    command = [str(home / "bin" / "flink"), "run", "-d", "-p", str(config.flink.parallelism)]
-    if from_savepoint:
-        command += ["-s", from_savepoint]
-        if allow_non_restored_state:
-            command += ["-n"]
-    if remote:
-        archive = folder / "tradestream.zip"
-        pack(archive)
-        command += ["-pyfs", str(archive)]
-        if requirements:
-            command += ["-pyreq", str(requirements)]
-    command += ["-py", str(script.file)]
     settings, shown = child_settings(config)
     flink = {
         "FLINK_HOME": str(home),
@@ -173,6 +166,24 @@ def make_plan(
     }
     if config.stack.java_home:
         flink["JAVA_HOME"] = config.stack.java_home
+    if from_savepoint and forget_transactions:
+        try:
+            refuse_open_transactions(config, script.name)
+            from_savepoint = without_transactions(from_savepoint, {**settings, **flink})
+        except TransactionsError as error:
+            raise SubmitError(str(error)) from error
+    command = [str(home / "bin" / "flink"), "run", "-d", "-p", str(config.flink.parallelism)]
+    if from_savepoint:
+        command += ["-s", from_savepoint]
+        if allow_non_restored_state:
+            command += ["-n"]
+    if remote:
+        archive = folder / "tradestream.zip"
+        pack(archive)
+        command += ["-pyfs", str(archive)]
+        if requirements:
+            command += ["-pyreq", str(requirements)]
+    command += ["-py", str(script.file)]
     return Plan(script, tuple(command), {**settings, **flink}, {**shown, **flink}, remote)
 
 
@@ -222,12 +233,13 @@ def submit_job(
     *,
     from_savepoint: str | None = None,
     allow_non_restored_state: bool = False,
+    forget_transactions: bool = False,
     timeout_s: float = 120.0,
     progress: Progress = lambda _line: None,
 ) -> str:
     """Submit a job, wait until all its tasks run, return its id: what the demo and tests call.
 
-    `config.flink.parallelism` counts. Raises SubmitError or FlinkError.
+    `config.flink.parallelism` counts. `forget_transactions`: see `make_plan`. Raises SubmitError or FlinkError.
     """
     script = find_script(job)
     rest = FlinkRest(config.flink.rest_url)
@@ -239,6 +251,7 @@ def submit_job(
             Path(folder),
             from_savepoint=from_savepoint,
             allow_non_restored_state=allow_non_restored_state,
+            forget_transactions=forget_transactions,
         )
         job_id = run_plan(config, plan)
     progress(f"{script.name} submitted as {job_id}")
