@@ -282,14 +282,33 @@ def block(plan: Layout, messages: Sequence[Any], positions: Positions, topic: st
 
 def source_arrays(topic: str, positions: Positions, dates: npt.NDArray[np.int32]) -> dict[str, pa.Array]:
     """The columns of SOURCE_COLUMNS."""
-    repeated = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(positions), dtype=np.int8)), pa.array([topic]))
+    zeros = _copied(np.zeros(len(positions), dtype=np.int8), pa.int8())
     return {
-        "event_date": pa.array(dates, pa.int32()).view(pa.date32()),
-        "_topic": repeated,
-        "_partition": pa.array(positions.partitions.astype(np.uint16)),
-        "_offset": pa.array(positions.offsets.astype(np.uint64)),
-        "_kafka_time": pa.array(positions.kafka_ms).view(pa.timestamp("ms", "UTC")),
+        "event_date": _copied(dates, pa.date32()),
+        "_topic": pa.DictionaryArray.from_arrays(zeros, pa.array([topic])),
+        "_partition": _copied(positions.partitions.astype(np.uint16), pa.uint16()),
+        "_offset": _copied(positions.offsets.astype(np.uint64), pa.uint64()),
+        "_kafka_time": _copied(positions.kafka_ms, pa.timestamp("ms", "UTC")),
     }
+
+
+def _copied(values: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
+    """An array in Arrow's own memory, of values that are as wide as `kind`."""
+    return pa.Array.from_buffers(kind, len(values), [None, _buffer(values)])
+
+
+def _buffer(values: npt.NDArray[Any]) -> pa.Buffer:
+    """A copy in Arrow's own memory, because no block may hold memory of Python's, as `pa.array` of an array would.
+
+    Arrow asks for the interpreter lock to let go of that (PyGILState_Ensure), and asks in the name of the first interpreter that
+    PemJa made on the thread. Where Flink has chained two Python functions, the second one's holds the lock already, and
+    the thread waits for itself for ever, and with it all Python of the TaskManager. It needs no Arrow in those functions: a
+    block that an exception has kept, of a job that was stopped, is let go of by the garbage collection of the next one.
+    """
+    buffer = pa.allocate_buffer(values.nbytes)
+    if values.size:
+        np.frombuffer(buffer, dtype=values.dtype)[:] = values.ravel()
+    return buffer
 
 
 def _arrays(column: Column, messages: Sequence[Any]) -> dict[str, pa.Array]:
@@ -309,7 +328,7 @@ def _arrays(column: Column, messages: Sequence[Any]) -> dict[str, pa.Array]:
     flat = [item for items in values for item in items]
     return {
         f"{name}.{field.name}": pa.ListArray.from_arrays(
-            pa.array(ends), _array(field, list(map(attrgetter(field.name), flat)))
+            _copied(ends, pa.int32()), _array(field, list(map(attrgetter(field.name), flat)))
         )
         for field in column.fields
     }
@@ -345,5 +364,5 @@ def _decimals(longs: pa.Array) -> pa.Array:
     wide = np.empty((len(longs), 2), dtype=np.int64)
     wide[:, 0] = low
     wide[:, 1] = low >> 63
-    buffers = [longs.buffers()[0], pa.py_buffer(wide)]
+    buffers = [longs.buffers()[0], _buffer(wide)]
     return pa.Array.from_buffers(pa.decimal128(18, 4), len(longs), buffers, null_count=longs.null_count)
