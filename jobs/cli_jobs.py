@@ -146,8 +146,8 @@ def resume(ctx: click.Context, job: str, parallelism: int | None, **options: Any
     failure, its newest retained checkpoint is newer and is taken, so that nothing is written twice.
 
     Kafka forgets transactions after a week (transactional.id.expiration.ms), and a job that was stopped for longer cannot commit
-    what its state has sealed, although that was done when it stopped: --forget-transactions leaves it out. It is refused while
-    Kafka has open transactions of the job.
+    what its state has sealed, although that was done when it stopped: --forget-transactions leaves it out. It is refused when
+    Kafka has one of these transactions still open.
 
     \b
     Example:

@@ -11,9 +11,10 @@ metadata file and prints its path. The state itself, and its own metadata, stay 
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from jobs import topics
@@ -28,40 +29,42 @@ _SEALED: Final = "streaming_committer_raw_states"
 """What the committer of a sink calls its state (Flink's CommitterOperator)."""
 _OPEN: Final = ("Ongoing", "PrepareCommit", "PrepareAbort")
 _PATIENCE_S: Final = 120
+_REFUSED: Final = 3
 
 
 class TransactionsError(RuntimeError):
     """The transactions of a state cannot be left out; the message says why and what to do."""
 
 
-def refuse_open_transactions(config: Config, name: str) -> None:
-    """Raise TransactionsError when Kafka has transactions of the job `name` that are neither committed nor aborted."""
-    prefix = f"tradestream-{name}"
+def open_transactions(config: Config) -> list[str]:
+    """The ids of Kafka's transactions, of whatever job, that are neither committed nor aborted."""
     with topics.admin(config) as client:
-        listed = [entry for entries in client.list_transactions(state_filters=_OPEN).values() for entry in entries]
-    left = sorted(entry.transactional_id for entry in listed if entry.transactional_id.startswith(prefix))
-    if left:
-        raise TransactionsError(
-            f"Kafka still has open transactions of {name} ({', '.join(left[:3])}), and resuming commits those that the state "
-            f"has sealed: `tradestream resume {name}` without --forget-transactions"
-        )
+        listed = client.list_transactions(state_filters=_OPEN).values()
+    return sorted(entry.transactional_id for entries in listed for entry in entries)
 
 
-def without_transactions(state: str, environment: Mapping[str, str]) -> str:
+def without_transactions(state: str, environment: Mapping[str, str], still_open: Sequence[str]) -> str:
     """The path of a state that is `state` without the transactions that it has sealed.
 
-    `environment`: of a submission (`submit.Plan`). Raises TransactionsError.
+    `environment`: of a submission (`submit.Plan`). Raises TransactionsError, also when the state has sealed one of those that
+    are `still_open`: nothing may be left out that could be committed.
     """
     words = [sys.executable, "-m", "jobs.sealed_transactions", state]
     done = subprocess.run(
         words,
         env=process_environment(environment),
         cwd=project_root(),
+        input=json.dumps(list(still_open)),
         capture_output=True,
         text=True,
         timeout=_PATIENCE_S,
         check=False,
     )
+    if done.returncode == _REFUSED:
+        raise TransactionsError(
+            f"Kafka still has a transaction that {state} has sealed ({done.stdout.splitlines()[-1]}), and resuming commits it: "
+            "resume without --forget-transactions"
+        )
     if done.returncode:
         raise TransactionsError(f"{state} cannot be read or written: {root_cause(done.stderr)}")
     return done.stdout.splitlines()[-1]
@@ -71,13 +74,13 @@ def _main(state: str) -> None:
     from py4j.protocol import Py4JJavaError
 
     try:
-        print(_write(state))
+        print(_write(state, json.load(sys.stdin)))
     except Py4JJavaError as error:
         raise SystemExit(str(error.java_exception.toString())) from None
 
 
-def _write(state: str) -> str:
-    """Write the second metadata file of a state with Flink's own classes; its path."""
+def _write(state: str, still_open: Sequence[str]) -> str:
+    """Write the second metadata file of a state with Flink's own classes; its path. Exits when it has sealed one that is open."""
     from pyflink.java_gateway import get_gateway
 
     jvm = get_gateway().jvm
@@ -96,8 +99,13 @@ def _write(state: str) -> str:
 
     kept = jvm.java.util.ArrayList()
     for operator in _each(metadata.getOperatorStates()):
-        if not _has_sealed(operator):
+        sealed = list(_sealed(operator))
+        if not sealed:
             kept.add(operator)
+        for transaction in still_open:
+            if any(_written(transaction) in state_bytes for state_bytes in sealed):
+                print(transaction)
+                raise SystemExit(_REFUSED)
     changed = flink.runtime.checkpoint.metadata.CheckpointMetadata(
         metadata.getCheckpointId(), kept, metadata.getMasterStates(), metadata.getCheckpointProperties()
     )
@@ -112,13 +120,20 @@ def _write(state: str) -> str:
     return str(target.toUri().toString())
 
 
-def _has_sealed(operator: Any) -> bool:
-    """Whether an operator is a sink's committer, by the names of its states."""
-    return any(
-        _SEALED in handle.getStateNameToPartitionOffsets().keySet()
-        for subtask in _each(operator.getStates())
-        for handle in _each(subtask.getManagedOperatorState())
-    )
+def _sealed(operator: Any) -> Iterator[bytes]:
+    """What a sink's committer has in its state, one entry for each subtask; nothing of other operators."""
+    for subtask in _each(operator.getStates()):
+        for handle in _each(subtask.getManagedOperatorState()):
+            if _SEALED in handle.getStateNameToPartitionOffsets().keySet():
+                stream = handle.openInputStream()
+                yield bytes(stream.readAllBytes())
+                stream.close()
+
+
+def _written(transaction: str) -> bytes:
+    """An id as Java's writeUTF writes it, which is how the sink serializes what it has sealed."""
+    text = transaction.encode()
+    return len(text).to_bytes(2, "big") + text
 
 
 def _each(collection: Any) -> Iterator[Any]:

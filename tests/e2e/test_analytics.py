@@ -10,7 +10,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
+import threading
+import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -20,10 +23,12 @@ from conftest import RunningStack
 from test_exactly_once import PATIENCE_S, Run, read_committed, wait_until
 from tick_days import SECOND_NS, Tick, expected_bars, random_day
 
+from jobs import topics
 from jobs.analytics import engine_settings
+from jobs.config import Config
 from jobs.job_state import savepoint_directory
-from jobs.sealed_transactions import TransactionsError, refuse_open_transactions
-from jobs.submit import submit_job
+from jobs.sealed_transactions import TransactionsError, open_transactions, without_transactions
+from jobs.submit import find_script, make_plan, submit_job
 from schemas.messages import dead_letter, market_analytics
 from schemas.messages.enums import ANALYTICS_KIND_BAR, DEAD_LETTER_REASON_NAMES
 from udfs.domain.analytics_shard import AnalyticsShard
@@ -34,9 +39,11 @@ from udfs.domain.sources import MARKET_DATA
 OLDER: Final = Path(__file__).with_name("older_analytics.py")
 TICKS: Final = 20_000
 SYMBOLS: Final = 12
+PACED_S: Final = 15.0
+"""So long that several savepoints can be made meanwhile."""
 
 
-def produce(run: Run, ticks: list[Tick]) -> dict[int, list[tuple[int, bytes, bytes]]]:
+def produce(run: Run, ticks: Iterable[Tick]) -> dict[int, list[tuple[int, bytes, bytes]]]:
     """Send ticks in order; what Kafka has of them, as (offset, key, value) by partition."""
     sent: dict[int, list[tuple[int, bytes, bytes]]] = {}
     failures: list[str] = []
@@ -57,17 +64,33 @@ def produce(run: Run, ticks: list[Tick]) -> dict[int, list[tuple[int, bytes, byt
     return sent
 
 
-def open_transactions_are_seen(run: Run) -> bool:
-    """Whether resuming without a state's transactions would be refused."""
+def paced(ticks: list[Tick], seconds: float) -> Iterator[Tick]:
+    """Ticks spread over a time."""
+    for tick in ticks:
+        yield tick
+        time.sleep(seconds / len(ticks))
+
+
+def refuses(run: Run, config: Config, job: str, folder: Path) -> bool:
+    """Whether a savepoint that the job makes now is left as it is when all that Kafka remembers counts as open.
+
+    One without a record since the checkpoint before has sealed nothing.
+    """
+    savepoint = run.rest.savepoint(job, savepoint_directory(config, "analytics"))
+    environment = make_plan(config, find_script("analytics"), folder).environment
+    with topics.admin(config) as admin:
+        listed = [entry.transactional_id for entries in admin.list_transactions().values() for entry in entries]
     try:
-        refuse_open_transactions(run.config, "analytics")
-    except TransactionsError:
-        return True
+        without_transactions(savepoint, environment, listed)
+    except TransactionsError as error:
+        return "sealed (tradestream-analytics-0-" in str(error)
     return False
 
 
 @pytest.mark.timeout(600)
-def test_analytics_killed_in_the_middle_and_upgraded_equals_two_recomputations(stack: RunningStack) -> None:
+def test_analytics_killed_in_the_middle_and_upgraded_equals_two_recomputations(
+    stack: RunningStack, tmp_path: Path
+) -> None:
     day = random_day(random.Random(11), TICKS, SYMBOLS, 3.0)
     final = max(tick.time_ns for tick in day) + 7_200 * SECOND_NS
     closing = [Tick(TICKS + n, f"S{n}", 10_000, 0, final) for n in range(SYMBOLS)]
@@ -83,8 +106,12 @@ def test_analytics_killed_in_the_middle_and_upgraded_equals_two_recomputations(s
         wait_until(
             "the first half is read", lambda: sum(run.probe.ends(("market-analytics",), committed=False).values()) > 500
         )
-        parts.append(produce(run, day[TICKS // 2 : TICKS * 3 // 4]))
-        wait_until("open transactions of a job that writes are seen", lambda: open_transactions_are_seen(run))
+        second = paced(day[TICKS // 2 : TICKS * 3 // 4], PACED_S)
+        feeding = threading.Thread(target=lambda: parts.append(produce(run, second)))
+        feeding.start()
+        wait_until("open transactions of a job that writes are seen", lambda: open_transactions(one) != [])
+        wait_until("sealed transactions that are open keep a state as it is", lambda: refuses(run, one, job, tmp_path))
+        feeding.join()
         run.kill_taskmanager(job, "analyse")
         savepoint = run.rest.stop(job, savepoint_directory(run.config, "analytics"))
         parts.append(produce(run, [*day[TICKS * 3 // 4 :], *closing]))

@@ -23,7 +23,7 @@ def test_state_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         TransactionsError, match=r"nothing-here cannot be read or written: .*Cannot find checkpoint or savepoint"
     ):
-        without_transactions((tmp_path / "nothing-here").as_uri(), environment(tmp_path))
+        without_transactions((tmp_path / "nothing-here").as_uri(), environment(tmp_path), [])
 
 
 def test_file_that_is_no_metadata_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_file_that_is_no_metadata_is_refused_and_left_alone(tmp_path: Path) -> N
     (state / "_metadata").write_bytes(written)
 
     with pytest.raises(TransactionsError, match="cannot be read or written"):
-        without_transactions(state.as_uri(), environment(tmp_path))
+        without_transactions(state.as_uri(), environment(tmp_path), [])
 
     assert (state / "_metadata").read_bytes() == written
     assert not (state / FILE).exists()
