@@ -24,7 +24,6 @@ from typing import Any, Final
 import click
 
 from infra.stack import terminate_as_interrupt
-from jobs import topics
 from jobs.bench_growth import Allowance, Growth, Point, growth_of, render, summary
 from jobs.bench_memory import MB, find_jcmd, measure
 from jobs.chaos import ending
@@ -33,6 +32,7 @@ from jobs.chaos_run import ChaosRun, Options
 from jobs.cli_common import EXIT_FAILED, META_OVERRIDES, load_config, status
 from jobs.config import Config
 from jobs.flink_rest import FlinkError
+from jobs.sealed_transactions import transactions
 from jobs.submit import SubmitError
 
 JOURNAL_BYTES: Final = 64 * 1024
@@ -166,13 +166,11 @@ class SoakRun(ChaosRun):
             if self._pids.setdefault(name, held.pid) != held.pid:
                 self.ledger.report("process", f"{name} is not the process that it was at the start, {what}")
             found[f"{name} ({self.hosts[name]})" if name in self.hosts else name] = held
-        with topics.admin(self.config) as admin:
-            transactions = sum(map(len, admin.list_transactions().values()))
         counts = {
             "restarts": self.restarted,
             "orders": len(self.ledger.orders.lives),
             "finished jobs": sum(not job.live for job in self.rest().jobs()),
-            "transactional ids": transactions,
+            "transactional ids": len(transactions(self.config)),
         }
         figures = {name: held.figures for name, held in found.items()}
         self.points.append(Point(time.monotonic() - self._began, counts, figures))

@@ -21,8 +21,6 @@ TERMINAL: Final = frozenset({"FINISHED", "CANCELED", "FAILED"})
 _POLL_S: Final = 0.3
 _SETTLE_S: Final = 1.0
 _SETTLE_AFTER_FAILURE_S: Final = 10.0
-_NAME: Final = 60
-"""Characters of a task's name that tell it from others: Flink strings together what it chains."""
 
 
 class FlinkError(RuntimeError):
@@ -193,8 +191,7 @@ class FlinkRest:
             return None
         newest = entries[0]
         cause = root_cause(str(newest.get("stacktrace") or newest.get("exceptionName") or ""))
-        # The first operator of the chain names the task well enough; without it the same failure reads the same again.
-        task = re.split(r" -> | \(\d+/", str(newest.get("taskName") or ""))[0]
+        task = _first_operator(str(newest.get("taskName") or ""))
         return f"{cause}\n  in task {task}" if task else cause
 
     # ------------------------------------------------------------------------------------------------ acting
@@ -267,7 +264,9 @@ class FlinkRest:
         overview = self.overview()
         if overview.slots_free == 0:
             return f"it waits for slots (all {overview.slots} are taken): add TaskManagers or stop another job"
-        waiting = [f"{v.name[:_NAME]} is {v.status}" for v in vertices if v.status not in ("RUNNING", "FINISHED")]
+        waiting = [
+            f"{_first_operator(v.name)} is {v.status}" for v in vertices if v.status not in ("RUNNING", "FINISHED")
+        ]
         return "; ".join([f"it is {state}, {overview.slots_free} of {overview.slots} slots are free", *waiting])
 
     def _await_savepoint(self, job_id: str, answer: Any, timeout_s: float) -> str:
@@ -394,6 +393,11 @@ def _vertex(row: Mapping[str, Any]) -> Vertex:
         records_in=int(metrics.get("read-records", 0)),
         records_out=int(metrics.get("write-records", 0)),
     )
+
+
+def _first_operator(task: str) -> str:
+    """What names a task well enough: of a chain the first, and no instance, so that the same trouble reads the same again."""
+    return re.split(r" -> | \(\d+/", task)[0]
 
 
 def _checkpoint(row: Mapping[str, Any] | None) -> Checkpoint | None:

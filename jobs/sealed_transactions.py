@@ -27,7 +27,8 @@ FORGOTTEN: Final = "InvalidPidMappingException"
 """What Kafka says of a transaction whose id it has forgotten."""
 _SEALED: Final = "streaming_committer_raw_states"
 """What the committer of a sink calls its state (Flink's CommitterOperator)."""
-_OPEN: Final = ("Ongoing", "PrepareCommit", "PrepareAbort")
+OPEN: Final = ("Ongoing", "PrepareCommit", "PrepareAbort")
+"""The states of a transaction that is neither committed nor aborted."""
 _PATIENCE_S: Final = 120
 _REFUSED: Final = 3
 
@@ -36,10 +37,10 @@ class TransactionsError(RuntimeError):
     """The transactions of a state cannot be left out; the message says why and what to do."""
 
 
-def open_transactions(config: Config) -> list[str]:
-    """The ids of Kafka's transactions, of whatever job, that are neither committed nor aborted."""
+def transactions(config: Config, states: Sequence[str] | None = None) -> list[str]:
+    """The ids of the transactions, of whatever job, that Kafka remembers, or of those in some states."""
     with topics.admin(config) as client:
-        listed = client.list_transactions(state_filters=_OPEN).values()
+        listed = client.list_transactions(state_filters=states).values()
     return sorted(entry.transactional_id for entries in listed for entry in entries)
 
 
@@ -109,10 +110,7 @@ def _write(state: str, still_open: Sequence[str]) -> str:
     changed = flink.runtime.checkpoint.metadata.CheckpointMetadata(
         metadata.getCheckpointId(), kept, metadata.getMasterStates(), metadata.getCheckpointProperties()
     )
-    folder = flink.core.fs.Path(place.getExternalPointer())
-    if not folder.getFileSystem().getFileStatus(folder).isDir():
-        folder = folder.getParent()
-    target = flink.core.fs.Path(folder, FILE)
+    target = flink.core.fs.Path(place.getExclusiveCheckpointDir(), FILE)
     mode = flink.core.fs.FileSystem.WriteMode.OVERWRITE
     sink = target.getFileSystem().create(target, mode)
     flink.runtime.checkpoint.Checkpoints.storeCheckpointMetadata(changed, jvm.java.io.DataOutputStream(sink))

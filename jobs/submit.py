@@ -30,7 +30,7 @@ from typing import Final
 from jobs.config import SECTIONS, Config, Secret, process_environment, project_root
 from jobs.flink_rest import FlinkError, FlinkRest, Job, is_loopback, root_cause
 from jobs.job_state import remember_job
-from jobs.sealed_transactions import TransactionsError, open_transactions, without_transactions
+from jobs.sealed_transactions import OPEN, TransactionsError, transactions, without_transactions
 
 Progress = Callable[[str], None]
 PACKAGES: Final = ("jobs", "udfs", "schemas", "sql")
@@ -168,7 +168,7 @@ def make_plan(
         flink["JAVA_HOME"] = config.stack.java_home
     if from_savepoint and forget_transactions:
         try:
-            from_savepoint = without_transactions(from_savepoint, {**settings, **flink}, open_transactions(config))
+            from_savepoint = without_transactions(from_savepoint, {**settings, **flink}, transactions(config, OPEN))
         except TransactionsError as error:
             raise SubmitError(str(error)) from error
     command = [str(home / "bin" / "flink"), "run", "-d", "-p", str(config.flink.parallelism)]

@@ -23,11 +23,10 @@ from conftest import RunningStack
 from test_exactly_once import PATIENCE_S, Run, read_committed, wait_until
 from tick_days import SECOND_NS, Tick, expected_bars, random_day
 
-from jobs import topics
 from jobs.analytics import engine_settings
 from jobs.config import Config
 from jobs.job_state import savepoint_directory
-from jobs.sealed_transactions import TransactionsError, open_transactions, without_transactions
+from jobs.sealed_transactions import OPEN, TransactionsError, transactions, without_transactions
 from jobs.submit import find_script, make_plan, submit_job
 from schemas.messages import dead_letter, market_analytics
 from schemas.messages.enums import ANALYTICS_KIND_BAR, DEAD_LETTER_REASON_NAMES
@@ -78,10 +77,8 @@ def refuses(run: Run, config: Config, job: str, folder: Path) -> bool:
     """
     savepoint = run.rest.savepoint(job, savepoint_directory(config, "analytics"))
     environment = make_plan(config, find_script("analytics"), folder).environment
-    with topics.admin(config) as admin:
-        listed = [entry.transactional_id for entries in admin.list_transactions().values() for entry in entries]
     try:
-        without_transactions(savepoint, environment, listed)
+        without_transactions(savepoint, environment, transactions(config))
     except TransactionsError as error:
         return "sealed (tradestream-analytics-0-" in str(error)
     return False
@@ -109,7 +106,7 @@ def test_analytics_killed_in_the_middle_and_upgraded_equals_two_recomputations(
         second = paced(day[TICKS // 2 : TICKS * 3 // 4], PACED_S)
         feeding = threading.Thread(target=lambda: parts.append(produce(run, second)))
         feeding.start()
-        wait_until("open transactions of a job that writes are seen", lambda: open_transactions(one) != [])
+        wait_until("open transactions of a job that writes are seen", lambda: transactions(one, OPEN) != [])
         wait_until("sealed transactions that are open keep a state as it is", lambda: refuses(run, one, job, tmp_path))
         feeding.join()
         run.kill_taskmanager(job, "analyse")

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from examples import model_of, module_of
+from examples import EXAMPLES, module_of
 
 from schemas import model
 from schemas.catalogue import ARCHIVED
+from schemas.json_form import from_json
 from udfs.operators import arrow_blocks
 from udfs.operators.arrow_blocks import Column, Positions, block, event_dates, plan_of
 
@@ -95,13 +96,8 @@ def test_block_is_ordered_by_day_and_keeps_rows_together() -> None:
 @pytest.mark.parametrize("topic", ARCHIVED)
 def test_block_holds_no_memory_of_python(topic: str) -> None:
     """See `arrow_blocks._buffer`. What Arrow has not allocated itself is missing in its account."""
-    folder = Path(arrow_blocks.TOPICS[topic].schema_file).parent.parent / "examples" / topic / "valid"
-    example = json.loads((folder / "every_field.json").read_text(encoding="utf-8"))
-    raw = {field.name for field in model_of(topic).root.fields if field.type == "bytes"}
-    given = {
-        key: value.encode("latin-1") if key in raw and value is not None else value for key, value in example.items()
-    }
-    messages = [module_of(topic).from_dict(given)] * 500
+    payload = json.loads((EXAMPLES / topic / "valid" / "every_field.json").read_text(encoding="utf-8"))
+    messages = [module_of(topic).from_dict(from_json(topic, payload))] * 500
     positions = Positions.of([1] * 500, list(range(500)), [ARRIVAL_DAY * DAY_MS] * 500)
     gc.collect()
     before = pa.total_allocated_bytes()
