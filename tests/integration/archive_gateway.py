@@ -14,8 +14,8 @@ from typing import Any
 
 from jobs.config import Config, project_root
 from jobs.migrate import endpoint
-from schemas import model
 from schemas.catalogue import TOPICS
+from schemas.json_form import from_json
 from udfs.operators.arrow_blocks import Positions, plan_of
 from udfs.operators.clickhouse_writer import Limits, Writer
 from udfs.operators.decode_records import Batch, Decoder
@@ -76,11 +76,7 @@ def frame(topic: str, **changes: Any) -> bytes:
 def example(topic: str, name: str) -> dict[str, Any]:
     """An example payload in fastavro's form."""
     file = TOPICS[topic].schema_file.parent.parent / "examples" / topic / "valid" / f"{name}.json"
-    payload = json.loads(file.read_text(encoding="utf-8"))
-    for field in model.load(TOPICS[topic].schema_file).root.fields:
-        if field.type == "bytes" and payload.get(field.name) is not None:
-            # Avro's JSON writes a byte as the character of that code.
-            payload[field.name] = payload[field.name].encode("latin-1")
+    payload = from_json(topic, json.loads(file.read_text(encoding="utf-8")))
     return dict(payload)  # shared: callers make changed copies
 
 
