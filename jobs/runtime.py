@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Final, Literal
@@ -29,6 +29,9 @@ from udfs.operators.spread_keys import EVEN, FIRST, MAX_PARALLELISM, spread_keys
 
 SQL: Final = Path(__file__).resolve().parent.parent / "sql" / "flink"
 SEPARATOR: Final = "\n----\n"
+
+MOST_BESIDE_ORDERS: Final = 128
+"""Records of a batch that shares its task with other inputs: one to two milliseconds of a stage."""
 
 Isolation = Literal["read_committed", "read_uncommitted"]
 
@@ -141,8 +144,7 @@ def create_source(
     env: Environments,
     config: Config,
     table: str,
-    topic: str,
-    *,
+    *topics: str,
     group: str,
     isolation: Isolation = "read_committed",
     start: Literal["earliest-offset", "latest-offset", "group-offsets"] = "earliest-offset",
@@ -150,16 +152,17 @@ def create_source(
     shape: str = "kafka_source.sql",
     reached: str = "",
 ) -> None:
-    """A source table for a topic of the catalogue: raw, unless `shape` names another statement of sql/flink.
+    """A source table for topics of the catalogue: raw, unless `shape` names another statement of sql/flink.
 
-    `start` counts only when the job starts without a savepoint. `reached`: of a raw one, what Flink's watermark is made of, in
-    SQL; without it the source has none.
+    `start` counts only when the job starts without a savepoint. A raw table of several topics has the column `topic`.
+    `reached`: of a raw one, what Flink's watermark is made of, in SQL; without it the source has none.
     """
     env.table.execute_sql(
         query(
             shape,
             table=table,
-            topics=TOPICS[topic].name,
+            topics=";".join(TOPICS[topic].name for topic in topics),
+            topic_column="\n    topic STRING METADATA VIRTUAL," if len(topics) > 1 else "",
             reached=f",\n    reached AS {reached},\n    WATERMARK FOR reached AS reached" if reached else "",
             options=source_options(config, group, isolation=isolation, start=start, extra=extra),
         )
@@ -189,7 +192,13 @@ def source_options(
 
 
 def all_shards(shards: int) -> str:
-    """SQL's array of the numbers of all shards, for records that go to each of them."""
+    """SQL's array of the numbers of all shards, for records that go to each of them, which have a `position`.
+
+    One shard has an array that depends on the record: both ways of the CASE around it would be the same constant, and over
+    that Flink plans a join with a table of values, which keeps every record in its state for ever.
+    """
+    if shards == 1:
+        return "ARRAY[CAST(MOD(`position`, 1) AS INT)]"
     return f"ARRAY[{', '.join(map(str, range(shards)))}]"
 
 
@@ -285,28 +294,48 @@ def keyed_batches(
     shards: int,
     window_ms: int,
     progress: Progress | None = None,
+    joined: Collection[int] = (),
+    at_once: Collection[int] = (),
 ) -> KeyedStream:
     """One stream of `INPUT_TYPE` rows from several views, each with its source tag, keyed by shard (udfs.operators.spread_keys).
+
+    joined: tags of the inputs that share a window, and with it a task; each has batches of its own all the same. at_once: tags of
+    those whose records are batches already, and wait for no window.
 
     With `window_ms` 0 every record is a batch of its own: one call of Python per record, which is what batches are compared
     with. The plan is another then, so that a job cannot go from one to the other with its state.
     """
-    if window_ms:
-        window = f"{window_ms / 1000:.3f}"
-        parts = [query("micro_batch.sql", source=str(source), view=view, window=window) for source, view in inputs]
-    else:
-        parts = [query("per_record.sql", source=str(source), view=view) for source, view in inputs]
+    window = f"{window_ms / 1000:.3f}"
+    parts = {
+        view: query("per_record.sql", source=str(source), view=view)
+        if not window_ms or source in at_once
+        else query("micro_batch.sql", source=str(source), view=view, window=window)
+        for source, view in inputs
+        if not window_ms or source not in joined
+    }
+    if window_ms and joined:
+        tagged = [query("tagged.sql", source=str(source), view=view) for source, view in inputs if source in joined]
+        records = f"{inputs[0][1]}_and_others"
+        env.table.create_temporary_view(records, env.table.sql_query("\nUNION ALL\n".join(tagged)))
+        parts[records] = small_batches(query("micro_batches.sql", view=records, window=window))
     if progress is not None:
         batches = f"{progress.view}_batches"
-        part = parts[[view for _, view in inputs].index(progress.view)]
+        part = parts[progress.view]
         env.table.create_temporary_view(batches, env.table.sql_query(f"SELECT *, PROCTIME() AS made FROM ({part})"))
         values = {"source": str(progress.source), "view": batches, "all_shards": progress.all_shards}
-        parts.append(query("progress.sql", **values))
+        parts[batches] = query("progress.sql", **values)
     keys = f"ARRAY[{', '.join(map(str, spread_keys(shards, env.shard_keys)))}]"
     table = env.table.sql_query(
-        "\nUNION ALL\n".join(query("key_batches.sql", keys=keys, batches=part) for part in parts)
+        "\nUNION ALL\n".join(query("key_batches.sql", keys=keys, batches=part) for part in parts.values())
     )
     return keyed_rows(env, table, Types.INT(), INPUT_TYPE)
+
+
+def small_batches(batches: str, most: int = MOST_BESIDE_ORDERS, parts: int = 128) -> str:
+    """A query whose batches are cut into so many records at most; into so many parts at most, of which the last is not cut."""
+    firsts = range(1, most * parts, most)
+    values = {"most": str(most), "last": str(firsts[-1]), "firsts": f"ARRAY[{', '.join(map(str, firsts))}]"}
+    return query("small_batches.sql", batches=batches, **values)
 
 
 def keyed_rows(env: Environments, table: Table, key_type: TypeInformation, row_type: TypeInformation) -> KeyedStream:

@@ -222,7 +222,10 @@ def run_plan(config: Config, plan: Plan, timeout_s: float = 600.0) -> str:
 def _hint(config: Config, output: str) -> str:
     """What to do about a refusal whose own words do not say it; empty when they do."""
     if "Cannot map checkpoint/savepoint state" in output and config.flink.shard_keys != "first":
-        return "\nWhat releases without flink.shard_keys have saved needs `--set flink.shard_keys=first` (jobs/production.md)"
+        return (
+            "\nWhat releases without flink.shard_keys have saved needs `--set flink.shard_keys=first`, and trading resumes with "
+            "the trading.inputs and trading.gather_frames that it was started with (jobs/production.md)"
+        )
     return ""
 
 

@@ -18,6 +18,7 @@ eventId) or see one that was rolled back.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
@@ -39,6 +40,7 @@ from jobs.runtime import (
     schema_ids,
     submit,
 )
+from schemas.catalogue import TOPICS
 from udfs.domain import sources
 from udfs.domain.match_shard import MatchShard
 from udfs.domain.risk_shard import RiskShard
@@ -66,6 +68,9 @@ SHORT_WINDOW_MS: Final = 5
 """A window that says that latency counts, and not throughput."""
 MAX_LINGER_MS: Final = 20
 """How long the sink waits at most for more records of a request, however long the window."""
+SYMBOL_SIDE: Final = "symbol_"
+"""What the match stage's joined tables are called before the names that they share with the risk stage's."""
+BESIDE_ORDERS: Final = (sources.REFERENCE, sources.CONTROLS, sources.NBBO, sources.OUTCOMES, sources.CORPORATE_ACTIONS)
 SCHEMAS: Final = (*OUTPUTS, "orders", "nbbo", "reference-data", "controls", "corporate-actions")
 
 
@@ -73,16 +78,24 @@ def build(config: Config, env: Environments) -> StatementSet:
     """The graph; the numbers are those of the module's description."""
     settings = config.trading
     ids = schema_ids(config, SCHEMAS)
+    joined = settings.inputs == "joined"
 
     # 1. Sources, and which shard each record goes to.
-    for table, topic in (
-        ("orders_source", "orders"),
-        ("reference_source", "reference-data"),
-        ("controls_source", "controls"),
-        ("outcomes_source", "order-outcomes"),
-        ("actions_source", "corporate-actions"),
-    ):
-        create_source(env, config, table, topic, group=NAME)
+    tables = {
+        "orders_source": "orders",
+        "reference_source": "reference-data",
+        "controls_source": "controls",
+        "outcomes_source": "order-outcomes",
+        "actions_source": "corporate-actions",
+    }
+    if joined:
+        create_source(env, config, "orders_source", tables.pop("orders_source"), group=NAME)
+        _create_joined(env, config, "account_inputs", tables)
+        shared = ("reference_source", "controls_source", "actions_source")
+        _create_joined(env, config, "symbol_inputs", {f"{SYMBOL_SIDE}{table}": tables[table] for table in shared})
+    else:
+        for table, topic in tables.items():
+            create_source(env, config, table, topic, group=NAME)
     create_source(env, config, "nbbo_source", "nbbo", group=NAME, isolation="read_uncommitted")
     _create_inputs(env, settings)
 
@@ -99,8 +112,11 @@ def build(config: Config, env: Environments) -> StatementSet:
         ],
         settings.account_shards,
         settings.window_ms,
+        joined=BESIDE_ORDERS if joined else (),
     )
-    if settings.window_ms:
+    if joined:
+        name_state(by_account, after=0, prefix="joined-")
+    elif settings.window_ms:
         # What is planned behind an input that came later, the match stage's inputs, keeps the names that it had.
         name_state(by_account, after=FIRST_RISK_INPUTS, shift=FIRST_RISK_INPUTS, prefix="risk-")
     risk = Stage(
@@ -151,8 +167,12 @@ def build(config: Config, env: Environments) -> StatementSet:
         ],
         settings.symbol_shards,
         settings.window_ms,
+        joined=BESIDE_ORDERS if joined else (),
+        at_once=() if settings.gather_frames else (sources.FORWARD,),
     )
-    if settings.window_ms:
+    if joined:
+        name_state(by_symbol, after=0, prefix="joined-")
+    elif settings.window_ms:
         name_state(by_symbol, after=FIRST_RISK_INPUTS, shift=LATER_RISK_INPUTS)
     match = Stage(
         name="route_and_match",
@@ -181,8 +201,6 @@ def build(config: Config, env: Environments) -> StatementSet:
     )
 
     # 4. A transactional sink of all topics behind each stage: in one task with it, so that nothing is serialized between.
-    # Outputs of one window go to Kafka together: each request costs the broker as much as dozens of records.
-    linger = {"properties.linger.ms": str(max(1, min(MAX_LINGER_MS, settings.window_ms // 2)))}
     inserts = env.table.create_statement_set()
     for sink, stream, prefix in (
         ("trading_sink", matched, f"tradestream-{NAME}"),
@@ -190,9 +208,17 @@ def build(config: Config, env: Environments) -> StatementSet:
     ):
         chunks = f"{sink}_chunks"
         env.table.create_temporary_view(chunks, env.table.from_data_stream(stream))
-        create_sink(env, config, sink, OUTPUTS, transactional_prefix=prefix, extra=linger)
+        create_sink(env, config, sink, OUTPUTS, transactional_prefix=prefix, extra=linger(settings.window_ms))
         inserts.add_insert_sql(insert_chunks(chunks, sink, OUTPUTS))
     return inserts
+
+
+def linger(window_ms: int) -> dict[str, str]:
+    """How long a sink waits for more records of a request, as an option of it.
+
+    Outputs of one window go to Kafka together: each request costs the broker as much as dozens of records.
+    """
+    return {"properties.linger.ms": str(max(1, min(MAX_LINGER_MS, window_ms // 2)))}
 
 
 def pace(window_ms: int) -> dict[str, str]:
@@ -203,6 +229,13 @@ def pace(window_ms: int) -> dict[str, str]:
     buffers every few milliseconds are not needed then.
     """
     return {"execution.buffer-timeout.interval": f"{window_ms if window_ms > SHORT_WINDOW_MS else 0} ms"}
+
+
+def _create_joined(env: Environments, config: Config, source: str, tables: Mapping[str, str]) -> None:
+    """One source of several topics, and for each of them the table that it would have had of its own."""
+    create_source(env, config, source, *tables.values(), group=NAME)
+    for table, topic in tables.items():
+        run_statements(env, "one_topic.sql", table=table, source=source, topic=TOPICS[topic].name)
 
 
 def _create_inputs(env: Environments, settings: TradingConfig) -> None:
@@ -218,6 +251,7 @@ def _create_inputs(env: Environments, settings: TradingConfig) -> None:
         symbol_shard_of_reference=shard_sql("SUBSTRING(record_key FROM 12)", settings.symbol_shards),
         all_account_shards=all_shards(settings.account_shards),
         all_symbol_shards=all_shards(settings.symbol_shards),
+        symbol_inputs=SYMBOL_SIDE if settings.inputs == "joined" else "",
         reference_price_window=f"{settings.reference_price_window_ms / 1000:.3f}",
     )
 

@@ -2,7 +2,7 @@
 -- Grain: one Kafka record. Columns: record_key (utf-8), payload (Confluent frame), position (partition * 2^48 + offset),
 -- kafka_time (as the producer or the broker stamped it), processed (processing time, for the micro-batch window); and for jobs
 -- that ask how far they have read, `reached`: each partition's watermark, and the lowest of all is the source's.
-CREATE TEMPORARY TABLE ${table} (
+CREATE TEMPORARY TABLE ${table} (${topic_column}
     record_key STRING,
     payload BYTES,
     kafka_partition INT METADATA FROM 'partition' VIRTUAL,

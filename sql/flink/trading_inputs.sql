@@ -21,7 +21,7 @@ FROM reference_source CROSS JOIN UNNEST(
 -- none. One scan again. What has no bytes or another key is left out: the risk stage answers for it.
 CREATE TEMPORARY VIEW reference_by_symbol AS
 SELECT place.shard AS shard, payload, `position`, kafka_time, PROCTIME() AS processed
-FROM reference_source CROSS JOIN UNNEST(
+FROM ${symbol_inputs}reference_source CROSS JOIN UNNEST(
     CASE WHEN record_key LIKE 'instrument:%' THEN ARRAY[${symbol_shard_of_reference}] ELSE ${all_symbol_shards} END
 ) AS place (shard)
 WHERE payload IS NOT NULL
@@ -36,7 +36,7 @@ FROM controls_source CROSS JOIN UNNEST(
 ----
 CREATE TEMPORARY VIEW controls_by_symbol AS
 SELECT place.shard AS shard, COALESCE(payload, X'') AS payload, `position`, kafka_time, PROCTIME() AS processed
-FROM controls_source CROSS JOIN UNNEST(
+FROM ${symbol_inputs}controls_source CROSS JOIN UNNEST(
     CASE WHEN payload IS NULL THEN ARRAY[0] ELSE ${all_symbol_shards} END
 ) AS place (shard)
 ----
@@ -49,7 +49,7 @@ FROM actions_source CROSS JOIN UNNEST(
 ----
 CREATE TEMPORARY VIEW actions_by_symbol AS
 SELECT place.shard AS shard, COALESCE(payload, X'') AS payload, `position`, kafka_time, PROCTIME() AS processed
-FROM actions_source CROSS JOIN UNNEST(
+FROM ${symbol_inputs}actions_source CROSS JOIN UNNEST(
     CASE WHEN payload IS NULL THEN ARRAY[0] ELSE ${all_symbol_shards} END
 ) AS place (shard)
 ----

@@ -93,6 +93,41 @@ def test_state_keeps_its_name(job: str) -> None:
     assert not [node.name for node in nodes if "Join" in node.name]
 
 
+@pytest.mark.parametrize(
+    ("job", "settings"),
+    [
+        ("trading", ("TRADING_ACCOUNT_SHARDS=1", "TRADING_SYMBOL_SHARDS=1")),
+        ("trading", ("TRADING_ACCOUNT_SHARDS=1", "TRADING_SYMBOL_SHARDS=1", "TRADING_INPUTS=joined")),
+        ("market_data", ("MARKET_DATA_SYMBOL_SHARDS=1",)),
+        ("analytics", ("ANALYTICS_SYMBOL_SHARDS=1",)),
+        ("audit", ("AUDIT_SHARDS=1",)),
+    ],
+)
+def test_a_single_shard_is_planned_without_a_join_too(job: str, settings: tuple[str, ...]) -> None:
+    nodes = plan_of(job, *(f"TRADESTREAM_{setting}" for setting in settings))
+    assert not [node.name for node in nodes if "Join" in node.name]
+
+
+def test_joined_inputs_are_half_as_many_and_have_names_of_their_own() -> None:
+    nodes = plan_of("trading", "TRADESTREAM_TRADING_INPUTS=joined", "TRADESTREAM_TRADING_GATHER_FRAMES=false")
+    kept = {node.uid: _what(node) for node in nodes if not _STATELESS.search(node.uid or "") and not _hands_over(node)}
+    sinks = {uid: what for uid, what in NAMES["trading"].items() if "sink" in uid}
+    assert kept == {
+        "joined-1_kafka": "orders_source",
+        "joined-6_kafka": "account_inputs",
+        "joined-14_kafka": "nbbo_source",
+        "joined-38_kafka": "symbol_inputs",
+        "joined-42_kafka": "nbbo_source",
+        "joined-4_window-aggregate": WINDOW,
+        "joined-17_window-aggregate": WINDOW,
+        "joined-30_window-aggregate": WINDOW,
+        "joined-55_window-aggregate": WINDOW,
+        "check_risk-8-even": "check_risk",
+        "route_and_match-8-even": "route_and_match",
+        **sinks,
+    }
+
+
 def test_separate_stages_share_no_slot_and_keep_the_names_of_their_state() -> None:
     nodes = {node.uid: node for node in plan_of("trading", "TRADESTREAM_TRADING_SEPARATE_STAGES=true") if node.uid}
     assert nodes["check_risk-8-even"].slots != nodes["route_and_match-8-even"].slots

@@ -11,7 +11,7 @@ import pytest
 
 from jobs import trading
 from jobs.config import Config
-from jobs.runtime import Environments, create_environments, statements
+from jobs.runtime import Environments, create_environments, small_batches, statements
 from schemas.catalogue import TOPICS
 from udfs.domain.sharding import shard_of, shard_sql
 
@@ -60,6 +60,7 @@ def test_reference_data_goes_where_it_is_needed_in_the_order_of_its_topic(env: E
         "symbol_shard_of_reference": shard_sql("SUBSTRING(record_key FROM 12)", SHARDS),
         "all_account_shards": every,
         "all_symbol_shards": every,
+        "symbol_inputs": "",
         "reference_price_window": "1",
     }
     for statement in statements("trading_inputs.sql", **placeholders):
@@ -82,6 +83,25 @@ def test_reference_data_goes_where_it_is_needed_in_the_order_of_its_topic(env: E
         for shard in (dict.fromkeys((0, shard_of("A1", SHARDS))) if key == "account:A1" else everyone)
     ]
     assert rows(env, "reference_by_account") == to_accounts
+
+
+@pytest.mark.parametrize(
+    ("records", "sizes"),
+    [(1, [1]), (4, [4]), (5, [4, 1]), (8, [4, 4]), (12, [4, 4, 4]), (13, [4, 4, 5]), (40, [4, 4, 32])],
+)
+def test_batches_are_cut_into_parts_that_keep_their_order(env: Environments, records: int, sizes: list[int]) -> None:
+    payloads = ", ".join(f"X'{number:02x}'" for number in range(records))
+    positions = ", ".join(f"CAST({number} AS BIGINT)" for number in range(records))
+    batch = (
+        f"SELECT shard, 3 AS source, ARRAY[{payloads}] AS payloads, ARRAY[{positions}] AS positions, "
+        "CAST(7 AS BIGINT) AS newest_ms FROM (VALUES (2)) AS batch (shard)"
+    )
+    with env.table.sql_query(small_batches(batch, most=4, parts=3)).execute().collect() as found:
+        parts = [tuple(row) for row in found]
+    assert [(shard, source, newest_ms) for shard, source, _, _, newest_ms in parts] == [(2, 3, 7)] * len(sizes)
+    assert [len(payloads) for _, _, payloads, _, _ in parts] == sizes
+    assert [bytes(payload)[0] for part in parts for payload in part[2]] == list(range(records))
+    assert [position for part in parts for position in part[3]] == list(range(records))
 
 
 def test_catalogue_says_that_the_job_writes_its_outputs() -> None:
