@@ -81,7 +81,7 @@ def orders(
             status(f"run {number + 1} of {repeat}: loading {count:,} orders")
             run.load()
             trading.append(run.measure("trading"))
-            run.record()
+            run.record(count)
             passthrough.append(run.measure("passthrough"))
             if not number:
                 for name, changed in variants(config).items():
@@ -130,17 +130,20 @@ class OrderBench(BenchRun):
         publisher = Publisher(self.config.kafka, linger_ms=50)
         publisher.play(items, progress=lambda done: status(f"  {done.sent:,} {what} loaded"), progress_s=5)
 
-    def record(self) -> None:
-        """Take a sample of what the trading job wrote, in its proportions, for the passthrough."""
-        from jobs.passthrough import RECORDING
+    def record(self, count: int, answer: str = "") -> None:
+        """Take a sample of what the trading job wrote for `count` orders, in its proportions, for the passthrough.
 
-        totals = {topic: self.written((topic,)) for topic in self.outputs}
-        wanted = {topic: round(VARIANTS * total / self.count) for topic, total in totals.items()}
-        pool: list[tuple[str, str, str]] = []
+        answer: a topic in which the order itself takes the place of one record of each order.
+        """
+        from jobs.passthrough import RECORDING, Variant
+
+        totals = {topic: self.written((topic,)) - count * (topic == answer) for topic in self.outputs}
+        wanted = {topic: round(VARIANTS * total / count) for topic, total in totals.items()}
+        pool: Variant = []
         for topic, amount in wanted.items():
             pool += [(topic, key.hex(), value.hex()) for key, value in self._sample(topic, amount)]
         # Dealt out in turn, so that every variant has about as many records.
-        variants = [pool[number::VARIANTS] for number in range(VARIANTS)]
+        variants = [pool[number::VARIANTS] + [(answer, "", None)] * bool(answer) for number in range(VARIANTS)]
         (self.config.state_dir / RECORDING).write_text(json.dumps(variants), encoding="utf-8")
 
     def _sample(self, topic: str, amount: int) -> Iterator[tuple[bytes, bytes]]:

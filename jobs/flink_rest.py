@@ -183,6 +183,21 @@ class FlinkRest:
         rows = self._call("GET", f"/jobs/{job_id}/vertices/{vertex_id}/subtasks/metrics?{query}")
         return next((float(row["sum"]) for row in rows if "sum" in row), None)
 
+    def histogram(self, job_id: str, metric: str) -> dict[float, float]:
+        """A histogram of our stages (udfs.operators.stage_metrics): how many values were not above each bound, in seconds.
+
+        Flink's REST shows what metrics were up to ten seconds ago (metrics.fetcher.update-interval).
+        """
+        found: dict[float, float] = {}
+        for vertex in self.job(job_id)[1]:
+            rows = self._call("GET", f"/jobs/{job_id}/vertices/{vertex.id}/subtasks/metrics")
+            for name in (str(row["id"]) for row in rows):
+                if name.endswith(f".{metric}_bucket"):
+                    # Flink writes "_" for a dot within a name.
+                    bound = float(name.rpartition(".le.")[2].partition(".")[0].replace("_", "."))
+                    found[bound] = found.get(bound, 0.0) + (self.sum_metric(job_id, vertex.id, name) or 0.0)
+        return found
+
     def failure(self, job_id: str) -> str | None:
         """The root cause of the newest failure in a few lines, or None when nothing failed."""
         body = self._call("GET", f"/jobs/{job_id}/exceptions?maxExceptions=1")

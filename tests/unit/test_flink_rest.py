@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
+import urllib.parse
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -217,6 +219,21 @@ def test_recent_checkpoints_are_completed_ones_oldest_first_without_savepoints(f
         (1, 100, 1, 10),
         (4, 400, 4, 40),
     ]
+
+
+def test_histogram_adds_up_the_buckets_of_all_tasks_that_have_it(flink: FakeFlink) -> None:
+    bucket = "route.tradestream.route.le.{}.order_latency_seconds_bucket"
+    other = "route.tradestream.route.le.0_025.trade_latency_seconds_bucket"
+    flink.answers["GET", "/jobs/j"] = _detail("RUNNING", "RUNNING", "RUNNING", "RUNNING")
+    for number, bounds in enumerate((("0_025", "+Inf"), (), ("0_025", "+Inf"))):
+        ids = [*map(bucket.format, bounds), other, "numRecordsIn"]
+        path = f"/jobs/j/vertices/{number}/subtasks/metrics"
+        flink.answers["GET", path] = (200, [{"id": name} for name in ids])
+        for bound, count in (("0_025", 3.0), ("+Inf", 5.0)):
+            asked = urllib.parse.urlencode({"get": bucket.format(bound), "agg": "sum"})
+            flink.answers["GET", f"{path}?{asked}"] = (200, [{"id": bucket.format(bound), "sum": count}])
+
+    assert FlinkRest(flink.url).histogram("j", "order_latency_seconds") == {0.025: 6.0, math.inf: 10.0}
 
 
 def test_refusal_is_one_line_in_flinks_words(flink: FakeFlink) -> None:
