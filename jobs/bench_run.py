@@ -80,11 +80,13 @@ class Measured:
 def middle(points: list[Point], count: int, bytes_per_record: float = 0.0, from_share: float = FROM_SHARE) -> Measured:
     """The rates between `from_share` and `TO_SHARE` of the output of a run over `count` input records."""
     total = points[-1].written
-    begin = next(point for point in points if point.written >= from_share * total)
+    # A fast job makes much between two looks at it: the look before the middle begins counts, unless that saw nothing yet.
+    before = [point for point in points if 0 < point.written <= from_share * total]
+    begin = before[-1] if before else next(point for point in points if point.written >= from_share * total)
     end = next(point for point in points if point.written >= TO_SHARE * total)
     seconds = end.at_s - begin.at_s
     if seconds <= 0:
-        raise BenchError(f"{total:,} records came at once: too few to measure")
+        raise BenchError(f"{total:,} records came at once: too few to measure, take more of them")
     written = end.written - begin.written
     used = Cpu(*(after - before for before, after in zip(begin.cpu, end.cpu, strict=True)))
     return Measured(
@@ -208,7 +210,7 @@ class BenchRun:
             first = next((point.at_s for point in points if point.written), now)
             if cut is not None and now - first > cut[0]:
                 break
-            time.sleep(0.2)
+            time.sleep(0.1)
         taken = self.count if cut is None else round(points[-1].written / cut[1])
         measured = middle(points, taken, (self._bytes() - size_before) / points[-1].written, self.from_share)
         status(

@@ -2,7 +2,8 @@
 
 1. Read orders from Kafka, as raw bytes.
 2. For each order, write as many records as the trading job wrote, each as large, to the same topics. No Python, no state.
-3. Write them in one transaction a checkpoint, with the same sink settings.
+3. Write them in one transaction a checkpoint; all of it is one task, and its sink waits for more records as the trading job's
+   does with a short window, because it has no batches.
 
 Inputs: orders, and `<state dir>/passthrough.json` with the records to write: variants, a list of lists of
 [topic, key in hex, value in hex], recorded from a run of the trading job; the orders take the variants in turn. Instead
@@ -20,11 +21,13 @@ from pyflink.table import StatementSet
 
 from jobs.config import Config
 from jobs.runtime import Environments, JobError, create_environments, create_sink, create_source, submit
-from jobs.trading import OUTPUTS, linger, pace
+from jobs.trading import OUTPUTS, linger
 from schemas.catalogue import TOPICS
 
 NAME: Final = "passthrough"
 RECORDING: Final = "passthrough.json"
+WINDOW_MS: Final = 4
+"""The longest window of the trading job whose sink it has."""
 
 Variant = list[tuple[str, str, str | None]]
 
@@ -52,7 +55,7 @@ def build(config: Config, env: Environments) -> StatementSet:
         "passthrough_sink",
         OUTPUTS,
         transactional_prefix=f"tradestream-{NAME}",
-        extra=linger(config.trading.window_ms),
+        extra=linger(min(config.trading.window_ms, WINDOW_MS)),
     )
     inserts = env.table.create_statement_set()
     inserts.add_insert_sql(
@@ -80,7 +83,7 @@ def _record(key: str, value: str | None) -> str:
 def main() -> None:
     """Submit the job to the cluster that `flink run` points at."""
     config = Config.load()
-    env = create_environments(config, NAME, pace(config.trading.window_ms))
+    env = create_environments(config, NAME)
     submit(env, build(config, env), NAME)
 
 
