@@ -84,7 +84,10 @@ class Point:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cost:
-    """What one rate took: cores of the whole machine, clients included, and CPU microseconds an order by stage."""
+    """What one rate took: cores of the whole machine, clients included, and CPU microseconds an order by stage.
+
+    Until committed readers had the last answer: with rare checkpoints a good part of that time has no orders.
+    """
 
     job: str
     rate: int

@@ -193,32 +193,34 @@ class BenchRun:
         self.points, self.last_written = points, {}
         last_change = time.monotonic()
         # A fast job has written everything before Flink's client says that it runs: look from the beginning.
-        with ThreadPoolExecutor(1) as pool:
-            submitting = pool.submit(submit_job, config or self.config, job, timeout_s=300)
-            # The job has everything when it has read all input and its output stands still.
-            while True:
-                now, found = time.monotonic(), self._ends()
-                written = sum(found.values()) - before
-                submitted = submitting.done()
-                if submitted and submitting.exception() is not None:
-                    break
-                if not points or written != points[-1].written:
-                    points.append(self.point(now, written))
-                    last_change = now
-                    self.last_written.update({part: now for part, end in found.items() if end != ends[part]})
-                    ends = found
-                elif not submitted:
-                    last_change = now
-                elif now - last_change > 5 and written and self.probe.group_lag(job, self.inputs) == 0:
-                    break
-                elif now - last_change > STALLED_S:
-                    failure = self.rest.failure(submitting.result()) or "no failure"
-                    raise BenchError(f"{job} stands still at {written:,} records: {failure}")
-                first = next((point.at_s for point in points if point.written), now)
-                if submitted and cut is not None and now - first > cut[0]:
-                    break
-                time.sleep(0.2)
-            job_id = submitting.result()
+        pool = ThreadPoolExecutor(1)
+        submitting = pool.submit(submit_job, config or self.config, job, timeout_s=300)
+        # Not waited for when this is interrupted: the client ends with the stack.
+        pool.shutdown(wait=False)
+        # The job has everything when it has read all input and its output stands still.
+        while True:
+            now, found = time.monotonic(), self._ends()
+            written = sum(found.values()) - before
+            submitted = submitting.done()
+            if submitted and submitting.exception() is not None:
+                break
+            if not points or written != points[-1].written:
+                points.append(self.point(now, written))
+                last_change = now
+                self.last_written.update({part: now for part, end in found.items() if end != ends[part]})
+                ends = found
+            elif not submitted:
+                last_change = now
+            elif now - last_change > 5 and written and self.probe.group_lag(job, self.inputs) == 0:
+                break
+            elif now - last_change > STALLED_S:
+                failure = self.rest.failure(submitting.result()) or "no failure"
+                raise BenchError(f"{job} stands still at {written:,} records: {failure}")
+            first = next((point.at_s for point in points if point.written), now)
+            if submitted and cut is not None and now - first > cut[0]:
+                break
+            time.sleep(0.2)
+        job_id = submitting.result()
         taken = self.count if cut is None else round(points[-1].written / cut[1])
         measured = middle(points, taken, (self._bytes() - size_before) / points[-1].written, self.from_share)
         status(

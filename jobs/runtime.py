@@ -309,7 +309,7 @@ def keyed_batches(
     parts = {
         view: query("per_record.sql", source=str(source), view=view)
         if not window_ms or source in at_once
-        else query("micro_batch.sql", source=str(source), view=view, window=window)
+        else query("micro_batch.sql", source=str(source), view=view, window=window, keys="shard")
         for source, view in inputs
         if not window_ms or source not in joined
     }
@@ -317,7 +317,8 @@ def keyed_batches(
         tagged = [query("tagged.sql", source=str(source), view=view) for source, view in inputs if source in joined]
         records = f"{inputs[0][1]}_and_others"
         env.table.create_temporary_view(records, env.table.sql_query("\nUNION ALL\n".join(tagged)))
-        parts[records] = small_batches(query("micro_batches.sql", view=records, window=window))
+        batches = query("micro_batch.sql", source="source", view=records, window=window, keys="shard, source")
+        parts[records] = small_batches(batches)
     if progress is not None:
         batches = f"{progress.view}_batches"
         part = parts[progress.view]

@@ -81,15 +81,14 @@ def build(config: Config, env: Environments) -> StatementSet:
     joined = settings.inputs == "joined"
 
     # 1. Sources, and which shard each record goes to.
+    create_source(env, config, "orders_source", "orders", group=NAME)
     tables = {
-        "orders_source": "orders",
         "reference_source": "reference-data",
         "controls_source": "controls",
         "outcomes_source": "order-outcomes",
         "actions_source": "corporate-actions",
     }
     if joined:
-        create_source(env, config, "orders_source", tables.pop("orders_source"), group=NAME)
         _create_joined(env, config, "account_inputs", tables)
         shared = ("reference_source", "controls_source", "actions_source")
         _create_joined(env, config, "symbol_inputs", {f"{SYMBOL_SIDE}{table}": tables[table] for table in shared})
