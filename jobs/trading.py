@@ -46,6 +46,7 @@ from udfs.domain.match_shard import MatchShard
 from udfs.domain.risk_shard import RiskShard
 from udfs.domain.sharding import shard_sql
 from udfs.operators.run_shard import FORWARD_TAG, OUTPUT_TYPE, RunShard, Stage
+from udfs.operators.spread_keys import spread_keys
 from udfs.operators.stage_metrics import Measure
 
 NAME: Final = "trading"
@@ -70,7 +71,9 @@ MAX_LINGER_MS: Final = 20
 """How long the sink waits at most for more records of a request, however long the window."""
 SYMBOL_SIDE: Final = "symbol_"
 """What the match stage's joined tables are called before the names that they share with the risk stage's."""
-BESIDE_ORDERS: Final = (sources.REFERENCE, sources.CONTROLS, sources.NBBO, sources.OUTCOMES, sources.CORPORATE_ACTIONS)
+BESIDE_ORDERS: Final = frozenset(
+    (sources.REFERENCE, sources.CONTROLS, sources.NBBO, sources.OUTCOMES, sources.CORPORATE_ACTIONS)
+)
 SCHEMAS: Final = (*OUTPUTS, "orders", "nbbo", "reference-data", "controls", "corporate-actions")
 
 
@@ -98,7 +101,8 @@ def build(config: Config, env: Environments) -> StatementSet:
     create_source(env, config, "nbbo_source", "nbbo", group=NAME, isolation="read_uncommitted")
     _create_inputs(env, settings)
 
-    # 2. Validate and risk-check by account.
+    # 2. Validate and risk-check by account. Outcomes that were summed up are batches already.
+    at_once = frozenset((sources.OUTCOMES,) if settings.outcomes_ms else ())
     by_account = keyed_batches(
         env,
         [
@@ -111,7 +115,8 @@ def build(config: Config, env: Environments) -> StatementSet:
         ],
         settings.account_shards,
         settings.window_ms,
-        joined=BESIDE_ORDERS if joined else (),
+        joined=BESIDE_ORDERS - at_once if joined else (),
+        at_once=at_once if joined else (),
     )
     if joined:
         name_state(by_account, after=0, prefix="joined-")
@@ -188,6 +193,8 @@ def build(config: Config, env: Environments) -> StatementSet:
             },
         ),
         compact_bytes=config.flink.journal_bytes,
+        hold_ms=settings.outcomes_ms,
+        keys=tuple(spread_keys(settings.symbol_shards, env.shard_keys)),
         measures=(
             Measure("order_processing_latency_seconds", sources.FORWARD),
             Measure("trade_execution_latency_seconds", sources.FORWARD, lane="trade-events"),

@@ -1,7 +1,7 @@
 """The trading job without processes: the real operators over a simulated log, with checkpoints, transactions and crashes.
 
 What is real: RunShard with its journal, snapshots and output chunks, and both trading engines. What is simulated, from a seed:
-Kafka's topics with transactions, Flink's sources, channels, aligned barriers, micro-batch windows, keyed state, the
+Kafka's topics with transactions, Flink's sources, channels, aligned barriers, micro-batch windows, keyed state, timers, the
 transactional sink, crashes at any step, restores with another parallelism.
 
 What is proved after a run, by `verify`: the batches that survived (those of the last restored checkpoint and what came after)
@@ -11,7 +11,7 @@ are applied to new engines that nothing disturbs, and the committed records of e
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
 from random import Random
@@ -41,6 +41,9 @@ Place = tuple[str, int]
 """A shard of a stage."""
 Item = tuple[Place, int, bytes, int]
 """One record on its way: to which shard, as which source, its bytes, its offset (for frames: the risk shard that sent it)."""
+
+Applied = tuple[int, list[bytes], list[int], bool]
+"""A batch that an operator has applied: source, payloads, offsets, and whether its engine holds no sums back after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +92,17 @@ class Checkpoint:
     offsets: dict[int, int] = field(default_factory=dict)
     state: dict[Place, dict[str, Any]] = field(default_factory=dict)
     windows: dict[tuple[Place, int], list[tuple[bytes, int]]] = field(default_factory=dict)
-    history: dict[Place, list[tuple[int, list[bytes], list[int]]]] = field(default_factory=dict)
+    timers: set[Place] = field(default_factory=set)
+    history: dict[Place, list[Applied]] = field(default_factory=dict)
     transaction: int = -1
     parts: int = 0
 
 
 class Task:
-    """A subtask: its channels, and for a stage the real operator with its windows."""
+    """A subtask: its channels, and for a stage the real operator with its windows and timers.
+
+    It is the operator's context too: the current key is the shard, and a timer is due at any time.
+    """
 
     def __init__(self, name: str, operator: RunShard | None, handles: Handles) -> None:
         self.name = name
@@ -103,7 +110,20 @@ class Task:
         self.handles = handles
         self.channels: dict[str, deque[Any]] = {}
         self.windows: dict[tuple[Place, int], list[tuple[bytes, int]]] = {}
-        self.history: dict[Place, list[tuple[int, list[bytes], list[int]]]] = {}
+        self.timers: set[Place] = set()
+        self.history: dict[Place, list[Applied]] = {}
+
+    def timer_service(self) -> Task:
+        """Flink's timers."""
+        return self
+
+    def register_processing_time_timer(self, _timestamp: int) -> None:
+        """Set the current key's timer."""
+        self.timers.add(self.handles.key)
+
+    def get_current_key(self) -> int:
+        """The shard."""
+        return self.handles.key[1]
 
 
 def route(steps: list[h.Step]) -> list[Input]:
@@ -181,6 +201,7 @@ class Simulator:
                     place = (stage, shard)
                     task.handles.restore(place, checkpoint.state.get(place, {}))
                     task.history[place] = list(checkpoint.history.get(place, []))
+                task.timers = {place for place in checkpoint.timers if self._owner(place) == task.name}
                 task.windows = {k: list(v) for k, v in checkpoint.windows.items() if self._owner(k[0]) == task.name}
                 operator.open(task.handles)
                 task.channels = {"source": deque()}
@@ -239,6 +260,8 @@ class Simulator:
                 steps.append(lambda task=task: self._snapshot(task))  # type: ignore[misc]
             if task.windows:
                 steps.append(lambda task=task: self._fire(task))  # type: ignore[misc]
+            if task.timers:
+                steps.append(lambda task=task: self._ring(task))  # type: ignore[misc]
         if self.to_commit is not None:
             steps.append(self._commit)
         idle = not steps
@@ -299,16 +322,33 @@ class Simulator:
             task.windows[place, source] = window[count:]
         payloads = [payload for payload, _ in window[:count]]
         positions = [offset for _, offset in window[:count]]
-        task.history[place].append((source, payloads, positions))
         task.handles.key = place
         assert task.operator is not None
-        for out in task.operator.process_element(Row(place[1], source, payloads, positions, 1_000), None):
+        row = Row(place[1], source, payloads, positions, 1_000)
+        self._emit(task, place, task.operator.process_element(row, task), (source, payloads, positions))
+
+    def _ring(self, task: Task) -> None:
+        """A timer is due."""
+        place = self.random.choice(sorted(task.timers))
+        task.timers.remove(place)
+        task.handles.key = place
+        assert task.operator is not None
+        self._emit(task, place, task.operator.on_timer(1_000, task), (0, [], []))
+
+    def _emit(
+        self, task: Task, place: Place, outputs: Iterator[Any], applied: tuple[int, list[bytes], list[int]]
+    ) -> None:
+        """What an operator gives out goes on its way."""
+        assert task.operator is not None
+        for out in outputs:
             if isinstance(out, tuple):
                 target = (MATCH, out[1][0])
                 item: Item = (target, sources.FORWARD, bytes(out[1][1]), place[1])
                 self.tasks[self._owner(target)].channels[task.name].append(item)
             else:
                 self.tasks["sink"].channels[task.name].append((place, out[0], out[1], out[2]))
+        engine = task.operator.shards[place[1]].engine
+        task.history[place].append((*applied, place[0] == RISK or not engine.ledger.touched))  # type: ignore[attr-defined]
 
     # Checkpoints
 
@@ -332,6 +372,7 @@ class Simulator:
             for place, history in task.history.items():
                 checkpoint.history[place] = list(history)
                 checkpoint.state[place] = deepcopy(task.handles.state.get(place, {}))
+            checkpoint.timers |= task.timers
             for key, window in task.windows.items():
                 checkpoint.windows[key] = list(window)
         for other in self.tasks.values():
@@ -354,6 +395,6 @@ class Simulator:
         """What readers with read_committed see."""
         return [record for record in self.log if self._visible(record)]
 
-    def history(self) -> dict[Place, list[tuple[int, list[bytes], list[int]]]]:
+    def history(self) -> dict[Place, list[Applied]]:
         """The batches that survived, by shard."""
         return {place: history for task in self.tasks.values() for place, history in task.history.items()}

@@ -51,7 +51,7 @@ def new_engine(stage: str, faults: Faults, shard: int) -> Engine:
 
 
 def simulate(seed: int, faults: Faults | None = None, crash_rate: float | None = None) -> Simulator:
-    """A run and its check: crashes from none to one in 50 steps, journals compacted often or never.
+    """A run and its check: crashes from none to one in 50 steps, journals compacted often or never, outcomes at once or held.
 
     Raises Violation; any other exception is an engine that refused what it was given.
     """
@@ -60,7 +60,14 @@ def simulate(seed: int, faults: Faults | None = None, crash_rate: float | None =
     compact = random.choice((0, 2_000, 10_000, 4 * 1024 * 1024))
     stages = {
         RISK: Stage(RISK, partial(new_engine, RISK, faults), forward=sources.FORWARD, compact_bytes=compact),
-        MATCH: Stage(MATCH, partial(new_engine, MATCH, faults), receive=sources.FORWARD, compact_bytes=compact),
+        MATCH: Stage(
+            MATCH,
+            partial(new_engine, MATCH, faults),
+            receive=sources.FORWARD,
+            compact_bytes=compact,
+            hold_ms=random.choice((0, 100)),
+            keys=tuple(range(SHARDS)),
+        ),
     }
     rate = random.choice((0.0, 0.002, 0.005, 0.02)) if crash_rate is None else crash_rate
     run = Simulator(list(inputs_of(seed % STREAMS)), seed, stages, rate, faults)
@@ -94,7 +101,7 @@ def check_inputs(run: Simulator) -> None:
             wanted.setdefault(((RISK, int(record.key)), sources.OUTCOMES), []).append(record.value)
     seen: dict[tuple[Place, int], list[bytes]] = {}
     for place, history in run.history().items():
-        for source, payloads, _ in history:
+        for source, payloads, *_ in history:
             if source != sources.FORWARD:
                 seen.setdefault((place, source), []).extend(payloads)
     for key in wanted.keys() | seen.keys():
@@ -111,7 +118,7 @@ def check_outputs(run: Simulator) -> None:
     received: dict[tuple[int, int], list[bytes]] = {}
     for place, history in run.history().items():
         engine = run.stages[place[0]].new_engine(place[1])
-        for source, payloads, positions in history:
+        for source, payloads, positions, flushed in history:
             if source == sources.FORWARD:
                 for payload, sender in zip(payloads, positions, strict=True):
                     frames = decode_batch(payload).payloads
@@ -121,7 +128,8 @@ def check_outputs(run: Simulator) -> None:
             else:
                 for payload, offset in zip(payloads, positions, strict=True):
                     engine.apply(source, payload, 0, offset, 1_000)
-            engine.flush()
+            if flushed:
+                engine.flush()
             for lane in engine.outbox.lanes():
                 wanted.setdefault((place, lane.topic), []).extend(zip(lane.keys, lane.values, strict=True))
             if place[0] == RISK:

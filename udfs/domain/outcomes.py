@@ -4,7 +4,8 @@ Ordering: lines stand in the order in which the batch first touched their orders
 account shard and one session.
 Invariants: a line's fills are the sum over the batch; `leaves_quantity` is what is open after it, so that the risk
 stage can see when a record was lost or applied twice.
-Known limits: more than `MAX_LINES` lines for one shard become several records, to stay below a megabyte each.
+Known limits: more than `MAX_LINES` lines for one shard become several records, so that each is soon applied: an order
+waits behind it.
 Complexity: constant for each fill.
 """
 
@@ -14,7 +15,7 @@ from schemas.messages.order_outcomes import OrderOutcome, OrderOutcomes, encode
 from udfs.domain.book import Order
 from udfs.domain.outbox import Lane
 
-MAX_LINES: Final = 2_048
+MAX_LINES: Final = 128
 
 
 class OutcomeLedger:

@@ -2,7 +2,7 @@
 
 A journal entry holds everything that was given to the engine in one call, so that applying the entries again, in order,
 to the last snapshot gives the same engine. Layout, little endian:
-    version  u8   (1)
+    version  u8   1: the engine's sums were written after the batch; 2: they went on (Stage.hold_ms)
     source   u8   tag of the input stream (udfs.domain.sources)
     count    u32  number of records, n
     newest   i64  Kafka timestamp in ms of the newest record of the batch
@@ -14,17 +14,22 @@ to the last snapshot gives the same engine. Layout, little endian:
 import struct
 from typing import Final, NamedTuple
 
-VERSION: Final = 1
+FLUSHED: Final = 1
+HELD: Final = 2
 _HEAD: Final = struct.Struct("<BBIq")
 
 
 class Batch(NamedTuple):
-    """Records of one input stream for one shard, in order."""
+    """Records of one input stream for one shard, in order.
+
+    flushed: whether the engine was told to write its sums after them.
+    """
 
     source: int
     payloads: list[bytes]
     positions: list[int]
     newest_ms: int
+    flushed: bool = True
 
 
 def encode_batch(batch: Batch) -> bytes:
@@ -32,7 +37,7 @@ def encode_batch(batch: Batch) -> bytes:
     count = len(batch.payloads)
     return b"".join(
         (
-            _HEAD.pack(VERSION, batch.source, count, batch.newest_ms),
+            _HEAD.pack(FLUSHED if batch.flushed else HELD, batch.source, count, batch.newest_ms),
             struct.pack(f"<{count}I", *map(len, batch.payloads)),
             struct.pack(f"<{count}q", *batch.positions),
             *batch.payloads,
@@ -48,8 +53,8 @@ def decode_batch(entry: bytes) -> Batch:
     if len(entry) < _HEAD.size:
         raise ValueError(f"journal entry of {len(entry)} bytes is shorter than its head")
     version, source, count, newest_ms = _HEAD.unpack_from(entry)
-    if version != VERSION:
-        raise ValueError(f"journal entry of version {version}; this release reads version {VERSION}")
+    if version not in (FLUSHED, HELD):
+        raise ValueError(f"journal entry of version {version}; this release reads versions {FLUSHED} and {HELD}")
     at = _HEAD.size
     lengths = struct.unpack_from(f"<{count}I", entry, at)
     at += 4 * count
@@ -61,4 +66,4 @@ def decode_batch(entry: bytes) -> Batch:
         at += length
     if at != len(entry):
         raise ValueError(f"journal entry of {len(entry)} bytes should have {at}")
-    return Batch(source, payloads, positions, newest_ms)
+    return Batch(source, payloads, positions, newest_ms, version == FLUSHED)

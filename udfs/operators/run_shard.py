@@ -5,7 +5,8 @@ A keyed operator (key: shard) that holds one pure engine per shard in memory and
     snapshot  ValueState<bytes>  the engine's own versioned bytes
 The journal is compacted into a snapshot when it has grown past `compact_bytes` and past the last snapshot, so the work of
 writing snapshots stays proportional to the work of applying; with 0 after each batch, so that nothing is left to apply
-again. After a restore an engine is rebuilt at the first batch of its shard: restore the snapshot, apply the journal again,
+again. With `hold_ms` what an engine sums up over a batch is summed up over as many as come in that time; the journal says after
+which of them it was written, so that applying them again sums up the same. After a restore an engine is rebuilt at the first batch of its shard: restore the snapshot, apply the journal again,
 drop what that emits (it was emitted before the checkpoint).
 
 Input rows:  (shard, source, payloads, positions, newest_ms); of a batch that asks for the progress, newest_ms is the watermark.
@@ -97,7 +98,7 @@ class Engine(Protocol):
         """Apply one record."""
 
     def flush(self) -> None:
-        """Write what is written once a batch."""
+        """Write what is summed up over a batch, or over several."""
 
     def snapshot(self) -> bytes:
         """The whole state, with a version."""
@@ -116,6 +117,8 @@ class Stage:
     progress: source tag of the batches that ask how far the inputs have come.
     resolution: reads records that do not start like a current record of their source.
     compact_bytes: size of a journal that is worth a snapshot; 0: whatever its size.
+    hold_ms: how long an engine's sums wait for those of more batches (`Engine.flush`); 0: they are written after each batch.
+    keys: Flink's key of each shard, for timers; needed with `hold_ms`.
     measures: histograms for Flink's metrics.
     throughput: the counter of records of one source, and its source tag; none without a name.
     """
@@ -127,18 +130,21 @@ class Stage:
     progress: int | None = None
     resolution: SchemaResolution | None = None
     compact_bytes: int = 4 * 1024 * 1024
+    hold_ms: int = 0
+    keys: tuple[int, ...] = ()
     limit: DeadLetterLimit = field(default_factory=DeadLetterLimit)
     measures: tuple[Measure, ...] = ()
     throughput: tuple[str, int] = ("", 0)
 
 
 class _Shard:
-    """An engine in memory and the size of its durable form."""
+    """An engine in memory, the size of its durable form, and whether a timer is set for its sums."""
 
-    __slots__ = ("engine", "journal_bytes", "snapshot_bytes")
+    __slots__ = ("engine", "holding", "journal_bytes", "snapshot_bytes")
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.holding = False
         self.journal_bytes = 0
         self.snapshot_bytes = 0
 
@@ -191,12 +197,33 @@ class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no ty
                 # After a restore there is none yet, a large negative number.
                 newest_ms = max(0, ctx.timer_service().current_watermark())
             batch = Batch(value[1], self._current(value[1], value[2]), list(value[3]), newest_ms)
+        yield from self._run(shard, batch._replace(flushed=not self.stage.hold_ms))
+        if self.stage.hold_ms and not shard.holding:
+            shard.holding = True
+            ctx.timer_service().register_processing_time_timer(int(time.time() * 1000) + self.stage.hold_ms)
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
+        """Have an engine write what it has summed up: a batch without records."""
+        number = self.stage.keys.index(ctx.get_current_key())
+        shard = self.shards.get(number)
+        if shard is None:
+            # Restored with the job, before the shard's first batch.
+            shard = self.shards[number] = self._load(number)
+        shard.holding = False
+        yield from self._run(shard, Batch(0, [], [], timestamp))
+
+    def _run(self, shard: _Shard, batch: Batch) -> Iterator[Any]:
+        """Apply a batch, make it durable, and give out what it caused."""
         entry = encode_batch(batch)
         began = time.perf_counter()
         _apply(shard.engine, batch)
         applied_s = time.perf_counter() - began
-        self.journal.add(entry)
         shard.journal_bytes += len(entry)
+        least = self.stage.compact_bytes
+        compact = shard.journal_bytes > least and (least == 0 or shard.journal_bytes > shard.snapshot_bytes)
+        if compact and not batch.flushed:
+            # A snapshot holds no sums.
+            shard.engine.flush()
         outbox = shard.engine.outbox
         dead_letters: list[bytes] = []
         written: dict[str, int] = {}
@@ -220,9 +247,10 @@ class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no ty
         if dead_letters:
             self.dead_letters.inc(len(dead_letters))
         self.guard.count(len(batch.payloads), dead_letters)
-        least = self.stage.compact_bytes
-        if shard.journal_bytes > least and (least == 0 or shard.journal_bytes > shard.snapshot_bytes):
+        if compact:
             self._compact(shard)
+        else:
+            self.journal.add(entry)
 
     def _load(self, number: int) -> _Shard:
         """The engine of a shard as it was at the last checkpoint: empty when the shard is new."""
@@ -266,4 +294,5 @@ def _apply(engine: Engine, batch: Batch) -> None:
             position & _OFFSET_MASK,
             newest_ms,
         )
-    engine.flush()
+    if batch.flushed:
+        engine.flush()
