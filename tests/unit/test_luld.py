@@ -478,7 +478,7 @@ def test_memory_is_bounded_by_the_window() -> None:
         bands.on_trades(100_0000, 1, OPEN + second * SECOND)
     out = StateWriter()
     bands.write(out)
-    assert len(out.ints) < 21 + 3 * 303
+    assert len(out.finish(1, 1)) < 8 * (21 + 3 * 303)
 
 
 def test_snapshot_in_a_limit_state_continues() -> None:

@@ -24,9 +24,10 @@ def letter(reason: int) -> bytes:
     )
 
 
+@pytest.mark.parametrize("flushed", [True, False])
 @pytest.mark.parametrize("payloads", [[], [b""], [b"a", b"", b"bc" * 1000]])
-def test_journal_entry_decoded_is_the_batch(payloads: list[bytes]) -> None:
-    batch = Batch(3, payloads, [(7 << 48) | n for n in range(len(payloads))], 1_700_000_000_000)
+def test_journal_entry_decoded_is_the_batch(payloads: list[bytes], flushed: bool) -> None:
+    batch = Batch(3, payloads, [(7 << 48) | n for n in range(len(payloads))], 1_700_000_000_000, flushed)
     assert decode_batch(encode_batch(batch)) == batch
 
 
@@ -39,7 +40,7 @@ def test_journal_entry_as_version_1_wrote_it_still_reads() -> None:
     ("entry", "message"),
     [
         (b"\x01\x01", "shorter than its head"),
-        (b"\x02" + bytes(13), "version 2"),
+        (b"\x03" + bytes(13), "version 3"),
         (encode_batch(Batch(1, [b"ab"], [1], 0)) + b"!", "should have"),
     ],
 )

@@ -1,7 +1,7 @@
-"""The risk stage's state as values of a snapshot, version 6; versions 2 to 5 are read too, and version 1 by
+"""The risk stage's state as values of a snapshot, version 7; versions 2 to 6 are read too, and version 1 by
 risk_state_v1.py. Version 2 had no orders with the instruction do not reduce; version 3 no deposits: nothing that has moved
 so, nothing paid against deficits, nothing that has to stay; version 4 no listing exchange of an instrument, which is unknown
-until its reference data comes again; version 5 no fails to deliver.
+until its reference data comes again; version 5 no fails to deliver; version 6 had the ids of orders one by one.
 
 Ordering: accounts, open orders and instruments in the order in which they came.
 Invariant: read after write gives an engine that behaves the same; sums over open orders are not stored, but counted
@@ -36,7 +36,7 @@ from udfs.domain.state_codec import StateReader, StateWriter
 from udfs.domain.switches import Switches
 
 RISK_KIND: Final = 1
-RISK_VERSION: Final = 6
+RISK_VERSION: Final = 7
 
 
 class RiskState:
@@ -74,8 +74,8 @@ def write_risk(writer: StateWriter, state: RiskState) -> None:
     write_reference(writer, state.reference)
     _write_book(writer, state.book)
     writer.put(state.ids.session_open_ns)
-    write_numbers(writer, state.ids.current)
-    write_numbers(writer, state.ids.previous)
+    for ids in state.ids.written():
+        writer.put_bytes(ids)
     switches = state.switches
     writer.put(switches.firm)
     writer.put(switches.firm_capital_e4)
@@ -103,8 +103,12 @@ def read_risk(reader: StateReader, state: RiskState) -> None:
     read_reference(reader, state.reference)
     _read_book(reader, state.book, state.reference)
     state.ids.session_open_ns = reader.take()
-    state.ids.current = read_numbers(reader)
-    state.ids.previous = read_numbers(reader)
+    if reader.version > 6:
+        written = reader.take_bytes()
+        state.ids.restore(written, reader.take_bytes())
+    else:
+        numbers = read_numbers(reader)
+        state.ids.take(numbers, read_numbers(reader))
     switches = state.switches
     switches.firm = reader.take()
     switches.firm_capital_e4 = reader.take()

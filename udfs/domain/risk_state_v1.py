@@ -26,8 +26,8 @@ def read_risk_v1(reader: StateReader, reference: ReferenceBook, book: AccountBoo
     for _ in range(reader.take()):
         book.reserve(_read_order(reader, book))
     ids.session_open_ns = reader.take()
-    ids.current = _read_entries(reader)
-    ids.previous = _read_entries(reader)
+    current = _read_entries(reader)
+    ids.take(current, _read_entries(reader))
     for order in book.open.values():
         entry = ids.find(order.key)
         order.entry = entry if entry >= 0 else entry_of(0, REJECTED_HERE)

@@ -5,9 +5,10 @@ A keyed operator (key: shard) that holds one pure engine per shard in memory and
     snapshot  ValueState<bytes>  the engine's own versioned bytes
 The journal is compacted into a snapshot when it has grown past `compact_bytes` and past the last snapshot, so the work of
 writing snapshots stays proportional to the work of applying; with 0 after each batch, so that nothing is left to apply
-again. With `hold_ms` what an engine sums up over a batch is summed up over as many as come in that time; the journal says after
-which of them it was written, so that applying them again sums up the same. After a restore an engine is rebuilt at the first batch of its shard: restore the snapshot, apply the journal again,
-drop what that emits (it was emitted before the checkpoint).
+again. With `hold_ms` what an engine sums up over a batch is summed up over as many as come in that time; the journal says
+after which of them it was written, so that applying them again sums up the same. After a restore an engine is rebuilt at
+the first batch of its shard: restore the snapshot, apply the journal again, drop what that emits (it was emitted before the
+checkpoint).
 
 Input rows:  (shard, source, payloads, positions, newest_ms); of a batch that asks for the progress, newest_ms is the watermark.
 Output rows: (topic, keys, values), at most `CHUNK` records each, because SQL's UNNEST copies the whole array for every row it
