@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import gc
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import pytest
+from pyflink.common import Row
 from simulator import Faults, Simulator
 from simulator_check import Violation, simulate
 
 from udfs.domain import sources
 from udfs.domain.book import InvariantViolation
-from udfs.operators.run_shard import Engine
+from udfs.operators.run_shard import Engine, RunShard
 
 SEEDS_COMPILED = 150
 SEEDS_INTERPRETED = 40
@@ -72,6 +74,19 @@ def test_simulated_run_of_a_seed_repeats_itself() -> None:
     assert first.crashes > 0
     assert first.log == second.log
     assert first.states == second.states
+
+
+def test_snapshot_of_a_release_that_did_not_compress_is_restored() -> None:
+    run = next(run for run in map(simulate, range(40)) if "snapshot" in run.tasks["match0"].handles.state["match", 0])
+    task = run.tasks["match0"]
+    state = task.handles.state["match", 0]
+    state["snapshot"] = zlib.decompress(state["snapshot"][1:])
+    task.handles.key = ("match", 0)
+    assert task.operator is not None
+    restored = RunShard(task.operator.stage)
+    restored.open(task.handles)
+    assert list(restored.process_element(Row(0, sources.CONTROLS, [], [], 0), task)) == []
+    assert restored.shards[0].engine.snapshot() == task.operator.shards[0].engine.snapshot()
 
 
 def test_simulated_crashes_many_seeds_on_demand(
