@@ -178,7 +178,7 @@ class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no ty
         gc.collect()
         gc.freeze()
         gc.disable()
-        # Stages share an interpreter. One that is busy, with all outcomes since a checkpoint, gave the other the lock for a single
+        # Stages share an interpreter. One that is busy, with all outcomes since a checkpoint, gave the other the lock for one
         # step in each 5 ms, and a batch has several.
         sys.setswitchinterval(SWITCH_S)
 
