@@ -50,8 +50,6 @@ ON_THE_WAY: Final = frozenset((ORDER_STATUS_PENDING, ORDER_STATUS_VALIDATED, ORD
 """What an order's events say before it has its answer."""
 JOBS: Final = ("trading", "passthrough")
 QUANTILES: Final = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99, "p999_ms": 0.999}
-OUTCOMES_MS: Final = 100
-"""How long the job sums up what became of orders: a tenth of the shortest checkpoint interval, after which it is heard of."""
 SETTLE_S: Final = 3.0
 """The first seconds of each rate are not counted: the step from the rate before is in them."""
 SETTLE_RATE: Final = 1_000
@@ -192,7 +190,6 @@ def short_waits(config: Config, window_ms: int, shards: int, checkpoint_ms: int)
             inputs="joined",
             # Each frame of the risk stage is a batch already: one shard of accounts hands on one in each window.
             gather_frames=shards > 1,
-            outcomes_ms=OUTCOMES_MS,
         ),
         stack=dataclasses.replace(
             config.stack,

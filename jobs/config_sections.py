@@ -136,9 +136,9 @@ class TradingConfig:
     gather_frames: bool = True
     """Whether the match stage gathers what the risk stage hands on for one more window. False is quicker by that window, and
     makes a batch of each: for one shard of accounts, or few. Fixed for the life of the state."""
-    outcomes_ms: int = 0
+    outcomes_ms: int = 100
     """How long the match stage sums up what became of orders before it tells the risk stage, which hears of it at the next
-    checkpoint anyway. 0: each batch on its own, a record for every few orders of a short window."""
+    checkpoint anyway. 0: after each batch, a record for every few orders of a short window."""
     reference_price_window_ms: int = 250
     """How often the risk stage learns the last NBBO of a symbol, which market orders are reserved at."""
 

@@ -1,5 +1,5 @@
 -- Cuts batches into parts of at most ${most} records, in their order, so that what comes beside them, an order, never waits for long:
--- all outcomes since the last checkpoint come at once. Grain: one part of a batch. The last part takes what is left, however much.
+-- reference data comes by the thousand. Grain: one part of a batch. The last part takes what is left, however much.
 -- In: what micro_batch.sql makes.
 SELECT
     shard,
