@@ -205,14 +205,11 @@ def build(config: Config, env: Environments) -> StatementSet:
         .uid(operator_uid(config, f"route_and_match-{settings.symbol_shards}"))
     )
 
-    # 4. A transactional sink of all topics behind each stage: in one task with it, so that nothing is serialized between. With
-    # joined inputs the risk stage's has a task of its own: it writes little, and orders would wait while it opens the transaction
-    # of a new checkpoint, 5 to 40 ms.
-    answered = checked.rescale() if joined else checked
+    # 4. A transactional sink of all topics behind each stage: in one task with it, so that nothing is serialized between.
     inserts = env.table.create_statement_set()
     for sink, stream, prefix in (
         ("trading_sink", matched, f"tradestream-{NAME}"),
-        ("risk_sink", answered, "tradestream-risk"),
+        ("risk_sink", checked, "tradestream-risk"),
     ):
         chunks = f"{sink}_chunks"
         env.table.create_temporary_view(chunks, env.table.from_data_stream(stream))

@@ -114,7 +114,7 @@ def test_joined_inputs_are_half_as_many_and_have_names_of_their_own() -> None:
     sinks = {uid: what for uid, what in NAMES["trading"].items() if "sink" in uid}
     assert kept == {
         "joined-2-1_kafka": "account_inputs",
-        "joined-2-4_kafka": "orders_source",
+        "joined-2-3_kafka": "orders_source",
         "joined-2-16_kafka": "nbbo_source",
         "joined-2-38_kafka": "symbol_inputs",
         "joined-2-42_kafka": "nbbo_source",
