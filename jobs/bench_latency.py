@@ -176,8 +176,8 @@ def latency(
 
 
 def short_waits(config: Config, window_ms: int, shards: int, checkpoint_ms: int) -> Config:
-    """The settings with which an order waits least (bench.md): short windows, few shards and tasks, heaps whose young part is
-    collected every few seconds instead of every second, and a broker that hardly stops for it.
+    """The settings with which an order waits least (bench.md): short windows, few shards and tasks, and heaps whose young part
+    is collected every few seconds instead of every second.
     """
     return dataclasses.replace(
         config,
@@ -195,7 +195,6 @@ def short_waits(config: Config, window_ms: int, shards: int, checkpoint_ms: int)
             config.stack,
             taskmanager_heap_mb=max(_HEAP_MB, config.stack.taskmanager_heap_mb),
             kafka_heap_mb=max(_HEAP_MB, config.stack.kafka_heap_mb),
-            kafka_collector="Z",
         ),
     )
 

@@ -191,8 +191,6 @@ class StackConfig:
     taskmanagers: int = 2
     """One-slot TaskManagers that `stack up` starts: one slot runs one parallel instance of one job."""
     kafka_heap_mb: int = 768
-    kafka_collector: Literal["G1", "Z"] = "G1"
-    """The broker's garbage collector. G1 stops it 10 ms each few seconds of load, Z for less than 1, and wants more heap."""
     registry_heap_mb: int = 320
     jobmanager_heap_mb: int = 640
     taskmanager_heap_mb: int = 896

@@ -219,11 +219,15 @@ def build(config: Config, env: Environments) -> StatementSet:
 
 
 def linger(window_ms: int) -> dict[str, str]:
-    """How long a sink waits for more records of a request, as an option of it.
+    """How long a sink waits for more records of a request, as options of it.
 
-    Outputs of one window go to Kafka together: each request costs the broker as much as dozens of records.
+    Outputs of one window go to Kafka together: each request costs the broker as much as dozens of records. With a short window
+    they wait for the request before them instead: a request goes out at once when there is none, and under load each takes what
+    has come meanwhile.
     """
-    return {"properties.linger.ms": str(max(1, min(MAX_LINGER_MS, window_ms // 2)))}
+    if window_ms <= SHORT_WINDOW_MS:
+        return {"properties.linger.ms": "0", "properties.max.in.flight.requests.per.connection": "1"}
+    return {"properties.linger.ms": str(min(MAX_LINGER_MS, window_ms // 2))}
 
 
 def pace(window_ms: int) -> dict[str, str]:
