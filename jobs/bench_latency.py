@@ -112,7 +112,7 @@ class Own:
 @click.option("--settle", default=180, show_default=True, help="Seconds of the warm-up at 1,000 orders/s after it.")
 @click.option("--window-ms", default=2, show_default=True, help="The job's micro-batch window.")
 @click.option("--shards", default=1, show_default=True, help="The job's shards of accounts and of symbols.")
-@click.option("--checkpoint-ms", default=1_000, show_default=True, help="The job's checkpoint interval.")
+@click.option("--checkpoint-ms", default=30_000, show_default=True, help="The job's checkpoint interval.")
 @click.option("--linger-ms", default=1.0, show_default=True, help="How long the sending client waits for more orders.")
 @click.option("--maximum/--no-maximum", default=True, show_default=True, help="Also 70% of the maximum rate.")
 @click.option(
@@ -121,7 +121,7 @@ class Own:
     show_default=True,
     help="Also the latency of a job without Python and rules.",
 )
-@click.option("--quick", is_flag=True, help="Two rates, 10 s each, and a warm-up of a minute: a first look.")
+@click.option("--quick", is_flag=True, help="Two rates and a warm-up of a minute: a first look.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on the last line.")
 @click.pass_context
 def latency(
@@ -151,7 +151,7 @@ def latency(
     if min(wanted) < 1 or seconds <= SETTLE_S or burst < 1_000:
         raise click.UsageError(f"rates must be positive, --seconds above {SETTLE_S:.0f} and --burst at least 1000")
     if quick:
-        wanted, seconds, settle = wanted[:2], min(seconds, 10), min(settle, 60)
+        wanted, settle = wanted[:2], min(settle, 60)
     config = short_waits(bench_config(ctx, 1), window_ms, shards, checkpoint_ms)
     load_before = load_now()
     run = LatencyBench(config, seconds, burst, settle, linger_ms)
