@@ -354,6 +354,26 @@ def test_order_ids_retired_are_freed_a_few_at_a_time() -> None:
     assert ids.retired == []
 
 
+def test_order_ids_written_as_they_come_are_restored() -> None:
+    ids = OrderIds()
+    ids.remember("A1\nö1", 2**32 - 1, -1)
+    ids.begin_session(1)
+    ids.remember("A1\no2", 7, 127)
+    current, previous = ids.written()
+    restored = OrderIds()
+    restored.restore(current, previous)
+    restored.remember("A1\no3", 8, 0)
+    assert restored.current == {**ids.current, "A1\no3": restored.find("A1\no3")}
+    assert restored.previous == ids.previous
+    assert restored.written()[0].startswith(current)
+    older = OrderIds()
+    older.take(ids.current, ids.previous)
+    assert older.written() == ids.written()
+    for cut in range(1, len(current)):
+        with pytest.raises(ValueError, match="end within"):
+            OrderIds().restore(current[:cut], b"")
+
+
 def test_replay_is_found_by_content_and_not_by_schema() -> None:
     target = desk()
     step = h.order("o1", "A1", "IBM", "BUY", 1, 1_0000)
