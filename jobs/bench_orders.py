@@ -174,7 +174,7 @@ def _quotes(flow: BenchFlow, schema_id: int) -> Iterator[Item]:
 
 
 def throughput(config: Config, parallelism: int, window_ms: int) -> Config:
-    """The settings with which an order costs the least CPU time (bench.md): its stages in TaskManagers of their own."""
+    """The settings with which an order costs the least CPU time (bench.md): few tasks, stages in TaskManagers of their own."""
     return dataclasses.replace(
         config,
         flink=dataclasses.replace(config.flink, parallelism=parallelism),
@@ -184,6 +184,8 @@ def throughput(config: Config, parallelism: int, window_ms: int) -> Config:
             symbol_shards=parallelism,
             window_ms=window_ms,
             separate_stages=True,
+            inputs="joined",
+            gather_frames=parallelism > 1,
         ),
     )
 

@@ -16,6 +16,8 @@ def test_throughput_has_one_shard_for_each_subtask_and_two_interpreters() -> Non
     assert (config.trading.account_shards, config.trading.symbol_shards) == (3, 3)
     assert config.trading.window_ms == 50
     assert config.trading.separate_stages
+    assert (config.trading.inputs, config.trading.gather_frames) == ("joined", True)
+    assert not throughput(config, 1, 50).trading.gather_frames
 
 
 def test_variants_differ_from_the_measured_job_in_one_setting_each() -> None:
