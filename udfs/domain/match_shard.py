@@ -4,8 +4,8 @@ Ordering: records take effect in the order of `apply`; all events of an approved
 sequence. Frames that come before the first snapshot of reference data has ended are held in the order of their arrival,
 as the risk stage holds orders.
 Invariants: the same records in the same order give the same outputs, however they are cut into batches (except that the
-records of order-outcomes sum up a batch); bad input becomes a dead letter, an exception is a bug and has to stop the
-job.
+records of order-outcomes sum up what came between two calls of `flush`); bad input becomes a dead letter, an exception is
+a bug and has to stop the job.
 Time: the clock is the highest time of CLOCK controls and of nbbo records of this shard's symbols; times of orders do
 not move it, because clients write them.
 Known limits: cancels and replacements that come too late find the final status of the last `RECENT_ENDS` orders of the
@@ -13,7 +13,8 @@ shard; at most `MAX_HELD` frames are held.
 Complexity: see matching.py.
 
 Streams (sources.py): FORWARD, NBBO and instruments of our symbols, sessions, snapshot ends, CONTROLS, CORPORATE_ACTIONS.
-After each batch the operator calls `flush()`, takes the lists of `outbox` and calls `outbox.clear()`.
+The operator calls `flush()` after each batch or after several; after each it takes the lists of `outbox` and calls
+`outbox.clear()`.
 """
 
 from typing import Final
@@ -155,7 +156,7 @@ class MatchShard:
         self.matcher.reporter = reporter
 
     def flush(self) -> None:
-        """End a batch: write what it did to orders for the risk stage."""
+        """Write for the risk stage what was done to orders since the last call."""
         self.ledger.flush()
 
     def _apply_frame(self, frame: Frame) -> None:

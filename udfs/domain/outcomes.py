@@ -1,8 +1,9 @@
-"""What happened to approved orders, collected for the risk stage: one line for each order that a batch touched.
+"""What happened to approved orders, collected for the risk stage: one line for each order that was touched since the last
+`flush`, after a batch or several.
 
-Ordering: lines stand in the order in which the batch first touched their orders; a record holds the lines of one
-account shard and one session.
-Invariants: a line's fills are the sum over the batch; `leaves_quantity` is what is open after it, so that the risk
+Ordering: lines stand in the order in which their orders were first touched; a record holds the lines of one account shard
+and one session.
+Invariants: a line's fills are the sum since then; `leaves_quantity` is what is open after it, so that the risk
 stage can see when a record was lost or applied twice.
 Known limits: more than `MAX_LINES` lines for one shard become several records, so that each is soon applied: an order
 waits behind it.
@@ -19,7 +20,7 @@ MAX_LINES: Final = 128
 
 
 class OutcomeLedger:
-    """The lines of the running batch."""
+    """The lines since the last flush."""
 
     __slots__ = ("lane", "schema_id", "session_ns", "timestamp", "touched")
 
@@ -32,7 +33,7 @@ class OutcomeLedger:
         self.session_ns: int = 0
 
     def _line(self, order: Order, timestamp: int) -> OrderOutcome:
-        """The order's line in this batch, made when it is the first touch."""
+        """The order's line, made when it is the first touch."""
         if timestamp > self.timestamp:
             self.timestamp = timestamp
         line = order.outcome
@@ -94,7 +95,7 @@ class OutcomeLedger:
         self.session_ns = open_ns
 
     def flush(self) -> None:
-        """Write the batch's records, by shard, and begin the next batch."""
+        """Write the records, by shard, and begin anew."""
         if not self.touched:
             return
         by_shard: dict[int, list[OrderOutcome]] = {}
