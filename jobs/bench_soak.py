@@ -286,9 +286,9 @@ ALLOWANCES: Final = (
         for process in ("jobmanager", "taskmanager", "kafka", "registry")
         for figure in ("threads", "files")
     ),
-    # What the state of an order is: 640 bytes in the engines, which are Python, and 236 bytes in snapshots on the heap, beside
+    # What the state of an order is: 690 bytes in the engines, which are Python, and 236 bytes in snapshots on the heap, beside
     # which a journal of the same length may lie.
-    Allowance("(trading)", "native MB", "orders", 640 / MB),
+    Allowance("(trading)", "native MB", "orders", 690 / MB),
     Allowance("(trading)", "heap MB", "orders", 2 * 236 / MB),
     # The caches of ClickHouse: no more than its tables take on its disk, seven rows an order (bench archive).
     Allowance("clickhouse", "native MB", "orders", 300 / MB),

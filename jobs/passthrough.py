@@ -2,8 +2,8 @@
 
 1. Read orders from Kafka, as raw bytes.
 2. For each order, write as many records as the trading job wrote, each as large, to the same topics. No Python, no state.
-3. Write them in one transaction a checkpoint; all of it is one task, and its sink waits for more records as the trading job's
-   does with a short window, because it has no batches.
+3. Write them in one transaction a checkpoint; all of it is one task. Its sink waits for more records as the trading job's does
+   with a short window; with a longer one for 2 ms, because it has no batches.
 
 Inputs: orders, and `<state dir>/passthrough.json` with the records to write: variants, a list of lists of
 [topic, key in hex, value in hex], recorded from a run of the trading job; the orders take the variants in turn. Instead
@@ -21,13 +21,11 @@ from pyflink.table import StatementSet
 
 from jobs.config import Config
 from jobs.runtime import Environments, JobError, create_environments, create_sink, create_source, submit
-from jobs.trading import OUTPUTS, linger
+from jobs.trading import OUTPUTS, SHORT_WINDOW_MS, linger
 from schemas.catalogue import TOPICS
 
 NAME: Final = "passthrough"
 RECORDING: Final = "passthrough.json"
-WINDOW_MS: Final = 4
-"""The longest window of the trading job whose sink it has."""
 
 Variant = list[tuple[str, str, str | None]]
 
@@ -49,13 +47,14 @@ def build(config: Config, env: Environments) -> StatementSet:
     records = f"CASE {cases} ELSE {records_of(variants[-1])} END" if cases else records_of(variants[-1])
 
     # 3. The sink of the trading job.
+    window_ms = config.trading.window_ms
     create_sink(
         env,
         config,
         "passthrough_sink",
         OUTPUTS,
         transactional_prefix=f"tradestream-{NAME}",
-        extra=linger(min(config.trading.window_ms, WINDOW_MS)),
+        extra=linger(window_ms) if window_ms <= SHORT_WINDOW_MS else None,
     )
     inserts = env.table.create_statement_set()
     inserts.add_insert_sql(
