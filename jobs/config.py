@@ -321,6 +321,7 @@ def _validate(config: Config) -> None:
         "trading.account_shards",
         "trading.symbol_shards",
         "trading.window_ms",
+        "trading.outcomes_ms",
         "trading.reference_price_window_ms",
         "analytics.symbol_shards",
         "analytics.window_ms",
@@ -331,7 +332,7 @@ def _validate(config: Config) -> None:
         section, name = key.split(".")
         value = getattr(getattr(config, section), name)
         # No window is one call of Python per record: slow, and there to be compared with. No journal prepares an upgrade.
-        least = 0 if key in ("trading.window_ms", "flink.journal_bytes") else 1
+        least = 0 if key in ("trading.window_ms", "trading.outcomes_ms", "flink.journal_bytes") else 1
         if value < least:
             raise ConfigError(f"{key} must be at least {least}, not {value}")
 

@@ -207,3 +207,9 @@ def test_trading_window_of_nothing_is_one_call_per_record_and_others_need_a_wind
     assert load(tmp_path, {"TRADESTREAM_TRADING_WINDOW_MS": "0"}).trading.window_ms == 0
     with pytest.raises(ConfigError, match=r"market_data\.window_ms must be at least 1"):
         load(tmp_path, {"TRADESTREAM_MARKET_DATA_WINDOW_MS": "0"})
+
+
+def test_outcomes_may_be_told_at_once_but_not_before(tmp_path: Path) -> None:
+    assert load(tmp_path, {"TRADESTREAM_TRADING_OUTCOMES_MS": "0"}).trading.outcomes_ms == 0
+    with pytest.raises(ConfigError, match=r"trading\.outcomes_ms must be at least 0"):
+        load(tmp_path, {"TRADESTREAM_TRADING_OUTCOMES_MS": "-1"})
