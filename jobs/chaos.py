@@ -31,6 +31,13 @@ _DEFAULTS = Options()
 R = TypeVar("R", bound=ChaosRun)
 
 
+def _file(_ctx: click.Context, _param: click.Parameter, path: Path | None) -> Path | None:
+    """A file that was named. click takes what follows an option for its value, and so `--table --json` for a file `--json`."""
+    if path is not None and str(path).startswith("-"):
+        raise click.BadParameter(f"{path} looks like an option; a file of that name is ./{path}")
+    return path
+
+
 @click.command()
 @click.option("--faults", type=click.IntRange(0, 10_000), default=_DEFAULTS.faults, show_default=True, help="How many.")
 @click.option("--seed", type=int, help="Draws the kinds, moments and victims; without it one is made up and printed.")
@@ -55,7 +62,10 @@ R = TypeVar("R", bound=ChaosRun)
     help="Seconds a recovery may take, or twice as many when every process has to start.",
 )
 @click.option(
-    "--table", type=click.Path(path_type=Path), help="Also append a Markdown row for each fault to this file."
+    "--table",
+    type=click.Path(path_type=Path),
+    callback=_file,
+    help="Also append a Markdown row for each fault to this file.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON object on the last line of stdout.")
 @click.pass_context

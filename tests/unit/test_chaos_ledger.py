@@ -7,12 +7,15 @@ import io
 import json
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import fastavro
 import pytest
+from click.testing import CliRunner
 
+from jobs.chaos import chaos
 from jobs.chaos_faults import FAULTS, draw
 from jobs.chaos_ledger import DECODED, READ, Ack, Ledger, digest_of
 from jobs.chaos_load import POISON, poison
@@ -474,3 +477,13 @@ def test_draw_takes_every_kind_before_one_comes_again() -> None:
         assert sorted(drawn[start : start + len(FAULTS)]) == sorted(FAULTS)
     assert draw(Random(1), 3, ("clock",)) == ["clock"] * 3
     assert draw(Random(5), 9) == draw(Random(5), 9)
+
+
+def test_table_is_not_written_to_a_file_that_is_called_like_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(chaos, ["--table", "--json"])
+    assert result.exit_code == 2
+    assert "--json looks like an option" in result.output
+    assert not list(tmp_path.iterdir())
