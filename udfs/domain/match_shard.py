@@ -13,8 +13,7 @@ shard; at most `MAX_HELD` frames are held.
 Complexity: see matching.py.
 
 Streams (sources.py): FORWARD, NBBO and instruments of our symbols, sessions, snapshot ends, CONTROLS, CORPORATE_ACTIONS.
-The operator calls `flush()` after each batch or after several; after each it takes the lists of `outbox` and calls
-`outbox.clear()`.
+The operator calls `flush()` after one batch or several; after each it takes the lists of `outbox` and clears them.
 """
 
 from typing import Final
