@@ -57,7 +57,9 @@ def test_load_that_makes_no_sense_is_refused(symbols: int, share: float | None) 
 
 
 def test_cpu_of_a_process_that_is_a_child_of_another_counts_once() -> None:
-    with subprocess.Popen([sys.executable, "-c", "sum(range(40_000_000)); input()"], stdin=subprocess.PIPE) as child:
+    # By its own clock, however fast the machine is.
+    busy = "import time\nwhile time.process_time() < 0.5: pass\ninput()"
+    with subprocess.Popen([sys.executable, "-c", busy], stdin=subprocess.PIPE) as child:
         manager = psutil.Process(child.pid)
         while sum(manager.cpu_times()[:2]) < 0.4:
             time.sleep(0.01)
