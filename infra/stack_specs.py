@@ -92,7 +92,7 @@ def kafka(config: Config, artifacts: Artifacts) -> Spec:
             java(config),
             f"-Xms{config.stack.kafka_heap_mb // 2}m",
             f"-Xmx{config.stack.kafka_heap_mb}m",
-            # Requests die young too: G1 stopped the broker for 10 ms where this takes 4.
+            # Requests die young too: G1 stopped the broker for 10 ms where this takes 3.
             "-XX:+UseParallelGC",
             *LATE_OPTIMIZATION,
             "-XX:+ExitOnOutOfMemoryError",

@@ -25,17 +25,18 @@ import click
 from infra.stack import terminate_as_interrupt
 from jobs.chaos_faults import FAULTS, draw
 from jobs.chaos_run import ChaosRun, Options, Struck
-from jobs.cli_common import EXIT_FAILED, EXIT_INTERRUPTED, META_OVERRIDES, load_config, print_table, status
+from jobs.cli_common import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    META_OVERRIDES,
+    OutputPath,
+    load_config,
+    print_table,
+    status,
+)
 
 _DEFAULTS = Options()
 R = TypeVar("R", bound=ChaosRun)
-
-
-def _file(_ctx: click.Context, _param: click.Parameter, path: Path | None) -> Path | None:
-    """A file that was named. click takes what follows an option for its value, and so `--table --json` for a file `--json`."""
-    if path is not None and str(path).startswith("-"):
-        raise click.BadParameter(f"{path} looks like an option; a file of that name is ./{path}")
-    return path
 
 
 @click.command()
@@ -62,10 +63,7 @@ def _file(_ctx: click.Context, _param: click.Parameter, path: Path | None) -> Pa
     help="Seconds a recovery may take, or twice as many when every process has to start.",
 )
 @click.option(
-    "--table",
-    type=click.Path(path_type=Path),
-    callback=_file,
-    help="Also append a Markdown row for each fault to this file.",
+    "--table", type=OutputPath(path_type=Path), help="Also append a Markdown row for each fault to this file."
 )
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON object on the last line of stdout.")
 @click.pass_context

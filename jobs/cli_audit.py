@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from jobs.audit_walk import Report
-from jobs.cli_common import EXIT_FAILED, CliError, json_option, load_config, status
+from jobs.cli_common import EXIT_FAILED, CliError, OutputPath, json_option, load_config, status
 
 _DAY: Final = click.DateTime(["%Y-%m-%d"])
 LISTED: Final = 20
@@ -140,7 +140,7 @@ def order(ctx: click.Context, order_id: str, account: str | None, as_json: bool)
 @audit.command()
 @click.option("--from", "since", type=_DAY, required=True, help="First day, UTC.")
 @click.option("--to", "until", type=_DAY, required=True, help="Last day, UTC; it is part of the export.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder, new or empty.")
+@click.option("--out", type=OutputPath(file_okay=False, path_type=Path), required=True, help="Folder, new or empty.")
 @json_option
 @click.pass_context
 def export(ctx: click.Context, since: datetime, until: datetime, out: Path, as_json: bool) -> None:

@@ -34,6 +34,18 @@ class CliError(click.ClickException):
     """A failure with one clear message that says what to do; exit code 1."""
 
 
+class OutputPath(click.Path):
+    """A file or folder to write. click takes what follows an option for its value: `--table --json` was a file `--json`."""
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        """The path, unless it is called like an option."""
+        if str(value).startswith("-"):
+            self.fail(f"{value} looks like an option; a file of that name is ./{value}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def load_config(ctx: click.Context, **overrides: object) -> Config:
     """The settings under the global options and a command's own `overrides` (dots spelt ``__``, None: not given).
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from jobs.cli_common import EXIT_FAILED, CliError, json_option, load_config, print_table, status
+from jobs.cli_common import EXIT_FAILED, CliError, OutputPath, json_option, load_config, print_table, status
 
 
 @click.group()
@@ -35,7 +35,7 @@ def _archived(names: Sequence[str]) -> Sequence[str]:
 @click.argument("names", nargs=-1, metavar="[TOPIC]...")
 @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Only the rows of this day, and nothing of Kafka.")
 @click.option(
-    "--docs", type=click.Path(path_type=Path), help="Folder of the Data Docs; quality in the state directory."
+    "--docs", type=OutputPath(path_type=Path), help="Folder of the Data Docs; quality in the state directory."
 )
 @click.option("--settle", default=60.0, show_default=True, help="Records newer than so many seconds need not be there.")
 @click.option("--lag", default=120.0, show_default=True, help="Seconds that a table may be behind its topic.")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from jobs.cli_common import CliError, json_option, load_config, print_json, print_table, status
+from jobs.cli_common import CliError, OutputPath, json_option, load_config, print_json, print_table, status
 
 
 @click.group()
@@ -25,7 +25,7 @@ def report() -> None:
 @report.command()
 @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="The day; the newest with orders.")
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="The file; day-DATE.html in the state directory."
+    "--out", type=OutputPath(dir_okay=False, path_type=Path), help="The file; day-DATE.html in the state directory."
 )
 @click.option(
     "--quality/--no-quality", default=True, show_default=True, help="Try the rules of data quality on the day."
@@ -90,7 +90,7 @@ def day(ctx: click.Context, day: datetime | None, out: Path | None, quality: boo
 )
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutputPath(dir_okay=False, path_type=Path),
     help="The file; ENTITYYYYYMM.txt or .csv in the state directory.",
 )
 @click.option("--summary", is_flag=True, help="The summary report by size and S&P 500 instead of the detailed one.")

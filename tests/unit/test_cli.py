@@ -245,3 +245,19 @@ def test_settings_keep_equals_signs_in_values() -> None:
 
 def test_cli_error_exits_with_one() -> None:
     assert CliError("x").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["report", "day", "--out"],
+        ["report", "605", "--month", "2026-11", "--out"],
+        ["audit", "export", "--out"],
+        ["quality", "run", "--docs"],
+    ],
+    ids=" ".join,
+)
+def test_file_to_write_is_not_called_like_an_option(command: list[str]) -> None:
+    result = CliRunner().invoke(cli, [*command, "--json"])
+    assert result.exit_code == 2
+    assert "--json looks like an option" in result.output

@@ -11,6 +11,7 @@ from udfs.domain.accounts import AccountBook
 from udfs.domain.holdings import AccountState, OpenOrder, Position
 from udfs.domain.order_ids import REJECTED_HERE, OrderIds, entry_of
 from udfs.domain.reference import ReferenceBook
+from udfs.domain.risk_state_reference import read_numbers
 from udfs.domain.sessions import SessionTimes
 from udfs.domain.state_codec import StateReader
 
@@ -26,8 +27,8 @@ def read_risk_v1(reader: StateReader, reference: ReferenceBook, book: AccountBoo
     for _ in range(reader.take()):
         book.reserve(_read_order(reader, book))
     ids.session_open_ns = reader.take()
-    current = _read_entries(reader)
-    ids.take(current, _read_entries(reader))
+    current = read_numbers(reader)
+    ids.take(current, read_numbers(reader))
     for order in book.open.values():
         entry = ids.find(order.key)
         order.entry = entry if entry >= 0 else entry_of(0, REJECTED_HERE)
@@ -87,11 +88,3 @@ def _read_order(reader: StateReader, book: AccountBook) -> OpenOrder:
     )
     order.remaining = remaining
     return order
-
-
-def _read_entries(reader: StateReader) -> dict[str, int]:
-    entries: dict[str, int] = {}
-    for _ in range(reader.take()):
-        key = reader.take_text()
-        entries[key] = reader.take()
-    return entries

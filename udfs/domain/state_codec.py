@@ -30,14 +30,12 @@ class StateError(ValueError):
 class StateWriter:
     """Collects values; `finish` gives the bytes."""
 
-    __slots__ = ("_blob_count", "_blobs", "_int_count", "_ints", "_lengths")
+    __slots__ = ("_blobs", "_ints", "_lengths")
 
     def __init__(self) -> None:
         self._ints = BytesWriter()
         self._lengths = BytesWriter()
         self._blobs = BytesWriter()
-        self._int_count: int = 0
-        self._blob_count: int = 0
 
     def put(self, value: int) -> None:
         """Add an integer. Raises OverflowError when it does not fit 64 bits."""
@@ -45,7 +43,6 @@ class StateWriter:
             write_i64_le(self._ints, value)
         except (OverflowError, ValueError) as error:
             raise OverflowError(f"{value}, a number of the state, does not fit 64 bits") from error
-        self._int_count += 1
 
     def put_wide(self, value: int) -> None:
         """Add an integer of up to 124 bits: as `put` does where 64 are enough, or as three numbers."""
@@ -68,11 +65,10 @@ class StateWriter:
         """Add bytes."""
         write_i32_le(self._lengths, len(value))
         self._blobs.write(value)
-        self._blob_count += 1
 
     def finish(self, version: int, kind: int) -> bytes:
         """The snapshot."""
-        head = _HEAD.pack(version, kind, self._int_count, self._blob_count)
+        head = _HEAD.pack(version, kind, len(self._ints) // 8, len(self._lengths) // 4)
         parts = (head, self._ints.getvalue(), self._lengths.getvalue(), self._blobs.getvalue())
         checksum = 0
         for part in parts:

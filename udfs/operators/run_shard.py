@@ -191,32 +191,26 @@ class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no ty
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         """Apply a micro-batch, make it durable, and give out what it caused."""
-        number = value[0]
-        shard = self.shards.get(number)
-        if shard is None:
-            shard = self.shards[number] = self._load(number)
+        shard = self._shard(value[0])
+        flushed = not self.stage.hold_ms
         if value[1] == self.stage.receive:
             frames = [frame for entry in value[2] for frame in decode_batch(entry).payloads]
-            batch = Batch(value[1], frames, [0] * len(frames), value[4])
+            batch = Batch(value[1], frames, [0] * len(frames), value[4], flushed)
         else:
             newest_ms = value[4]
             if value[1] == self.stage.progress:
                 # None of the inputs has a record before it on its way here, so that it is later than all that a shard knows.
                 # After a restore there is none yet, a large negative number.
                 newest_ms = max(0, ctx.timer_service().current_watermark())
-            batch = Batch(value[1], self._current(value[1], value[2]), list(value[3]), newest_ms)
-        yield from self._run(shard, batch._replace(flushed=not self.stage.hold_ms))
-        if self.stage.hold_ms and not shard.holding:
+            batch = Batch(value[1], self._current(value[1], value[2]), list(value[3]), newest_ms, flushed)
+        yield from self._run(shard, batch)
+        if not flushed and not shard.holding:
             shard.holding = True
             ctx.timer_service().register_processing_time_timer(int(time.time() * 1000) + self.stage.hold_ms)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
         """Have an engine write what it has summed up: a batch without records."""
-        number = self.stage.keys.index(ctx.get_current_key())
-        shard = self.shards.get(number)
-        if shard is None:
-            # Restored with the job, before the shard's first batch.
-            shard = self.shards[number] = self._load(number)
+        shard = self._shard(self.stage.keys.index(ctx.get_current_key()))
         shard.holding = False
         yield from self._run(shard, Batch(0, [], [], timestamp))
 
@@ -259,6 +253,13 @@ class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no ty
             self._compact(shard)
         else:
             self.journal.add(entry)
+
+    def _shard(self, number: int) -> _Shard:
+        """A shard of this subtask; loaded when it is touched first, by a batch or by a timer that was restored with the job."""
+        shard = self.shards.get(number)
+        if shard is None:
+            shard = self.shards[number] = self._load(number)
+        return shard
 
     def _load(self, number: int) -> _Shard:
         """The engine of a shard as it was at the last checkpoint: empty when the shard is new."""
