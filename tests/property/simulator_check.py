@@ -51,20 +51,23 @@ def new_engine(stage: str, faults: Faults, shard: int) -> Engine:
 
 
 def simulate(seed: int, faults: Faults | None = None, crash_rate: float | None = None) -> Simulator:
-    """A run and its check: crashes from none to one in 50 steps, journals compacted often or never, outcomes at once or held.
+    """A run and its check: crashes from none to one in 50 steps, journals compacted often or never, outcomes at once or held,
+    outputs handed on after each record, a few or the batch.
 
     Raises Violation; any other exception is an engine that refused what it was given.
     """
     faults = faults or Faults()
     random = Random(~seed)
     compact = random.choice((0, 2_000, 10_000, 4 * 1024 * 1024))
+    part = random.choice((1, 3, 256))
     stages = {
-        RISK: Stage(RISK, partial(new_engine, RISK, faults), forward=sources.FORWARD, compact_bytes=compact),
+        RISK: Stage(RISK, partial(new_engine, RISK, faults), forward=sources.FORWARD, compact_bytes=compact, part=part),
         MATCH: Stage(
             MATCH,
             partial(new_engine, MATCH, faults),
             receive=sources.FORWARD,
             compact_bytes=compact,
+            part=part,
             hold_ms=random.choice((0, 100)),
             keys=tuple(range(SHARDS)),
         ),
