@@ -43,31 +43,39 @@ PER_RECORD_S: Final = 45
 
 @click.command()
 @click.option("--orders", "count", default=1_000_000, show_default=True, help="Orders to preload.")
-@click.option("--quick", is_flag=True, help="400,000 orders and one repetition: a first look, within ten minutes.")
+@click.option("--quick", is_flag=True, help="600,000 orders and one repetition: a first look, within ten minutes.")
 @click.option(
     "--parallelism", default=1, show_default=True, help="Subtasks of each stage, one shard and one TaskManager each."
 )
 @click.option("--window-ms", default=50, show_default=True, help="The job's micro-batch window.")
+@click.option("--checkpoint-ms", default=5_000, show_default=True, help="The job's checkpoint interval.")
 @click.option("--repeat", default=1, show_default=True, help="Repetitions; medians are reported.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on the last line.")
 @click.pass_context
 def orders(
-    ctx: click.Context, count: int, quick: bool, parallelism: int, window_ms: int, repeat: int, as_json: bool
+    ctx: click.Context,
+    count: int,
+    quick: bool,
+    parallelism: int,
+    window_ms: int,
+    checkpoint_ms: int,
+    repeat: int,
+    as_json: bool,
 ) -> None:
     """Orders a second through the trading job, Kafka to Kafka, exactly once.
 
     Beside it runs a passthrough in the JVM that writes as many and as large records: the ratio tells how much the
     validation, risk, matching and Python cost, whatever the machine. The same rules with one call of Python per record, and
     with sinks that write at least once, are measured too. Settings are those for throughput, not for latency: long windows
-    and few shards make large batches, and each stage has an interpreter of its own.
+    and few shards make large batches, checkpoints are not frequent, and each stage has an interpreter of its own.
 
     Example: tradestream bench orders --quick
     """
     if quick:
-        count, repeat = min(count, 400_000), 1
-    if min(count, parallelism, window_ms, repeat) < 1:
-        raise click.UsageError("--orders, --parallelism, --window-ms and --repeat must be at least 1")
-    config = throughput(bench_config(ctx, 2 * parallelism), parallelism, window_ms)
+        count, repeat = min(count, 600_000), 1
+    if min(count, parallelism, window_ms, checkpoint_ms, repeat) < 1:
+        raise click.UsageError("--orders, --parallelism, --window-ms, --checkpoint-ms and --repeat must be at least 1")
+    config = throughput(bench_config(ctx, 2 * parallelism), parallelism, window_ms, checkpoint_ms)
     trading: list[Measured] = []
     passthrough: list[Measured] = []
     others: dict[str, Measured] = {}
@@ -89,7 +97,7 @@ def orders(
                     run.load()
                     cut = (PER_RECORD_S, trading[0].records / count) if name == PER_RECORD else None
                     others[name] = run.measure("trading", changed, cut)
-    result = summary(count, parallelism, window_ms, trading, passthrough, others)
+    result = summary(config, count, trading, passthrough, others)
     click.echo(render(result, load_before))
     if as_json:
         click.echo(json.dumps(result))
@@ -173,11 +181,11 @@ def _quotes(flow: BenchFlow, schema_id: int) -> Iterator[Item]:
         yield "nbbo", symbol.encode(), nbbo.encode(record, schema_id), flow.day.open_ns
 
 
-def throughput(config: Config, parallelism: int, window_ms: int) -> Config:
+def throughput(config: Config, parallelism: int, window_ms: int, checkpoint_ms: int) -> Config:
     """The settings with which an order costs the least CPU time (bench.md): few tasks, stages in TaskManagers of their own."""
     return dataclasses.replace(
         config,
-        flink=dataclasses.replace(config.flink, parallelism=parallelism),
+        flink=dataclasses.replace(config.flink, parallelism=parallelism, checkpoint_interval_ms=checkpoint_ms),
         trading=dataclasses.replace(
             config.trading,
             account_shards=parallelism,
@@ -198,9 +206,8 @@ def variants(config: Config) -> dict[str, Config]:
 
 
 def summary(
+    config: Config,
     count: int,
-    parallelism: int,
-    window_ms: int,
     trading: list[Measured],
     passthrough: list[Measured],
     others: dict[str, Measured],
@@ -209,8 +216,9 @@ def summary(
     ratios = [ours.inputs_per_s / limit.inputs_per_s for ours, limit in zip(trading, passthrough, strict=True)]
     return {
         "orders": count,
-        "parallelism": parallelism,
-        "window_ms": window_ms,
+        "parallelism": config.flink.parallelism,
+        "window_ms": config.trading.window_ms,
+        "checkpoint_ms": config.flink.checkpoint_interval_ms,
         "orders_per_s": round(statistics.median(run.inputs_per_s for run in trading)),
         "records_per_order": round(statistics.median(run.records / count for run in trading), 2),
         "records_per_s": round(statistics.median(run.records_per_s for run in trading)),
@@ -246,7 +254,7 @@ def render(result: dict[str, Any], load_before: float) -> str:
         ),
         "",
         f"ratio {result['passthrough_ratio']} ({result['orders']:,} orders, parallelism {result['parallelism']}, windows of "
-        f"{result['window_ms']} ms; bytes as compressed on the broker)",
+        f"{result['window_ms']} ms, a checkpoint each {result['checkpoint_ms']} ms; bytes as compressed on the broker)",
     ]
     if load_before > 1.0:
         lines.append(f"disturbed: the load was {load_before:.1f} before the first run; repeat on a quiet machine")

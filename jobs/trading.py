@@ -205,6 +205,10 @@ def build(config: Config, env: Environments) -> StatementSet:
         .uid(operator_uid(config, f"route_and_match-{settings.symbol_shards}"))
     )
 
+    if settings.separate_stages:
+        # The thread that matches is what limits a symbol: another one makes records of its outputs and gives them to Kafka.
+        matched = matched.disable_chaining()
+
     # 4. A transactional sink of all topics behind each stage: in one task with it, so that nothing is serialized between.
     inserts = env.table.create_statement_set()
     for sink, stream, prefix in (

@@ -226,8 +226,8 @@ class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no ty
         if compact:
             # A snapshot holds no sums.
             batch = batch._replace(flushed=True)
-        outbox = shard.engine.outbox
-        forward: list[list[bytes]] = []
+        outbox, tag = shard.engine.outbox, self.stage.forward
+        forward: list[list[bytes]] = [] if tag is None else [[] for _ in outbox.forward]  # type: ignore[attr-defined]
         dead_letters: list[bytes] = []
         written: dict[str, int] = {}
         applied_s = 0.0
@@ -242,15 +242,13 @@ class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no ty
                 written[topic] = written.get(topic, 0) + len(values)
                 for start in range(0, len(values), CHUNK):
                     yield Row(topic, keys[start : start + CHUNK], values[start : start + CHUNK])
-            if self.stage.forward is not None:
-                more = list(outbox.forward)  # type: ignore[attr-defined]
-                forward = [before + after for before, after in zip(forward, more, strict=True)] if forward else more
-            outbox.clear()
-        if self.stage.forward is not None:
             for target, frames in enumerate(forward):
-                if frames:
-                    forwarded = Batch(self.stage.forward, frames, [0] * len(frames), batch.newest_ms)
-                    yield FORWARD_TAG, Row(target, encode_batch(forwarded), batch.newest_ms)
+                frames += outbox.forward[target]  # type: ignore[attr-defined]
+            outbox.clear()
+        for target, frames in enumerate(forward):
+            if frames and tag is not None:
+                forwarded = Batch(tag, frames, [0] * len(frames), batch.newest_ms)
+                yield FORWARD_TAG, Row(target, encode_batch(forwarded), batch.newest_ms)
         self.records.inc(len(batch.payloads))
         self.metrics.count(batch.source, len(batch.payloads), batch.newest_ms, applied_s, written)
         if self.throughput is not None and batch.source == self.counted:
