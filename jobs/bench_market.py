@@ -118,11 +118,12 @@ class MarketBench(BenchRun):
         """Empty topics, then ticks."""
         ids = self.fresh_topics()
         load = TickLoad(trading_day(DEFAULT_DAY), ids["raw-feed"], symbols, first_share)
-        Publisher(self.config.kafka, linger_ms=50).play(
-            load.ticks(self.count, LOAD_PER_S),
-            progress=lambda done: status(f"  {done.sent:,} ticks loaded"),
-            progress_s=5,
-        )
+        with Publisher(self.config.kafka, linger_ms=50) as publisher:
+            publisher.play(
+                load.ticks(self.count, LOAD_PER_S),
+                progress=lambda done: status(f"  {done.sent:,} ticks loaded"),
+                progress_s=5,
+            )
         return load
 
     def others_done(self, hot: str) -> float:
@@ -144,7 +145,8 @@ class MarketBench(BenchRun):
             most_behind = max(most_behind, done.sent - (self.written() - before))
 
         count = round(per_s * seconds)
-        Publisher(self.config.kafka).play(load.ticks(count, per_s), speed=1.0, progress=watch, progress_s=0.25)
+        with Publisher(self.config.kafka) as publisher:
+            publisher.play(load.ticks(count, per_s), speed=1.0, progress=watch, progress_s=0.25)
         sent_at = time.monotonic()
         while self.written() - before < count:
             if time.monotonic() - sent_at > 120:

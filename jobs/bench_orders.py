@@ -135,8 +135,8 @@ class OrderBench(BenchRun):
 
     def publish(self, items: Iterable[Item], what: str) -> None:
         """Put records into Kafka, and say every five seconds how many. Raises PublishError."""
-        publisher = Publisher(self.config.kafka, linger_ms=50)
-        publisher.play(items, progress=lambda done: status(f"  {done.sent:,} {what} loaded"), progress_s=5)
+        with Publisher(self.config.kafka, linger_ms=50) as publisher:
+            publisher.play(items, progress=lambda done: status(f"  {done.sent:,} {what} loaded"), progress_s=5)
 
     def record(self, count: int, answer: str = "") -> None:
         """Take a sample of what the trading job wrote for `count` orders, in its proportions, for the passthrough.

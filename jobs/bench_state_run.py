@@ -100,6 +100,7 @@ class StateBench(OrderBench):
         """End the clients."""
         for reader in self._readers.values():
             reader.close()
+        self._publisher.close()
 
     # ------------------------------------------------------------------------------------------------ steps
 

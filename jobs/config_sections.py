@@ -128,8 +128,8 @@ class TradingConfig:
     """How long records are gathered for one call of Python: longer is faster under load, shorter is quicker to answer.
     0: one call per record, many times slower; a job cannot change to it or from it with its state."""
     separate_stages: bool = False
-    """Whether the risk and the match stage run in TaskManagers of their own, with an interpreter each, and the match stage's sink in
-    a thread of its own: a quarter faster under load, and twice as many slots."""
+    """Whether the risk and the match stage run in TaskManagers of their own, with an interpreter each, and the match stage's sink
+    in a thread of its own: a quarter faster under load, and twice as many slots."""
     inputs: Literal["apart", "joined"] = "apart"
     """joined: one source and one window for all inputs of a stage but orders and quotes: half as many tasks, from which short
     windows and frequent checkpoints gain. Fixed for the life of the state."""

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -89,11 +89,15 @@ def producer_settings(kafka: KafkaConfig, linger_ms: float = 5.0) -> dict[str, s
         "queue.buffering.max.messages": 200_000,
         "queue.buffering.max.kbytes": 262_144,
         "delivery.timeout.ms": _DELIVERY_TIMEOUT_MS,
+        # Errors, but no warnings: that a broker which has just started is not ready yet is tried again, and nobody has to act.
+        "log_level": 3,
     }
 
 
 class Publisher:
-    """One producer. Use it for any number of runs, from one thread; `stop` may be set from any."""
+    """One producer. Use it for any number of runs, from one thread; `stop` may be set from any. As a context it is closed at the
+    end: one that outlives its broker complains about that on standard error.
+    """
 
     def __init__(self, kafka: KafkaConfig, stop: threading.Event | None = None, linger_ms: float = 5.0) -> None:
         self.stop = stop or threading.Event()
@@ -101,6 +105,16 @@ class Publisher:
         self._delivered: Counter[str] = Counter()
         self._failure: PublishError | None = None
         self._producer = Producer(producer_settings(kafka, linger_ms) | {"error_cb": self._on_error})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Disconnect; what was played is delivered already."""
+        self._producer.close()
 
     def play(
         self,
