@@ -3,7 +3,8 @@
 1. Start a stack of its own, fill `orders` with N new orders, and the reference data and quotes that they need.
 2. Run the trading job on them, Kafka to Kafka, exactly once, and watch the ends of its output topics; once before for half a
    minute, unmeasured, because the JVM's compilers take half the machine so long.
-3. Run the passthrough on the same orders: a JVM job without Python that writes as many and as large records.
+3. Run the passthrough on the same orders, and once before for its compilers: a JVM job without Python that writes as many and
+   as large records.
 4. In the first repetition also the trading job with at-least-once sinks, and with one call of Python per record.
 5. Report the rates over the second half of each run (from 50% to 90% of the output), their ratios, and where the CPU time went:
    each job has code of its own, which the compilers begin with when it starts.
@@ -90,6 +91,9 @@ def orders(
             run.load()
             trading.append(run.measure("trading"))
             run.record(count)
+            if not number:
+                run.warm_up("passthrough", WARM_UP_S)
+                run.load()
             passthrough.append(run.measure("passthrough"))
             if not number:
                 for name, changed in variants(config).items():
