@@ -76,7 +76,7 @@ def orders(
         count, repeat = min(count, 600_000), 1
     if min(count, parallelism, window_ms, checkpoint_ms, repeat) < 1:
         raise click.UsageError("--orders, --parallelism, --window-ms, --checkpoint-ms and --repeat must be at least 1")
-    config = throughput(bench_config(ctx, 2 * parallelism), parallelism, window_ms, checkpoint_ms)
+    config = throughput(bench_config(ctx, 2 * parallelism, apart=0), parallelism, window_ms, checkpoint_ms)
     trading: list[Measured] = []
     passthrough: list[Measured] = []
     others: dict[str, Measured] = {}

@@ -102,11 +102,16 @@ def middle(points: list[Point], count: int, bytes_per_record: float = 0.0, from_
     )
 
 
-def bench_config(ctx: click.Context, taskmanagers: int) -> Config:
-    """The settings of a benchmark's own stack, with so many TaskManagers and as many subtasks of each operator."""
+def bench_config(ctx: click.Context, taskmanagers: int, apart: int | None = None) -> Config:
+    """The settings of a benchmark's own stack, with so many TaskManagers and as many subtasks of each operator.
+
+    apart: that of `demo_config`; by default one for each subtask.
+    """
     base = load_config(ctx)
     own = dataclasses.replace(base, state_dir=base.state_dir / "bench")
-    config = demo_config(own, taskmanagers, ctx.meta.get(META_OVERRIDES, {}))
+    config = demo_config(
+        own, taskmanagers, ctx.meta.get(META_OVERRIDES, {}), apart=taskmanagers if apart is None else apart
+    )
     return dataclasses.replace(config, flink=dataclasses.replace(config.flink, parallelism=taskmanagers))
 
 

@@ -84,7 +84,7 @@ def soak(ctx: click.Context, minutes: float, restarts: int, seed: int, quick: bo
         status(f"[{time.monotonic() - began:7.1f} s] {text}")
 
     folder = Path(tempfile.mkdtemp(prefix="tradestream-soak-"))
-    options = Options(restarts, seed, limit_s=LIMIT_S, lasts_s=minutes * 60 + 600, taskmanagers=len(JOBS))
+    options = Options(restarts, seed, limit_s=LIMIT_S, lasts_s=minutes * 60 + 600, taskmanagers=len(JOBS), apart=1)
     settings = ctx.meta.get(META_OVERRIDES, {})
     with terminate_as_interrupt(), ending(SoakRun(base, folder, options, say, settings), folder) as run:
         run.start()

@@ -24,7 +24,7 @@ import click
 
 from infra.stack import terminate_as_interrupt
 from jobs.chaos_faults import FAULTS, draw
-from jobs.chaos_run import TASKMANAGERS, ChaosRun, Options, Struck
+from jobs.chaos_run import ChaosRun, Options, Struck
 from jobs.cli_common import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -110,15 +110,7 @@ def chaos(
             ChaosRun(
                 base,
                 folder,
-                # Stages apart take a slot each, and the rescaled job four.
-                Options(
-                    faults,
-                    seed,
-                    rate,
-                    _DEFAULTS.ticks,
-                    limit_s,
-                    taskmanagers=TASKMANAGERS + 2 * base.trading.separate_stages,
-                ),
+                Options(faults, seed, rate, _DEFAULTS.ticks, limit_s),
                 say,
                 settings=ctx.meta.get(META_OVERRIDES, {}),
             ),

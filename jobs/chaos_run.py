@@ -63,7 +63,8 @@ class Struck:
 class Options:
     """rate, ticks: commands and quotes a second. limit_s: a recovery that takes longer is a violation.
 
-    lasts_s: for how long there is load beside the faults. taskmanagers: of one slot each.
+    lasts_s: for how long there is load beside the faults. taskmanagers: of one slot each. apart: that of `demo_config`; trading
+    has two subtasks after a rescale.
     """
 
     faults: int = 2
@@ -73,6 +74,7 @@ class Options:
     limit_s: float = 240.0
     lasts_s: float = 600.0
     taskmanagers: int = TASKMANAGERS
+    apart: int = 2
 
 
 class ChaosRun(Keeper):
@@ -91,7 +93,12 @@ class ChaosRun(Keeper):
         stack and the jobs, by key.
         """
         self._settings = dict(settings or {})
-        config = demo_config(_in(base, folder), options.taskmanagers, {"stack.start_timeout_s": 400, **self._settings})
+        config = demo_config(
+            _in(base, folder),
+            options.taskmanagers,
+            {"stack.start_timeout_s": 400, **self._settings},
+            apart=options.apart,
+        )
         super().__init__(config, options.limit_s, say, scripts or {})
         self.options = options
         self.struck: list[Struck] = []
@@ -118,7 +125,11 @@ class ChaosRun(Keeper):
         self.start_stack()
         # Loaded again, to have the password that `up` made.
         self.config = demo_config(
-            _in(self._base, self._folder), self.options.taskmanagers, self._settings, running=True
+            _in(self._base, self._folder),
+            self.options.taskmanagers,
+            self._settings,
+            apart=self.options.apart,
+            running=True,
         )
         config = self.config
         self.say("creating topics, schemas and tables")

@@ -32,11 +32,13 @@ from jobs.submit import (
     Plan,
     check_slots,
     find_script,
+    freed_slots,
     job_scripts,
     live_jobs,
     make_plan,
     refuse_second_instance,
     run_plan,
+    slots_needed,
 )
 
 _COLOURS = {"RUNNING": "green", "FAILED": "red", "FAILING": "red", "RESTARTING": "yellow"}
@@ -194,7 +196,7 @@ def _submit(config: Config, request: _Request) -> None:
         running = live_jobs(rest, script.name) if request.replace else []
         if not request.replace:
             refuse_second_instance(rest, script)
-        check_slots(config, rest, config.flink.parallelism, freed=_slots(rest, running))
+        check_slots(config, rest, slots_needed(config, script.name), freed=freed_slots(rest, running))
         # Everything that can be wrong with the plan is found out before the running job is stopped.
         ready = plan(start)
         for job in running:
@@ -232,11 +234,6 @@ def _submit(config: Config, request: _Request) -> None:
         print_json({"job": script.name, "id": job_id, "url": url, "fromSavepoint": start})
         return
     click.echo(f"{script.name} runs as {job_id}\n{url}")
-
-
-def _slots(rest: FlinkRest, jobs: list[Job]) -> int:
-    """Slots that become free when `jobs` end: one slot holds one instance of each task."""
-    return sum(max((vertex.parallelism for vertex in rest.job(job.id)[1]), default=0) for job in jobs)
 
 
 def _print_plan(plan: Plan) -> None:

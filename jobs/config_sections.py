@@ -142,6 +142,10 @@ class TradingConfig:
     reference_price_window_ms: int = 250
     """How often the risk stage learns the last NBBO of a symbol, which market orders are reserved at."""
 
+    def slots(self, subtasks: int) -> int:
+        """Slots that the job takes with so many subtasks of each operator."""
+        return subtasks * (2 if self.separate_stages else 1)
+
 
 @dataclass(frozen=True, slots=True)
 class AnalyticsConfig:

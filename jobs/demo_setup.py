@@ -60,13 +60,18 @@ class Played:
             raise DemoError(f"{file} cannot be read ({error}): run a new demo") from error
 
 
-def demo_config(base: Config, taskmanagers: int, overrides: Mapping[str, object], *, running: bool = False) -> Config:
+def demo_config(
+    base: Config, taskmanagers: int, overrides: Mapping[str, object], *, apart: int = 1, running: bool = False
+) -> Config:
     """The settings of the demo's own stack, whatever endpoints `base` has; `running`: of the one that is up.
 
-    Free ports are searched when those that are meant for the demo are taken.
+    Free ports are searched when those that are meant for the demo are taken. `apart`: how many more TaskManagers there are when
+    the stages of trading have TaskManagers of their own (`trading.separate_stages`), one for each of its subtasks.
     """
     own: dict[str, object] = {key: value for key, value in overrides.items() if not key.startswith(_FOREIGN)}
     own |= {"profile": "local", "state_dir": base.state_dir / FOLDER, "stack.taskmanagers": taskmanagers}
+    if base.trading.separate_stages:
+        own["stack.taskmanagers"] = taskmanagers + apart
     if running:
         recorded = Config.load(overrides={"profile": "local", "state_dir": own["state_dir"]})
         if not recorded.endpoints_file.is_file():

@@ -147,7 +147,8 @@ class FlinkRest:
         for vertex in self.job(job_id)[1]:
             rows = self._call("GET", f"/jobs/{job_id}/vertices/{vertex.id}/taskmanagers")["taskmanagers"]
             found.update(str(row["taskmanager-id"]) for row in rows)
-        return found
+        # What Flink calls the place of a task that waits for one.
+        return found - {"(unassigned)"}
 
     def checkpoints(self, job_id: str) -> Checkpoints:
         """Counts, and the newest completed checkpoint and savepoint."""

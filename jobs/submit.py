@@ -261,16 +261,32 @@ def submit_job(
     return job_id
 
 
-def check_slots(config: Config, rest: FlinkRest, parallelism: int, freed: int = 0) -> None:
+def slots_needed(config: Config, name: str) -> int:
+    """Slots that the job of that name takes: of most, one holds one subtask of each task."""
+    subtasks = config.flink.parallelism
+    return config.trading.slots(subtasks) if name == "trading" else subtasks
+
+
+def check_slots(config: Config, rest: FlinkRest, needed: int, freed: int = 0) -> None:
     """Raise SubmitError when the local cluster has too few free slots; a remote one may start TaskManagers on demand."""
     overview = rest.overview()
     free = overview.slots_free + freed
-    if config.profile == "local" and free < parallelism:
-        need = overview.taskmanagers + parallelism - free
+    if config.profile == "local" and free < needed:
+        need = overview.taskmanagers + needed - free
         raise SubmitError(
-            f"the job needs {parallelism} slot{'s' if parallelism > 1 else ''} and {free} of {overview.slots} are free: "
+            f"the job needs {needed} slot{'s' if needed > 1 else ''} and {free} of {overview.slots} are free: "
             f"`tradestream stack up --taskmanagers {need}` adds some, `tradestream stop JOB` frees some"
         )
+
+
+def freed_slots(rest: FlinkRest, jobs: list[Job]) -> int:
+    """Slots that become free when `jobs` end: at least one for each instance of a task.
+
+    Those of stages that run apart are known by their TaskManagers, which on the local cluster have one each.
+    """
+    return sum(
+        max(*(vertex.parallelism for vertex in rest.job(job.id)[1]), len(rest.taskmanagers(job.id)), 0) for job in jobs
+    )
 
 
 def child_settings(config: Config) -> tuple[dict[str, str], dict[str, str]]:
@@ -375,11 +391,13 @@ __all__ = [
     "check_slots",
     "child_settings",
     "find_script",
+    "freed_slots",
     "job_scripts",
     "live_jobs",
     "make_plan",
     "pack",
     "refuse_second_instance",
     "run_plan",
+    "slots_needed",
     "submit_job",
 ]

@@ -7,12 +7,13 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobs import submit
 from jobs.config import Config
-from jobs.flink_rest import Checkpoint, Checkpoints, FlinkRest, Job, Overview
+from jobs.flink_rest import Checkpoint, Checkpoints, FlinkRest, Job, Overview, Vertex
 from jobs.job_state import StateError, latest_state, remember_job, savepoint_directory
 from jobs.submit import (
     JobScript,
@@ -21,11 +22,13 @@ from jobs.submit import (
     check_slots,
     child_settings,
     find_script,
+    freed_slots,
     job_scripts,
     make_plan,
     pack,
     refuse_second_instance,
     run_plan,
+    slots_needed,
 )
 
 
@@ -54,6 +57,20 @@ class FakeFlink(FlinkRest):
 
     def overview(self) -> Overview:
         return Overview("2.3.0", 2, 2, self._free)
+
+
+class PlacedFlink(FakeFlink):
+    """A cluster whose one job has the instances of its tasks on these TaskManagers."""
+
+    def __init__(self, places: Mapping[str, list[str]]) -> None:
+        super().__init__()
+        self._places = places
+
+    def job(self, job_id: str) -> tuple[str, list[Vertex]]:
+        return "RUNNING", [Vertex(name, name, "RUNNING", len(at), 0, 0) for name, at in self._places.items()]
+
+    def _call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
+        return {"taskmanagers": [{"taskmanager-id": place} for place in self._places[path.split("/")[4]]]}
 
 
 def _saved(folder: Path, name: str, age_s: int) -> str:
@@ -175,6 +192,23 @@ def test_missing_slots_are_told_before_submitting(tmp_path: Path) -> None:
     check_slots(config, FakeFlink(free=0), 1, freed=1)
     with pytest.raises(SubmitError, match=r"needs 2 slots and 1 of 2 are free: .*--taskmanagers 3"):
         check_slots(config, FakeFlink(free=1), 2)
+
+
+def test_stages_apart_take_a_slot_each(tmp_path: Path) -> None:
+    config = _config(tmp_path, {"flink.parallelism": 3, "trading.separate_stages": True})
+
+    assert slots_needed(config, "trading") == 6
+    assert slots_needed(config, "archive") == 3
+    assert slots_needed(_config(tmp_path, {"flink.parallelism": 3}), "trading") == 3
+
+
+def test_slots_of_a_running_job_are_counted_by_its_taskmanagers_too() -> None:
+    job = Job("x", "trading", "RUNNING", 1, -1, 1, 1, 1)
+
+    assert freed_slots(PlacedFlink({"source": ["a", "b"], "sink": ["c"]}), [job]) == 3
+    assert freed_slots(PlacedFlink({"source": ["(unassigned)", "(unassigned)"]}), [job]) == 2
+    assert freed_slots(PlacedFlink({}), [job]) == 0
+    assert freed_slots(PlacedFlink({"source": ["a"]}), []) == 0
 
 
 # ---------------------------------------------------------------------------------------------------- latest state

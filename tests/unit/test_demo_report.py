@@ -297,6 +297,15 @@ def test_demo_never_speaks_to_configured_endpoints(tmp_path: Path) -> None:
     assert config.stack.port("kafka") != base.stack.port("kafka")
 
 
+def test_demo_has_taskmanagers_for_stages_apart(tmp_path: Path) -> None:
+    base = Config.load(overrides={"state_dir": tmp_path}, environment={})
+    settings = {"trading.separate_stages": True}
+    apart = Config.load(overrides={"state_dir": tmp_path, **settings}, environment={})
+    assert demo_config(base, 3, {}).stack.taskmanagers == 3
+    assert demo_config(apart, 3, settings).stack.taskmanagers == 4
+    assert demo_config(apart, 3, settings, apart=2).stack.taskmanagers == 5
+
+
 def test_demo_to_check_must_be_up(tmp_path: Path) -> None:
     base = Config.load(overrides={"state_dir": tmp_path}, environment={})
     with pytest.raises(DemoError, match="--keep first"):
