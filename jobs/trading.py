@@ -71,6 +71,8 @@ SHORT_WINDOW_MS: Final = 5
 """A window that says that latency counts, and not throughput."""
 MAX_LINGER_MS: Final = 20
 """How long the sink waits at most for more records of a request, however long the window."""
+JOIN_AFTER: Final = 3
+"""The first batches of a window, orders and quotes, come together."""
 SYMBOL_SIDE: Final = "symbol_"
 """What the match stage's joined tables are called before the names that they share with the risk stage's."""
 BESIDE_ORDERS: Final = (sources.REFERENCE, sources.CONTROLS, sources.NBBO, sources.CORPORATE_ACTIONS)
@@ -141,6 +143,8 @@ def build(config: Config, env: Environments) -> StatementSet:
             },
         ),
         compact_bytes=config.flink.journal_bytes,
+        join_after=JOIN_AFTER if settings.window_ms else 0,
+        keys=tuple(spread_keys(settings.account_shards, env.shard_keys)),
         measures=(Measure("risk_check_duration_seconds", sources.ORDERS, "duration"),),
         throughput=("order_throughput_total", sources.ORDERS),
     )
@@ -193,6 +197,7 @@ def build(config: Config, env: Environments) -> StatementSet:
         ),
         compact_bytes=config.flink.journal_bytes,
         hold_ms=settings.outcomes_ms if settings.window_ms else 0,
+        join_after=JOIN_AFTER if settings.window_ms else 0,
         keys=tuple(spread_keys(settings.symbol_shards, env.shard_keys)),
         measures=(
             Measure("order_processing_latency_seconds", sources.FORWARD),

@@ -92,7 +92,7 @@ class Checkpoint:
     offsets: dict[int, int] = field(default_factory=dict)
     state: dict[Place, dict[str, Any]] = field(default_factory=dict)
     windows: dict[tuple[Place, int], list[tuple[bytes, int]]] = field(default_factory=dict)
-    timers: set[Place] = field(default_factory=set)
+    timers: set[tuple[Place, int]] = field(default_factory=set)
     history: dict[Place, list[Applied]] = field(default_factory=dict)
     transaction: int = -1
     parts: int = 0
@@ -110,16 +110,16 @@ class Task:
         self.handles = handles
         self.channels: dict[str, deque[Any]] = {}
         self.windows: dict[tuple[Place, int], list[tuple[bytes, int]]] = {}
-        self.timers: set[Place] = set()
+        self.timers: set[tuple[Place, int]] = set()
         self.history: dict[Place, list[Applied]] = {}
 
     def timer_service(self) -> Task:
         """Flink's timers."""
         return self
 
-    def register_processing_time_timer(self, _timestamp: int) -> None:
-        """Set the current key's timer."""
-        self.timers.add(self.handles.key)
+    def register_processing_time_timer(self, timestamp: int) -> None:
+        """Set a timer of the current key."""
+        self.timers.add((self.handles.key, timestamp))
 
     def get_current_key(self) -> int:
         """The shard."""
@@ -177,7 +177,7 @@ class Simulator:
         self.completed: Checkpoint | None = None
         self.running: Checkpoint | None = None
         self.to_commit: int | None = None
-        self.crashes = self.checkpoints = self.uncommitted_restores = self.rescales = 0
+        self.joined = self.crashes = self.checkpoints = self.uncommitted_restores = self.rescales = 0
         self.parallelism = 0
         self._start(Checkpoint())
 
@@ -201,7 +201,7 @@ class Simulator:
                     place = (stage, shard)
                     task.handles.restore(place, checkpoint.state.get(place, {}))
                     task.history[place] = list(checkpoint.history.get(place, []))
-                task.timers = {place for place in checkpoint.timers if self._owner(place) == task.name}
+                task.timers = {timer for timer in checkpoint.timers if self._owner(timer[0]) == task.name}
                 task.windows = {k: list(v) for k, v in checkpoint.windows.items() if self._owner(k[0]) == task.name}
                 operator.open(task.handles)
                 task.channels = {"source": deque()}
@@ -329,11 +329,12 @@ class Simulator:
 
     def _ring(self, task: Task) -> None:
         """A timer is due."""
-        place = self.random.choice(sorted(task.timers))
-        task.timers.remove(place)
+        place = self.random.choice(sorted({place for place, _ in task.timers}))
+        first = min(timer for timer in task.timers if timer[0] == place)
+        task.timers.remove(first)
         task.handles.key = place
         assert task.operator is not None
-        self._emit(task, place, task.operator.on_timer(1_000, task), (0, [], []))
+        self._emit(task, place, task.operator.on_timer(first[1], task), (0, [], []))
 
     def _emit(
         self, task: Task, place: Place, outputs: Iterator[Any], applied: tuple[int, list[bytes], list[int]]
@@ -347,8 +348,10 @@ class Simulator:
                 self.tasks[self._owner(target)].channels[task.name].append(item)
             else:
                 self.tasks["sink"].channels[task.name].append((place, out[0], out[1], out[2]))
-        engine = task.operator.shards[place[1]].engine
-        task.history[place].append((*applied, place[0] == RISK or not engine.ledger.touched))  # type: ignore[attr-defined]
+        shard = task.operator.shards[place[1]]
+        flushed = place[0] == RISK or not shard.engine.ledger.touched  # type: ignore[attr-defined]
+        self.joined += bool(shard.waiting)
+        task.history[place].append((*applied, flushed and not shard.waiting))
 
     # Checkpoints
 

@@ -28,6 +28,18 @@ DECODERS = {
 }
 
 
+class Clock:
+    """A clock that only goes on when somebody looks, by nothing as often as not."""
+
+    def __init__(self, random: Random) -> None:
+        self.now_s = 1.0
+        self.random = random
+
+    def __call__(self) -> float:
+        self.now_s += self.random.choice((0.0, 0.0, 0.0, 0.002, 0.05))
+        return self.now_s
+
+
 class Violation(AssertionError):
     """A promise of the trading job that a run broke."""
 
@@ -52,7 +64,7 @@ def new_engine(stage: str, faults: Faults, shard: int) -> Engine:
 
 def simulate(seed: int, faults: Faults | None = None, crash_rate: float | None = None) -> Simulator:
     """A run and its check: crashes from none to one in 50 steps, journals compacted often or never, outcomes at once or held,
-    outputs handed on after each record, a few or the batch.
+    outputs handed on after each record, a few or the batch, batches that come together joined or not.
 
     Raises Violation; any other exception is an engine that refused what it was given.
     """
@@ -60,8 +72,18 @@ def simulate(seed: int, faults: Faults | None = None, crash_rate: float | None =
     random = Random(~seed)
     compact = random.choice((0, 2_000, 10_000, 4 * 1024 * 1024))
     part = random.choice((1, 3, 256))
+    join_after, clock, keys = random.choice((0, 1, 3)), Clock(random), tuple(range(SHARDS))
     stages = {
-        RISK: Stage(RISK, partial(new_engine, RISK, faults), forward=sources.FORWARD, compact_bytes=compact, part=part),
+        RISK: Stage(
+            RISK,
+            partial(new_engine, RISK, faults),
+            forward=sources.FORWARD,
+            compact_bytes=compact,
+            part=part,
+            join_after=join_after,
+            keys=keys,
+            clock=clock,
+        ),
         MATCH: Stage(
             MATCH,
             partial(new_engine, MATCH, faults),
@@ -69,7 +91,9 @@ def simulate(seed: int, faults: Faults | None = None, crash_rate: float | None =
             compact_bytes=compact,
             part=part,
             hold_ms=random.choice((0, 100)),
-            keys=tuple(range(SHARDS)),
+            join_after=join_after,
+            keys=keys,
+            clock=clock,
         ),
     }
     rate = random.choice((0.0, 0.002, 0.005, 0.02)) if crash_rate is None else crash_rate

@@ -45,6 +45,7 @@ def seen(run: Simulator) -> Counter[str]:
     result["commits after a restore"] = run.uncommitted_restores
     result["aborted records"] = sum(run.states[record.transaction] == "aborted" for record in run.log)
     result["rescales"] = run.rescales
+    result["batches that waited"] = run.joined
     result["snapshots"] = sum("snapshot" in s for t in run.tasks.values() for s in t.handles.state.values())
     return result
 
@@ -64,7 +65,7 @@ def test_simulated_crashes_keep_every_promise(compiled: bool) -> None:
     # The runs are worth something only if all of this happened in them.
     for what in ("order-events", "trade-events", "risk-events", "routing-decisions", "order-outcomes", "market-status"):
         assert total[f"committed {what}"] > 20, what
-    for what in ("crashes", "checkpoints", "aborted records", "rescales", "snapshots"):
+    for what in ("crashes", "checkpoints", "aborted records", "rescales", "snapshots", "batches that waited"):
         assert total[what] > 20, what
     assert total["commits after a restore"] > 5
 

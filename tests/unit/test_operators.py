@@ -31,6 +31,11 @@ def test_journal_entry_decoded_is_the_batch(payloads: list[bytes], flushed: bool
     assert decode_batch(encode_batch(batch)) == batch
 
 
+def test_journal_entry_of_a_batch_that_waits_says_so() -> None:
+    batch = Batch(3, [b"a"], [7], 1_700_000_000_000, flushed=False, waiting=True)
+    assert decode_batch(encode_batch(batch)) == batch
+
+
 def test_journal_entry_as_version_1_wrote_it_still_reads() -> None:
     entry = bytes.fromhex("0101020000000068e5cf8b010000020000000100000005000000000003000600000000000300616263")
     assert decode_batch(entry) == Batch(1, [b"ab", b"c"], [3 << 48 | 5, 3 << 48 | 6], 1_700_000_000_000)
@@ -40,7 +45,7 @@ def test_journal_entry_as_version_1_wrote_it_still_reads() -> None:
     ("entry", "message"),
     [
         (b"\x01\x01", "shorter than its head"),
-        (b"\x03" + bytes(13), "version 3"),
+        (b"\x04" + bytes(13), "version 4"),
         (encode_batch(Batch(1, [b"ab"], [1], 0)) + b"!", "should have"),
     ],
 )

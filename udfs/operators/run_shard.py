@@ -10,6 +10,10 @@ after which of them it was written, so that applying them again sums up the same
 the first batch of its shard: restore the snapshot, apply the journal again, drop what that emits (it was emitted before the
 checkpoint).
 
+Small batches that come one right after another have queued up, behind a checkpoint or because the stage is busy. From the
+`join_after`th on they wait for a millisecond for those behind them, and what they cause is given out together: most of what a
+small batch costs is what becomes of its outputs, in Flink, Kafka's client and the broker. They wait in the journal, marked.
+
 Input rows:  (shard, source, payloads, positions, newest_ms); of a batch that asks for the progress, newest_ms is the watermark.
 Output rows: (topic, keys, values), at most `CHUNK` records each, because SQL's UNNEST copies the whole array for every row it
              makes; and, for a stage that has a next stage, side-output rows (shard, frames, newest_ms), whose frames are one
@@ -35,6 +39,8 @@ from udfs.operators.resolve_schemas import SchemaResolution
 from udfs.operators.stage_metrics import Measure, StageMetrics
 
 CHUNK: Final = 16
+AT_ONCE_S: Final = 0.0001
+"""A batch that comes no later after the end of the one before it was waiting in front of the operator."""
 SWITCH_S: Final = 0.0005
 DEAD_LETTER: Final = "dead-letter"
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
@@ -125,7 +131,9 @@ class Stage:
     part: records of a batch whose outputs are handed on together, while the processor has them in its caches: under load a batch
         has 10,000, and as a whole each took a fifth longer in the engine.
     hold_ms: how long an engine's sums wait for those of more batches (`Engine.flush`); 0: they are written after each batch.
-    keys: Flink's key of each shard, for timers; needed with `hold_ms`.
+    join_after: the how-manieth batch of a shard without a pause before it waits for those behind it; 0: none does.
+    keys: Flink's key of each shard, for timers; needed with `hold_ms` and `join_after`.
+    clock: seconds since the epoch; for tests.
     measures: histograms for Flink's metrics.
     throughput: the counter of records of one source, and its source tag; none without a name.
     """
@@ -139,20 +147,29 @@ class Stage:
     compact_bytes: int = 4 * 1024 * 1024
     part: int = 256
     hold_ms: int = 0
+    join_after: int = 0
     keys: tuple[int, ...] = ()
+    clock: Callable[[], float] = time.time
     limit: DeadLetterLimit = field(default_factory=DeadLetterLimit)
     measures: tuple[Measure, ...] = ()
     throughput: tuple[str, int] = ("", 0)
 
 
 class _Shard:
-    """An engine in memory, the size of its durable form, and whether a timer is set for its sums."""
+    """An engine in memory and the size of its durable form.
 
-    __slots__ = ("engine", "holding", "journal_bytes", "snapshot_bytes")
+    flush_ms: when the timer for its sums is due; 0: there is none; None: nobody knows, after a restore.
+    waiting: batches that are in the journal, and not applied yet. run, in_row: the last run of batches without a pause that had
+    one of this shard, and how many.
+    """
+
+    __slots__ = ("engine", "flush_ms", "in_row", "journal_bytes", "run", "snapshot_bytes", "waiting")
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.holding = False
+        self.flush_ms: int | None = None
+        self.waiting: list[Batch] = []
+        self.run = self.in_row = 0
         self.journal_bytes = 0
         self.snapshot_bytes = 0
 
@@ -167,6 +184,8 @@ class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no ty
     def open(self, runtime_context: RuntimeContext) -> None:
         """Get the state handles and the metrics; engines are loaded at their first batch."""
         self.shards = {}
+        self.run = 0
+        self.ended_s = 0.0
         self.journal = runtime_context.get_list_state(ListStateDescriptor("journal", STATE_BYTES))
         self.snapshot = runtime_context.get_state(ValueStateDescriptor("snapshot", STATE_BYTES))
         self.prefixes = self.stage.resolution.prefixes() if self.stage.resolution else {}
@@ -193,7 +212,10 @@ class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no ty
         gc.collect()
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
-        """Apply a micro-batch, make it durable, and give out what it caused."""
+        """Apply a micro-batch, make it durable, and give out what it caused; or have it wait."""
+        now_s = self.stage.clock()
+        if now_s - self.ended_s > AT_ONCE_S:
+            self.run += 1
         shard = self._shard(value[0])
         flushed = not self.stage.hold_ms
         if value[1] == self.stage.receive:
@@ -206,19 +228,47 @@ class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no ty
                 # After a restore there is none yet, a large negative number.
                 newest_ms = max(0, ctx.timer_service().current_watermark())
             batch = Batch(value[1], self._current(value[1], value[2]), list(value[3]), newest_ms, flushed)
-        yield from self._run(shard, batch)
-        if not flushed and not shard.holding:
-            shard.holding = True
-            ctx.timer_service().register_processing_time_timer(int(time.time() * 1000) + self.stage.hold_ms)
+        if self._has_to_wait(shard, batch):
+            if not shard.waiting:
+                # Flink's timers are late by a millisecond at least.
+                ctx.timer_service().register_processing_time_timer(int(now_s * 1_000))
+            self._wait(shard, batch)
+        else:
+            yield from self._run(shard, batch)
+        if not flushed and not shard.flush_ms:
+            shard.flush_ms = int(now_s * 1_000) + self.stage.hold_ms
+            ctx.timer_service().register_processing_time_timer(shard.flush_ms)
+        self.ended_s = self.stage.clock()
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
-        """Have an engine write what it has summed up: a batch without records."""
+        """Apply what waits, and have an engine write its sums when it is time: a batch without records."""
         shard = self._shard(self.stage.keys.index(ctx.get_current_key()))
-        shard.holding = False
-        yield from self._run(shard, Batch(0, [], [], timestamp))
+        due = self.stage.hold_ms > 0 and (shard.flush_ms is None or 0 < shard.flush_ms <= timestamp)
+        if due:
+            shard.flush_ms = 0
+        if due or shard.waiting:
+            yield from self._run(shard, Batch(0, [], [], timestamp, due or not self.stage.hold_ms))
+        self.ended_s = self.stage.clock()
+
+    def _has_to_wait(self, shard: _Shard, batch: Batch) -> bool:
+        """Whether there may be more behind a batch that is worth waiting for."""
+        if shard.run != self.run:
+            shard.run, shard.in_row = self.run, 0
+        shard.in_row += 1
+        if not self.stage.join_after or (shard.in_row < self.stage.join_after and not shard.waiting):
+            return False
+        return sum(len(one.payloads) for one in (*shard.waiting, batch)) < self.stage.part
+
+    def _wait(self, shard: _Shard, batch: Batch) -> None:
+        """Make a batch durable, to be applied later."""
+        batch = batch._replace(flushed=False, waiting=True)
+        entry = encode_batch(batch)
+        self.journal.add(entry)
+        shard.journal_bytes += len(entry)
+        shard.waiting.append(batch)
 
     def _run(self, shard: _Shard, batch: Batch) -> Iterator[Any]:
-        """Apply a batch, make it durable, and give out what it caused."""
+        """Apply what waits and a batch, make the batch durable, and give out what they caused."""
         entry = encode_batch(batch)
         shard.journal_bytes += len(entry)
         least = self.stage.compact_bytes
@@ -226,15 +276,16 @@ class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no ty
         if compact:
             # A snapshot holds no sums.
             batch = batch._replace(flushed=True)
+        batches, shard.waiting = [*shard.waiting, batch], []
         outbox, tag = shard.engine.outbox, self.stage.forward
         forward: list[list[bytes]] = [] if tag is None else [[] for _ in outbox.forward]  # type: ignore[attr-defined]
         dead_letters: list[bytes] = []
-        written: dict[str, int] = {}
-        applied_s = 0.0
-        for part in _parts(batch, self.stage.part):
-            began = time.perf_counter()
-            _apply(shard.engine, part)
-            applied_s += time.perf_counter() - began
+        for part in _parts(batches, self.stage.part):
+            began_s = time.perf_counter()
+            for piece in part:
+                _apply(shard.engine, piece)
+            applied_s = time.perf_counter() - began_s
+            written: dict[str, int] = {}
             for lane in outbox.lanes():
                 keys, values, topic = lane.keys, lane.values, lane.topic
                 if topic == DEAD_LETTER:
@@ -245,21 +296,33 @@ class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no ty
             for target, frames in enumerate(forward):
                 frames += outbox.forward[target]  # type: ignore[attr-defined]
             outbox.clear()
+            self._measure(part, applied_s, written)
+        newest_ms = max((one.newest_ms for one in batches if one.payloads), default=batch.newest_ms)
         for target, frames in enumerate(forward):
             if frames and tag is not None:
-                forwarded = Batch(tag, frames, [0] * len(frames), batch.newest_ms)
-                yield FORWARD_TAG, Row(target, encode_batch(forwarded), batch.newest_ms)
-        self.records.inc(len(batch.payloads))
-        self.metrics.count(batch.source, len(batch.payloads), batch.newest_ms, applied_s, written)
-        if self.throughput is not None and batch.source == self.counted:
-            self.throughput.inc(len(batch.payloads))
+                forwarded = Batch(tag, frames, [0] * len(frames), newest_ms)
+                yield FORWARD_TAG, Row(target, encode_batch(forwarded), newest_ms)
+        records = sum(len(one.payloads) for one in batches)
+        self.records.inc(records)
+        if self.throughput is not None:
+            self.throughput.inc(sum(len(one.payloads) for one in batches if one.source == self.counted))
         if dead_letters:
             self.dead_letters.inc(len(dead_letters))
-        self.guard.count(len(batch.payloads), dead_letters)
+        self.guard.count(records, dead_letters)
         if compact:
             self._compact(shard)
         else:
             self.journal.add(entry)
+
+    def _measure(self, part: Sequence[Batch], applied_s: float, written: dict[str, int]) -> None:
+        """Tell the histograms what was applied together and handed on. What it wrote counts for the last batch of each source."""
+        records = sum(len(piece.payloads) for piece in part)
+        last = {piece.source: piece for piece in part if piece.payloads}
+        for piece in part:
+            count = len(piece.payloads)
+            if count:
+                lanes = written if last[piece.source] is piece else {}
+                self.metrics.count(piece.source, count, piece.newest_ms, applied_s * count / records, lanes)
 
     def _shard(self, number: int) -> _Shard:
         """A shard of this subtask; loaded when it is touched first, by a batch or by a timer that was restored with the job."""
@@ -277,10 +340,15 @@ class RunShard(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no ty
             shard.engine.restore(state)
             shard.snapshot_bytes = len(state)
         for entry in self.journal.get():
-            _apply(shard.engine, decode_batch(bytes(entry)))
+            batch = decode_batch(bytes(entry))
             shard.journal_bytes += len(entry)
-            # These outputs were committed, or are waiting to be, with the checkpoint that the journal came from.
-            shard.engine.outbox.clear()
+            shard.waiting.append(batch)
+            if not batch.waiting:
+                for applied in shard.waiting:
+                    _apply(shard.engine, applied)
+                shard.waiting = []
+                # These outputs were committed, or are waiting to be, with the checkpoint that the journal came from.
+                shard.engine.outbox.clear()
         return shard
 
     def _compact(self, shard: _Shard) -> None:
@@ -305,14 +373,20 @@ def _unpacked(state: bytes) -> bytes:
     return zlib.decompress(state[1:]) if state.startswith(_PACKED) else state
 
 
-def _parts(batch: Batch, most: int) -> Iterator[Batch]:
-    """The batch, cut into parts of so many records at most; the engine's sums are written after the last one."""
-    first = 0
-    while len(batch.payloads) - first > most:
-        end = first + most
-        yield Batch(batch.source, batch.payloads[first:end], batch.positions[first:end], batch.newest_ms, flushed=False)
-        first = end
-    yield batch._replace(payloads=batch.payloads[first:], positions=batch.positions[first:]) if first else batch
+def _parts(batches: Sequence[Batch], most: int) -> Iterator[list[Batch]]:
+    """Batches in their order, so many records together at most; of one that is cut the sums are written after the last piece."""
+    part: list[Batch] = []
+    room = most
+    for batch in batches:
+        payloads, positions, first = batch.payloads, batch.positions, 0
+        while len(payloads) - first > room:
+            end = first + room
+            part.append(Batch(batch.source, payloads[first:end], positions[first:end], batch.newest_ms, flushed=False))
+            yield part
+            part, room, first = [], most, end
+        part.append(batch._replace(payloads=payloads[first:], positions=positions[first:]) if first else batch)
+        room -= len(payloads) - first
+    yield part
 
 
 def _apply(engine: Engine, batch: Batch) -> None:
