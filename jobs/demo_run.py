@@ -188,10 +188,10 @@ class DemoRun:
 
         def run() -> None:
             try:
-                publisher = Publisher(config.kafka, self._stop)
                 # Only the session has a pace: nothing happens before and after it that is worth waiting for.
                 speed = plan.speed if name.endswith("session") else 0.0
-                result.update(publisher.play(items, speed, longest_wait_s=LONGEST_WAIT_S).delivered)
+                with Publisher(config.kafka, self._stop) as publisher:
+                    result.update(publisher.play(items, speed, longest_wait_s=LONGEST_WAIT_S).delivered)
             except BaseException as error:  # handed to the main thread, which raises it
                 failures.append(error)
 
