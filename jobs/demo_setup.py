@@ -69,9 +69,8 @@ def demo_config(
     the stages of trading have TaskManagers of their own (`trading.separate_stages`), one for each of its subtasks.
     """
     own: dict[str, object] = {key: value for key, value in overrides.items() if not key.startswith(_FOREIGN)}
-    own |= {"profile": "local", "state_dir": base.state_dir / FOLDER, "stack.taskmanagers": taskmanagers}
-    if base.trading.separate_stages:
-        own["stack.taskmanagers"] = taskmanagers + apart
+    more = apart if base.trading.separate_stages else 0
+    own |= {"profile": "local", "state_dir": base.state_dir / FOLDER, "stack.taskmanagers": taskmanagers + more}
     if running:
         recorded = Config.load(overrides={"profile": "local", "state_dir": own["state_dir"]})
         if not recorded.endpoints_file.is_file():

@@ -72,28 +72,18 @@ def simulate(seed: int, faults: Faults | None = None, crash_rate: float | None =
     random = Random(~seed)
     compact = random.choice((0, 2_000, 10_000, 4 * 1024 * 1024))
     part = random.choice((1, 3, 256))
-    join_after, clock, keys = random.choice((0, 1, 3)), Clock(random), tuple(range(SHARDS))
+    stage = partial(
+        Stage,
+        compact_bytes=compact,
+        part=part,
+        join_after=random.choice((0, 1, 3)),
+        keys=tuple(range(SHARDS)),
+        clock=Clock(random),
+    )
     stages = {
-        RISK: Stage(
-            RISK,
-            partial(new_engine, RISK, faults),
-            forward=sources.FORWARD,
-            compact_bytes=compact,
-            part=part,
-            join_after=join_after,
-            keys=keys,
-            clock=clock,
-        ),
-        MATCH: Stage(
-            MATCH,
-            partial(new_engine, MATCH, faults),
-            receive=sources.FORWARD,
-            compact_bytes=compact,
-            part=part,
-            hold_ms=random.choice((0, 100)),
-            join_after=join_after,
-            keys=keys,
-            clock=clock,
+        RISK: stage(RISK, partial(new_engine, RISK, faults), forward=sources.FORWARD),
+        MATCH: stage(
+            MATCH, partial(new_engine, MATCH, faults), receive=sources.FORWARD, hold_ms=random.choice((0, 100))
         ),
     }
     rate = random.choice((0.0, 0.002, 0.005, 0.02)) if crash_rate is None else crash_rate

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import Any
@@ -69,7 +68,6 @@ class Job:
         self.now_s = NOW_MS / 1_000
         self.timers: set[int] = set()
         self.handles = handles
-        self.numbers = itertools.count()
         stage = Stage(
             "see", _Engine, part=part, hold_ms=hold_ms, join_after=3, keys=(handles.key[1],), clock=lambda: self.now_s
         )
